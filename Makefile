@@ -1,0 +1,51 @@
+# A thin face of the CMake presets for people in a hurry. `make help` lists what there is.
+JOBS := $(shell nproc)
+.DEFAULT_GOAL := build
+
+.PHONY: help build release demo test lint tsan sim fuzz coverage clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## install what is missing, configure, build (build/dev)
+	@scripts/setup build test
+	@scripts/build dev $(JOBS)
+
+release: ## the same, optimised and hardened (build/release)
+	@scripts/setup build test
+	@scripts/build release $(JOBS)
+
+demo: ## start a cluster on loopback, run the primes job, clean up
+	@scripts/setup build
+	@scripts/build release $(JOBS) -DDTQ_TESTS=OFF
+	@examples/primes/demo build/release
+
+test: ## build and run all tests, plain and with ASan and UBSan
+	@scripts/setup build test lint
+	@scripts/test
+
+lint: ## clang-format and clang-tidy over everything
+	@scripts/setup build test lint
+	@scripts/lint all
+
+tsan: ## all tests with ThreadSanitizer
+	@scripts/setup build test
+	@scripts/build tsan $(JOBS)
+	@ctest --preset tsan
+
+sim: ## simulate SEEDS schedules of faults (default 10000)
+	@scripts/setup build test
+	@scripts/build release $(JOBS)
+	@build/release/bin/sim_run --seeds $(or $(SEEDS),10000)
+
+fuzz: ## run each fuzz target for SECONDS (default 60)
+	@scripts/setup build test fuzz
+	@scripts/build fuzz $(JOBS)
+	@scripts/fuzz $(or $(SECONDS),60)
+
+coverage: ## branch coverage of the cores
+	@scripts/setup build test coverage
+	@scripts/coverage
+
+clean: ## remove everything that was built
+	rm -rf build

@@ -1,0 +1,13 @@
+# What we link, each a Debian package (see packages.txt), as imported targets.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(dtq_zmq REQUIRED IMPORTED_TARGET libzmq>=4.3.4)
+pkg_check_modules(dtq_protobuf_c REQUIRED IMPORTED_TARGET libprotobuf-c>=1.4.1)
+pkg_check_modules(dtq_czmq REQUIRED IMPORTED_TARGET libczmq>=4.2.1)
+pkg_check_modules(dtq_lmdb REQUIRED IMPORTED_TARGET lmdb>=0.9.24)
+pkg_check_modules(dtq_jansson REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(dtq_systemd REQUIRED IMPORTED_TARGET libsystemd)
+if(DTQ_TESTS OR NOT DEFINED DTQ_TESTS)
+  pkg_check_modules(dtq_cmocka REQUIRED IMPORTED_TARGET cmocka)
+endif()
+find_program(PROTOC_C protoc-c REQUIRED)

@@ -1,0 +1,181 @@
+/**
+ * @file dtq/admin.h
+ * Look into a cluster: open tasks, outcomes, queues, workers, sinks, counters. These calls ask the
+ * ventilator or the sinks and wait for the answer; they change nothing. Lists and all they point to
+ * are borrowed until the next call with the same client. Threads and time-outs: see dtq/client.h.
+ *
+ * Each returns DTQ_OK; DTQ_ETIMEOUT (no answer in time); DTQ_EUNREACHABLE (no connection);
+ * DTQ_EREFUSED, DTQ_EBUSY (with the reason in dtq_client_errmsg()); DTQ_EINVAL, DTQ_ENOMEM or
+ * DTQ_EVERSION. Outputs are set on DTQ_OK only.
+ */
+#ifndef DTQ_ADMIN_H
+#define DTQ_ADMIN_H
+
+#include "client.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** One attempt of a task that did not succeed. */
+typedef struct dtq_attempt_info {
+    uint32_t attempt;
+    const char *worker;
+    uint64_t started_wall_ms;
+    uint64_t duration_us;
+    dtq_reason reason;
+    int32_t code;
+    const char *text;
+} dtq_attempt_info;
+
+/** An open task, as the ventilator sees it. */
+typedef struct dtq_task_info {
+    dtq_id id;
+    dtq_state state; /**< DTQ_SCHEDULED, DTQ_READY, DTQ_DISPATCHED or DTQ_RUNNING */
+    const char *name;
+    const char *queue;
+    uint32_t priority;
+    uint32_t retries;
+    uint64_t time_limit_ms;
+    uint64_t expires_ms;
+    uint64_t payload_bytes;
+    uint32_t attempt;     /**< the last one that was started; 0: none */
+    uint32_t failures;    /**< attempts that failed */
+    uint32_t crashes;     /**< slots that died under it */
+    const char *worker;   /**< who holds it; "": nobody */
+    uint64_t due_wall_ms; /**< of a scheduled one; else 0 */
+    const char *why;      /**< why it does not run, for people; may be "" */
+    const dtq_attempt_info *attempts;
+    size_t attempts_n;
+    int cancelling; /**< not 0: it is being cancelled */
+    int durable;    /**< not 0: it is in the journal */
+} dtq_task_info;
+
+/** What to list; zero everything for all of it. */
+typedef struct dtq_filter {
+    dtq_state state;      /**< DTQ_NOT_FOUND (0): any */
+    const char *queue;    /**< NULL: any */
+    const char *name;     /**< of tasks, dtq_outcomes() only; NULL: any */
+    dtq_id prefix;        /**< ids that begin with these bits .. */
+    uint32_t prefix_bits; /**< .. so many, 0..128 */
+    uint32_t limit;       /**< entries of one page, at most; 0: 1000 */
+    int bodies;           /**< dtq_outcomes() only: with the results' bodies */
+    int newest_first;     /**< dtq_outcomes() only: else the oldest id first */
+} dtq_filter;
+
+/** Where a list goes on. Zero it before the first page; 64 bytes of the library's own. */
+typedef struct dtq_cursor {
+    uint64_t opaque[8];
+} dtq_cursor;
+
+/** A page of open tasks. */
+typedef struct dtq_task_list {
+    const dtq_task_info *tasks;
+    size_t n;
+    int more; /**< not 0: call again with the same cursor */
+} dtq_task_list;
+
+/** Open tasks, oldest id first. */
+DTQ_API DTQ_MUST_USE dtq_err dtq_tasks(dtq_client *client, const dtq_filter *filter,
+                                       dtq_cursor *cursor, int32_t timeout_ms,
+                                       dtq_task_list *ret_list);
+
+/**
+ * One open task, with its attempts.
+ * @return also DTQ_ENOTFOUND: the ventilator does not have it; the sink may (see dtq_look())
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_show(dtq_client *client, const dtq_id *id, int32_t timeout_ms,
+                                      dtq_task_info *ret_task);
+
+/**
+ * The id that begins with these bits, among open tasks and outcomes.
+ * @param prefix_bits  1..128
+ * @return also DTQ_ENOTFOUND (none does), DTQ_ECONFLICT (several do)
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_resolve(dtq_client *client, const dtq_id *prefix,
+                                         uint32_t prefix_bits, int32_t timeout_ms, dtq_id *ret_id);
+
+/** A page of outcomes. */
+typedef struct dtq_outcome_list {
+    const dtq_result *results;
+    size_t n;
+    int more;         /**< not 0: call again with the same cursor */
+    uint64_t held;    /**< outcomes in the store of the sink that answered */
+    uint64_t refused; /**< proposals it refused because another outcome came first */
+} dtq_outcome_list;
+
+/** Outcomes that the sinks hold, in order of ids within each sink, one sink after the other. A page
+ * may have fewer entries than its limit, or none, and still more may follow. */
+DTQ_API DTQ_MUST_USE dtq_err dtq_outcomes(dtq_client *client, const dtq_filter *filter,
+                                          dtq_cursor *cursor, int32_t timeout_ms,
+                                          dtq_outcome_list *ret_list);
+
+typedef struct dtq_queue_info {
+    const char *name;
+    uint64_t ready;
+    uint64_t scheduled;
+    uint64_t dispatched; /**< held by workers: waiting there or running */
+    uint64_t bytes;
+    int paused;
+    uint32_t workers;        /**< that serve it */
+    uint64_t oldest_wall_ms; /**< when the oldest ready task was submitted; 0: none */
+} dtq_queue_info;
+
+typedef struct dtq_worker_info {
+    const char *name;
+    const char *program;       /**< name and version */
+    const char *const *queues; /**< it serves; none: all */
+    size_t queues_n;
+    uint8_t instance[16];
+    uint64_t session;
+    uint32_t slots;
+    uint32_t held;    /**< tasks it holds */
+    uint32_t running; /**< of these */
+    uint64_t credit;  /**< tasks that may be sent to it now */
+    uint64_t done;
+    uint64_t failed;
+    uint64_t silent_ms; /**< since it was last heard of */
+} dtq_worker_info;
+
+typedef struct dtq_sink_info {
+    uint8_t store[16];
+    const char *intake;
+    const char *results;
+    int reachable; /**< from the ventilator */
+} dtq_sink_info;
+
+typedef struct dtq_counter {
+    const char *name;
+    uint64_t value;
+} dtq_counter;
+
+/** The cluster at a glance. */
+typedef struct dtq_status {
+    const dtq_queue_info *queues;
+    size_t queues_n;
+    const dtq_worker_info *workers;
+    size_t workers_n;
+    const dtq_sink_info *sinks;
+    size_t sinks_n;
+    const dtq_counter *counters; /**< of the ventilator, since its start; named in its manual */
+    size_t counters_n;
+} dtq_status;
+
+/** What the ventilator says of itself, its sinks, and as far as it lists them of queues and
+ * workers.
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_status_get(dtq_client *client, int32_t timeout_ms,
+                                            dtq_status *ret_status);
+
+/** All queues. */
+DTQ_API DTQ_MUST_USE dtq_err dtq_queues(dtq_client *client, int32_t timeout_ms,
+                                        const dtq_queue_info **ret_queues, size_t *ret_n);
+
+/** All workers. */
+DTQ_API DTQ_MUST_USE dtq_err dtq_workers(dtq_client *client, int32_t timeout_ms,
+                                         const dtq_worker_info **ret_workers, size_t *ret_n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,199 @@
+#include "codec_parts.h"
+
+static bool is_name_byte(unsigned char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == ':' || c == '-';
+}
+
+bool dtqi_is_name(struct dtqi_str name)
+{
+    if (name.len == 0 || name.len > DTQI_NAME_BYTES_MAX)
+        return false;
+    for (uint32_t i = 0; i < name.len; i++)
+        if (!is_name_byte((unsigned char)name.at[i]))
+            return false;
+    return true;
+}
+
+static bool check_name(struct codec_reader *r, const char *field, struct dtqi_str name,
+                       bool may_be_empty)
+{
+    if ((may_be_empty && name.len == 0) || dtqi_is_name(name))
+        return true;
+    return codec_refuse(r,
+                        "%s is not a name (1 to %u letters, digits and \"_.:-\"), it has %u bytes",
+                        field, DTQI_NAME_BYTES_MAX, name.len);
+}
+
+static bool check_duration(struct codec_reader *r, const char *field, uint64_t ms)
+{
+    if (ms <= DTQI_DURATION_MS_MAX)
+        return true;
+    return codec_refuse(r, "%s is over a hundred years", field);
+}
+
+static bool check_argv(struct codec_reader *r, const struct dtqi_spec *spec)
+{
+    if (spec->argc > DTQI_ARGV_MAX)
+        return codec_refuse(r, "argv has %u words, more than %u", spec->argc, DTQI_ARGV_MAX);
+    for (uint32_t i = 0; i < spec->argc; i++)
+        if (spec->argv[i].len != 0 && memchr(spec->argv[i].at, 0, spec->argv[i].len) != NULL)
+            return codec_refuse(r, "word %u of argv holds a NUL byte", i);
+    return true;
+}
+
+static bool check_spec(struct codec_reader *r, const struct dtqi_spec *spec)
+{
+    if (!check_name(r, "name", spec->name, false) || !check_name(r, "queue", spec->queue, false) ||
+        !check_name(r, "key", spec->key, true) || !check_name(r, "group", spec->group, true))
+        return false;
+    if (!check_duration(r, "backoff_max_ms", spec->backoff_max_ms) ||
+        !check_duration(r, "time_limit_ms", spec->time_limit_ms) ||
+        !check_duration(r, "soft_time_limit_ms", spec->soft_time_limit_ms) ||
+        !check_duration(r, "expires_ms", spec->expires_ms) ||
+        !check_duration(r, "result_ttl_ms", spec->result_ttl_ms) ||
+        !check_duration(r, "key_ttl_ms", spec->key_ttl_ms))
+        return false;
+    if (spec->priority >= DTQI_PRIORITIES)
+        return codec_refuse(r, "priority is %u, not 0 to 9", spec->priority);
+    if (spec->retries > DTQI_RETRIES_MAX)
+        return codec_refuse(r, "retries is %u, more than %u", spec->retries, DTQI_RETRIES_MAX);
+    if (spec->crash_limit > DTQI_CRASH_LIMIT_MAX)
+        return codec_refuse(r, "crash_limit is %u, more than %u", spec->crash_limit,
+                            DTQI_CRASH_LIMIT_MAX);
+    if (spec->backoff_min_ms > spec->backoff_max_ms)
+        return codec_refuse(r, "backoff_min_ms is above backoff_max_ms");
+    if (spec->requeued_from.len != 0 && spec->requeued_from.len != 16)
+        return codec_refuse(r, "requeued_from has %u bytes, not 16", spec->requeued_from.len);
+    return check_argv(r, spec);
+}
+
+dtq_err dtqi_spec_check(const struct dtqi_spec *spec, char *why, size_t why_bytes)
+{
+    struct codec_reader r = {.what = "task", .why = why, .why_bytes = why_bytes};
+
+    return check_spec(&r, spec) ? DTQ_OK : r.err;
+}
+
+static bool read_argv(struct codec_reader *r, const Dtq__V1__Spec *in, struct dtqi_spec *out)
+{
+    struct dtqi_str *argv;
+
+    if (in->n_argv == 0)
+        return true;
+    if (in->n_argv > DTQI_ARGV_MAX)
+        return codec_refuse(r, "argv has %zu words, more than %u", in->n_argv, DTQI_ARGV_MAX);
+    argv = codec_room(r, in->n_argv, sizeof *argv);
+    if (argv == NULL)
+        return false;
+    for (size_t i = 0; i < in->n_argv; i++)
+        argv[i] = (struct dtqi_str){(const char *)in->argv[i].data, (uint32_t)in->argv[i].len};
+    out->argv = argv;
+    out->argc = (uint32_t)in->n_argv;
+    return true;
+}
+
+bool codec_read_spec(struct codec_reader *r, struct dtqi_slice raw, struct dtqi_spec *ret)
+{
+    ProtobufCAllocator allocator = codec_allocator(r);
+    const Dtq__V1__Spec *in;
+
+    if (raw.len > DTQI_SPEC_BYTES_MAX)
+        return codec_refuse(r, "a spec has %u bytes, more than %u", raw.len, DTQI_SPEC_BYTES_MAX);
+    in = dtq__v1__spec__unpack(&allocator, raw.len, raw.at);
+    if (in == NULL)
+        return r->err != DTQ_OK ? false : codec_refuse(r, "a spec is not valid protobuf");
+    *ret = (struct dtqi_spec){
+        .raw = raw,
+        .name = dtqi_str(in->name),
+        .queue = dtqi_str(in->queue),
+        .priority = in->priority,
+        .retries = in->retries,
+        .backoff_min_ms = in->backoff_min_ms,
+        .backoff_max_ms = in->backoff_max_ms,
+        .time_limit_ms = in->time_limit_ms,
+        .soft_time_limit_ms = in->soft_time_limit_ms,
+        .crash_limit = in->crash_limit,
+        .expires_ms = in->expires_ms,
+        .result_ttl_ms = in->result_ttl_ms,
+        .no_result = in->no_result != 0,
+        .key = dtqi_str(in->key),
+        .key_ttl_ms = in->key_ttl_ms,
+        .group = dtqi_str(in->group),
+        .group_ordered = in->group_ordered != 0,
+        .requeued_from = {in->requeued_from.data, (uint32_t)in->requeued_from.len},
+    };
+    return read_argv(r, in, ret) && check_spec(r, ret);
+}
+
+dtq_err dtqi_spec_decode(struct dtqi_slice raw, struct dtqi_buf *buf, struct dtqi_spec *ret_spec,
+                         char *why, size_t why_bytes)
+{
+    struct codec_reader r = {.buf = buf, .what = "task", .why = why, .why_bytes = why_bytes};
+    struct dtqi_spec spec;
+
+    if (!codec_read_spec(&r, raw, &spec))
+        return r.err;
+    *ret_spec = spec;
+    return DTQ_OK;
+}
+
+static bool write_spec(struct codec_writer *w, const struct dtqi_spec *spec, Dtq__V1__Spec *out)
+{
+    out->name = codec_exact(w, spec->name);
+    out->queue = codec_exact(w, spec->queue);
+    out->key = codec_exact(w, spec->key);
+    out->group = codec_exact(w, spec->group);
+    if (out->name == NULL || out->queue == NULL || out->key == NULL || out->group == NULL)
+        return false;
+    out->priority = spec->priority;
+    out->retries = spec->retries;
+    out->backoff_min_ms = spec->backoff_min_ms;
+    out->backoff_max_ms = spec->backoff_max_ms;
+    out->time_limit_ms = spec->time_limit_ms;
+    out->soft_time_limit_ms = spec->soft_time_limit_ms;
+    out->crash_limit = spec->crash_limit;
+    out->expires_ms = spec->expires_ms;
+    out->result_ttl_ms = spec->result_ttl_ms;
+    out->no_result = spec->no_result;
+    out->key_ttl_ms = spec->key_ttl_ms;
+    out->group_ordered = spec->group_ordered;
+    out->requeued_from =
+        (ProtobufCBinaryData){spec->requeued_from.len, codec_unconst(spec->requeued_from.at)};
+    out->n_argv = spec->argc;
+    out->argv = codec_scratch(w, spec->argc, sizeof *out->argv);
+    if (out->argv == NULL)
+        return false;
+    for (uint32_t i = 0; i < spec->argc; i++)
+        out->argv[i] = (ProtobufCBinaryData){spec->argv[i].len, codec_unconst(spec->argv[i].at)};
+    return true;
+}
+
+struct dtqi_slice dtqi_spec_encode(const struct dtqi_spec *spec, struct dtqi_buf *buf)
+{
+    struct codec_writer w;
+    struct dtqi_slice raw = {0};
+    Dtq__V1__Spec out;
+    size_t bytes;
+    void *at;
+
+    assert(dtqi_spec_check(spec, NULL, 0) == DTQ_OK);
+    w.used = 0;
+    w.more = NULL;
+    dtq__v1__spec__init(&out);
+    if (!write_spec(&w, spec, &out))
+        goto done;
+    bytes = dtq__v1__spec__get_packed_size(&out);
+    if (bytes > DTQI_SPEC_BYTES_MAX)
+        goto done;
+    at = dtqi_buf_alloc(buf, bytes);
+    if (at == NULL)
+        goto done;
+    dtq__v1__spec__pack(&out, at);
+    raw = (struct dtqi_slice){at, (uint32_t)bytes};
+
+done:
+    codec_writer_done(&w);
+    return raw;
+}
