@@ -1,0 +1,181 @@
+#include "store_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOCK_FILE "dtq.lock"
+#define PID_TEXT_BYTES 24
+
+dtq_err store_why(struct store_why why, dtq_err err, const char *format, ...)
+{
+    va_list args;
+
+    if (why.bytes == 0)
+        return err;
+    va_start(args, format);
+    (void)vsnprintf(why.at, why.bytes, format, args);
+    va_end(args);
+    return err;
+}
+
+dtq_err store_errno_err(int error)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG: return DTQ_ENOSPC;
+    case ENOMEM: return DTQ_ENOMEM;
+    default: return DTQ_EIO;
+    }
+}
+
+/* What somebody can do about it. */
+static const char *advice(int error)
+{
+    switch (error) {
+    case EACCES:
+    case EPERM:
+    case EROFS: return "; choose a directory that this user may write to";
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG: return "; make room on that disk";
+    case ENOTDIR: return "; a part of that path is a file";
+    default: return "";
+    }
+}
+
+static dtq_err why_errno(struct store_why why, const char *what, const char *path)
+{
+    int error = errno;
+
+    return store_why(why, store_errno_err(error), "cannot %s '%s': %s%s", what, path,
+                     strerror(error), advice(error));
+}
+
+static dtq_err path_join(const char *dir, const char *name, char ret_path[PATH_MAX],
+                         struct store_why why)
+{
+    int n = snprintf(ret_path, PATH_MAX, "%s/%s", dir, name);
+
+    if (n < 0 || n >= PATH_MAX)
+        return store_why(why, DTQ_EIO, "the path of the directory '%.100s..' is too long", dir);
+    return DTQ_OK;
+}
+
+static dtq_err make_one(const char *path, struct store_why why)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return DTQ_OK;
+    return why_errno(why, "make the directory", path);
+}
+
+dtq_err store_dir_make(const char *dir, struct store_why why)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    dtq_err err = path_join(dir, "", path, why); /* ends in '/', so the last part is made too */
+
+    if (err != DTQ_OK)
+        return err;
+    for (char *at = path + 1; *at != '\0' && err == DTQ_OK; at++) {
+        if (*at != '/')
+            continue;
+        *at = '\0';
+        if (stat(path, &st) != 0)
+            err = make_one(path, why);
+        *at = '/';
+    }
+    if (err != DTQ_OK)
+        return err;
+    if (stat(dir, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        errno = ENOTDIR;
+        return why_errno(why, "use the directory", dir);
+    }
+    return DTQ_OK;
+}
+
+static dtq_err lock_refused(int fd, const char *dir, struct store_why why)
+{
+    char text[PID_TEXT_BYTES] = "";
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+
+    if (pid <= 0)
+        return store_why(why, DTQ_ELOCKED,
+                         "another process has the directory '%s' open; stop it, or choose another "
+                         "directory",
+                         dir);
+    return store_why(why, DTQ_ELOCKED,
+                     "process %ld has the directory '%s' open; stop it, or choose another "
+                     "directory",
+                     pid, dir);
+}
+
+/* For whoever finds the directory locked; without it only the pid is missing from the sentence. */
+static void lock_sign(int fd)
+{
+    char text[PID_TEXT_BYTES];
+    int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n)
+        return;
+}
+
+dtq_err store_dir_lock(const char *dir, int *ret_fd, struct store_why why)
+{
+    char path[PATH_MAX];
+    int fd;
+    dtq_err err = path_join(dir, LOCK_FILE, path, why);
+
+    if (err != DTQ_OK)
+        return err;
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return why_errno(why, "write to", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        err = errno == EWOULDBLOCK ? lock_refused(fd, dir, why) : why_errno(why, "lock", path);
+        close(fd);
+        return err;
+    }
+    lock_sign(fd);
+    *ret_fd = fd;
+    return DTQ_OK;
+}
+
+dtq_err store_dir_sync(const char *dir, struct store_why why)
+{
+    dtq_err err = DTQ_OK;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0 || fsync(fd) != 0)
+        err = why_errno(why, "sync the directory", dir);
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
+dtq_err store_dir_reserve(const char *dir, const char *name, uint64_t bytes, struct store_why why)
+{
+    char path[PATH_MAX];
+    int error;
+    int fd;
+    dtq_err err = path_join(dir, name, path, why);
+
+    if (err != DTQ_OK)
+        return err;
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return why_errno(why, "write to", path);
+    error = posix_fallocate(fd, 0, (off_t)bytes);
+    close(fd);
+    if (error == 0 || error == EOPNOTSUPP || error == EINVAL)
+        return DTQ_OK;
+    errno = error;
+    return why_errno(why, "write to", path);
+}
