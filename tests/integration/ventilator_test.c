@@ -1,0 +1,640 @@
+/* dtq-ventilator as a process: its options, its sockets, its data directory, its ends. The test
+ * plays producer, sink and worker. argv[1] is the program. */
+#include "sock.h"
+
+#include "proc.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define LONG_MS 20000 /* for what must happen; on a good day it takes milliseconds */
+#define ARGS_MAX 24
+
+static const char *program;
+
+struct child {
+    pid_t pid; /* 0: none */
+    int out;
+    int err;
+    char ready[1024];
+    char said[16384]; /* what came on stderr */
+};
+
+struct fixture {
+    char dir[64];
+    char data[96];
+    void *context;
+    struct child child;
+    char control[DTQI_ENDPOINT_BYTES_MAX + 1];
+    struct sock producer;
+    struct sock sink;
+    struct sock intake; /* the sink's, which the ventilator connects to */
+    struct sock worker;
+    struct sock lane; /* the worker's end */
+};
+
+static dtqi_uid uid(uint8_t n)
+{
+    return (dtqi_uid){{n}};
+}
+
+/* Of the present time, as a producer makes it. */
+static dtq_id id_of(uint8_t n)
+{
+    dtq_id id = {{0}};
+    uint64_t ms = proc_wall_ms();
+
+    for (int i = 5; i >= 0; i--, ms >>= 8)
+        id.bytes[i] = (uint8_t)ms;
+    id.bytes[6] = 0x70;
+    id.bytes[8] = 0x80;
+    id.bytes[15] = n;
+    return id;
+}
+
+/* ---- the process */
+
+static void start(struct child *c, const char *const *args)
+{
+    const char *argv[ARGS_MAX] = {program};
+    int out[2];
+    int err[2];
+
+    *c = (struct child){0};
+    for (int i = 0; args[i] != NULL; i++) {
+        assert_true(i < ARGS_MAX - 2);
+        argv[i + 1] = args[i];
+    }
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(err, O_CLOEXEC), 0);
+    c->pid = fork();
+    assert_true(c->pid >= 0);
+    if (c->pid == 0) {
+        dup2(out[1], STDOUT_FILENO);
+        dup2(err[1], STDERR_FILENO);
+        execv(program, (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    close(out[1]);
+    close(err[1]);
+    c->out = out[0];
+    c->err = err[0];
+}
+
+/* Read a pipe up to the end of a line, or of all. */
+static void read_text(int fd, bool line, char *ret, size_t bytes)
+{
+    size_t n = 0;
+
+    while (n + 1 < bytes) {
+        struct pollfd item = {.fd = fd, .events = POLLIN};
+
+        assert_int_equal(poll(&item, 1, LONG_MS), 1);
+        if (read(fd, ret + n, 1) <= 0 || (line && ret[n] == '\n'))
+            break;
+        n++;
+    }
+    ret[n] = '\0';
+}
+
+/* @return exit status, or 1000 + signal. */
+static int end(struct child *c)
+{
+    int status;
+
+    read_text(c->err, false, c->said, sizeof c->said);
+    assert_int_equal(waitpid(c->pid, &status, 0), c->pid);
+    close(c->out);
+    close(c->err);
+    c->pid = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static int end_by(struct child *c, int signal)
+{
+    kill(c->pid, signal);
+    return end(c);
+}
+
+static void wait_ready(struct child *c)
+{
+    read_text(c->out, true, c->ready, sizeof c->ready);
+    if (strncmp(c->ready, "ready ", 6) == 0)
+        return;
+    read_text(c->err, false, c->said, sizeof c->said);
+    fail_msg("not ready: %s", c->said);
+}
+
+static void start_ventilator(struct fixture *f, const char *bind, const char *more)
+{
+    const char *args[ARGS_MAX] = {"--bind", bind, "--data", f->data, "--heartbeat", "1m", more};
+
+    start(&f->child, args);
+    wait_ready(&f->child);
+    assert_int_equal(sscanf(f->child.ready, "ready control=%256s", f->control), 1);
+}
+
+/* A start that fails: its sentence is in child.said. */
+static int start_in_vain(const char *const *args, struct child *c)
+{
+    start(c, args);
+    return end(c);
+}
+
+static void expect_said(const struct child *c, const char *part)
+{
+    if (strstr(c->said, part) == NULL)
+        fail_msg("'%s' is not in: %s", part, c->said);
+}
+
+/* ---- messages */
+
+static void receive(struct sock *sock, enum dtqi_msg_type type, struct dtqi_msg *ret)
+{
+    uint64_t until_ms = proc_now_ms() + LONG_MS;
+
+    *ret = (struct dtqi_msg){0};
+    while (proc_now_ms() < until_ms) {
+        zmq_pollitem_t item = {.socket = sock->zmq, .events = ZMQ_POLLIN};
+
+        zmq_poll(&item, 1, 100);
+        if (sock_recv(sock, proc_now_ms(), NULL, ret) != DTQ_OK)
+            continue;
+        if (ret->type == type)
+            return;
+        dtqi_msg_done(ret);
+    }
+    fail_msg("no %s came", dtqi_msg_type_name(type));
+}
+
+static void expect(struct sock *sock, enum dtqi_msg_type type)
+{
+    struct dtqi_msg msg;
+
+    receive(sock, type, &msg);
+    dtqi_msg_done(&msg);
+}
+
+static void send_msg(struct sock *sock, const struct dtqi_msg *msg)
+{
+    zmq_pollitem_t item = {.socket = sock->zmq, .events = ZMQ_POLLOUT};
+
+    assert_int_equal(zmq_poll(&item, 1, LONG_MS), 1);
+    assert_int_equal(sock_send(sock, 0, msg), DTQ_OK);
+}
+
+static void open_peer(struct fixture *f, enum sock_kind kind, const char *endpoint,
+                      struct sock *ret)
+{
+    char why[SOCK_WHY_BYTES] = "";
+
+    if (sock_connect(f->context, kind, endpoint, ret, why, sizeof why) != DTQ_OK)
+        fail_msg("%s", why);
+}
+
+static struct dtqi_msg hello(enum dtqi_role role)
+{
+    return (struct dtqi_msg){.type = DTQI_HELLO,
+                             .hello = {.version_min = DTQI_PROTOCOL_VERSION,
+                                       .version_max = DTQI_PROTOCOL_VERSION,
+                                       .role = role,
+                                       .instance = uid((uint8_t)(10 + role)),
+                                       .name = dtqi_str("test"),
+                                       .program = dtqi_str("test 0")}};
+}
+
+static void join_producer(struct fixture *f)
+{
+    struct dtqi_msg msg = hello(DTQI_ROLE_PRODUCER);
+
+    open_peer(f, SOCK_CONTROL_PEER, f->control, &f->producer);
+    send_msg(&f->producer, &msg);
+    receive(&f->producer, DTQI_WELCOME, &msg);
+    if (f->sink.zmq != NULL && msg.welcome.sinks_n == 0)
+        expect(&f->producer, DTQI_SINKS); /* its registration was still on its way to the disk */
+    dtqi_msg_done(&msg);
+}
+
+static void join_sink(struct fixture *f)
+{
+    struct dtqi_msg msg = hello(DTQI_ROLE_SINK);
+    char why[SOCK_WHY_BYTES];
+
+    if (f->intake.zmq == NULL)
+        assert_int_equal(sock_bind(f->context, SOCK_INTAKE, "tcp://127.0.0.1:*", false, &f->intake,
+                                   why, sizeof why),
+                         DTQ_OK);
+    msg.hello.store = uid(1);
+    msg.hello.run = uid(2);
+    msg.hello.intake = dtqi_str(f->intake.endpoint);
+    msg.hello.results = dtqi_str("tcp://127.0.0.1:1");
+    msg.hello.outcome_memory_ms = DTQI_OUTCOME_MEMORY_MS;
+    open_peer(f, SOCK_CONTROL_PEER, f->control, &f->sink);
+    send_msg(&f->sink, &msg);
+    expect(&f->sink, DTQI_WELCOME);
+    expect(&f->sink, DTQI_RESUME);
+    /* The head of its stream: nothing is settled here that the ventilator does not know. */
+    msg = (struct dtqi_msg){.type = DTQI_SETTLED,
+                            .settled = {.sink = uid(1), .run = uid(2), .number_first = 1}};
+    send_msg(&f->sink, &msg);
+}
+
+static void submit(struct fixture *f, uint64_t request, const dtq_id *ids, uint32_t n,
+                   struct dtqi_slice body)
+{
+    struct dtqi_buf *buf = dtqi_buf_new(256, 4096);
+    struct dtqi_spec spec = {.name = dtqi_str("sum"), .queue = dtqi_str("default"), .priority = 5};
+    struct dtqi_slice *bodies = calloc(n, sizeof *bodies);
+    struct dtqi_msg msg = {.type = DTQI_SUBMIT};
+
+    spec.raw = dtqi_spec_encode(&spec, buf);
+    for (uint32_t i = 0; i < n; i++)
+        bodies[i] = body;
+    msg.submit = (struct dtqi_submit){.request = request,
+                                      .n = n,
+                                      .ids = ids,
+                                      .sink = uid(1),
+                                      .specs = &spec,
+                                      .specs_n = 1,
+                                      .bodies = bodies};
+    send_msg(&f->producer, &msg);
+    free(bodies);
+    dtqi_buf_unref(buf);
+}
+
+/* @return DTQI_REFUSAL_NONE: every task was accepted; else why the first of them was not. */
+static enum dtqi_refusal submitted(struct fixture *f, uint64_t request)
+{
+    enum dtqi_refusal reason = DTQI_REFUSAL_NONE;
+    struct dtqi_msg msg;
+
+    receive(&f->producer, DTQI_SUBMITTED, &msg);
+    assert_int_equal(msg.submitted.request, request);
+    if (msg.submitted.refused_n != 0)
+        reason = (enum dtqi_refusal)msg.submitted.refused_reason[0];
+    dtqi_msg_done(&msg);
+    return reason;
+}
+
+static uint64_t join_worker(struct fixture *f)
+{
+    struct dtqi_msg msg = hello(DTQI_ROLE_WORKER);
+    char lane[DTQI_ENDPOINT_BYTES_MAX + 1];
+    uint64_t session;
+
+    msg.hello.slots = 1;
+    msg.hello.result_max_bytes = DTQI_RESULT_BYTES_MAX;
+    open_peer(f, SOCK_CONTROL_PEER, f->control, &f->worker);
+    send_msg(&f->worker, &msg);
+    receive(&f->worker, DTQI_WELCOME, &msg);
+    session = msg.welcome.session;
+    assert_int_equal(sock_endpoint_through(msg.welcome.lane, f->control, lane), DTQ_OK);
+    dtqi_msg_done(&msg);
+    /* Credit may be there before the lane is: nothing is lost by that. */
+    msg = (struct dtqi_msg){
+        .type = DTQI_WORKER_HEARTBEAT,
+        .worker_heartbeat = {
+            .session = session, .sequence = 1, .credit_tasks = 10, .credit_bytes = 1 << 20}};
+    send_msg(&f->worker, &msg);
+    expect(&f->worker, DTQI_VENTILATOR_HEARTBEAT);
+    open_peer(f, SOCK_LANE_PEER, lane, &f->lane);
+    return session;
+}
+
+static void expect_task(struct fixture *f, uint64_t session, const dtq_id *id, const char *body)
+{
+    struct dtqi_msg msg;
+
+    receive(&f->lane, DTQI_TASKS, &msg);
+    assert_int_equal(msg.tasks.session, session);
+    assert_int_equal(msg.tasks.lane_seq, 1);
+    assert_int_equal(msg.tasks.n, 1);
+    assert_memory_equal(&msg.tasks.ids[0], id, sizeof *id);
+    assert_int_equal(msg.tasks.bodies[0].len, strlen(body));
+    assert_memory_equal(msg.tasks.bodies[0].at, body, strlen(body));
+    dtqi_msg_done(&msg);
+}
+
+static struct dtqi_slice text(const char *at)
+{
+    return (struct dtqi_slice){at, (uint32_t)strlen(at)};
+}
+
+static void leave(struct fixture *f)
+{
+    sock_close(&f->producer);
+    sock_close(&f->sink);
+    sock_close(&f->worker);
+    sock_close(&f->lane);
+}
+
+/* ---- set-up */
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+
+    strcpy(f->dir, "/tmp/dtq-ventilator-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    snprintf(f->data, sizeof f->data, "%s/data", f->dir);
+    setenv("XDG_CONFIG_HOME", f->dir, 1); /* no configuration file but the test's */
+    f->context = sock_context_new(100);
+    assert_non_null(f->context);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+
+    if (f->child.pid > 0)
+        (void)end_by(&f->child, SIGKILL);
+    leave(f);
+    sock_close(&f->intake);
+    sock_context_free(f->context);
+    snprintf(command, sizeof command, "rm -rf %s", f->dir);
+    assert_int_equal(system(command), 0);
+    free(f);
+    return 0;
+}
+
+#define ANY_PORT "tcp://127.0.0.1:*"
+
+/* ---- starting and stopping */
+
+static void it_says_where_it_is_and_stops_when_told(void **state)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGQUIT};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        start_ventilator(f, ANY_PORT, NULL);
+        assert_int_equal(strncmp(f->control, "tcp://127.0.0.1:", 16), 0);
+        assert_true(atoi(f->control + 16) > 0);
+        join_producer(f); /* it is ready when it says so */
+        leave(f);
+        assert_int_equal(end_by(&f->child, signals[i]), 0);
+        expect_said(&f->child, "ev=started");
+        expect_said(&f->child, f->control);
+    }
+}
+
+static void a_hangup_does_not_stop_it(void **state)
+{
+    struct fixture *f = *state;
+
+    start_ventilator(f, ANY_PORT, NULL);
+    kill(f->child.pid, SIGHUP);
+    join_producer(f);
+    assert_int_equal(end_by(&f->child, SIGTERM), 0);
+    expect_said(&f->child, "ev=reload");
+}
+
+static void its_directory_belongs_to_one_process(void **state)
+{
+    struct fixture *f = *state;
+    const char *args[] = {"--bind", ANY_PORT, "--data", f->data, NULL};
+    struct child second;
+    char pid[32];
+
+    start_ventilator(f, ANY_PORT, NULL);
+    assert_int_equal(start_in_vain(args, &second), 1);
+    snprintf(pid, sizeof pid, "%ld", (long)f->child.pid);
+    expect_said(&second, f->data);
+    expect_said(&second, pid);
+}
+
+static void a_port_in_use_is_named(void **state)
+{
+    struct fixture *f = *state;
+    char other[96];
+    const char *args[] = {"--bind", f->control, "--data", other, NULL};
+    struct child second;
+
+    start_ventilator(f, ANY_PORT, NULL);
+    snprintf(other, sizeof other, "%s/other", f->dir);
+    assert_int_equal(start_in_vain(args, &second), 1);
+    expect_said(&second, f->control);
+    expect_said(&second, "in use");
+}
+
+static void a_directory_that_cannot_be_is_named(void **state)
+{
+    struct fixture *f = *state;
+    const char *args[] = {"--bind", ANY_PORT, "--data", "/dev/null/data", NULL};
+    struct child c;
+
+    (void)f;
+    assert_int_equal(start_in_vain(args, &c), 1);
+    expect_said(&c, "/dev/null/data");
+}
+
+static void other_machines_are_shut_out_unless_told_so(void **state)
+{
+    struct fixture *f = *state;
+    const char *args[] = {"--bind", "tcp://*:*", "--data", f->data, NULL};
+    struct child c;
+
+    assert_int_equal(start_in_vain(args, &c), 1);
+    expect_said(&c, "--insecure");
+    start_ventilator(f, "tcp://*:*", "--insecure");
+    assert_int_equal(strncmp(f->control, "tcp://*:", 8), 0);
+}
+
+static void bad_options_are_a_matter_of_usage(void **state)
+{
+    static const char *const bad[][3] = {
+        {"--frobnicate", NULL},   {"--heartbeat", "5x", NULL},     {"--lane-ports", "9-8", NULL},
+        {"--bind", "5570", NULL}, {"--durability", "maybe", NULL}, {"operand", NULL}};
+    struct child c;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(start_in_vain(bad[i], &c), 2);
+        expect_said(&c, "Try 'dtq-ventilator --help'.");
+    }
+}
+
+/* ---- work */
+
+static void tasks_are_confirmed_and_go_down_the_lane_of_a_worker(void **state)
+{
+    struct fixture *f = *state;
+    dtq_id id = id_of(1);
+    uint64_t session;
+
+    start_ventilator(f, ANY_PORT, NULL);
+    join_sink(f);
+    join_producer(f);
+    session = join_worker(f);
+    submit(f, 1, &id, 1, text("payload"));
+    assert_int_equal(submitted(f, 1), DTQI_REFUSAL_NONE);
+    expect_task(f, session, &id, "payload");
+}
+
+static void without_a_sink_no_task_is_taken(void **state)
+{
+    struct fixture *f = *state;
+    dtq_id id = id_of(1);
+
+    start_ventilator(f, ANY_PORT, NULL);
+    join_producer(f);
+    submit(f, 1, &id, 1, text("payload"));
+    assert_int_not_equal(submitted(f, 1), DTQI_REFUSAL_NONE);
+}
+
+/* Accepted means kept. */
+static void a_confirmed_task_survives_a_kill(void **state)
+{
+    struct fixture *f = *state;
+    char control[sizeof f->control];
+    dtq_id id = id_of(1);
+    uint64_t session;
+
+    start_ventilator(f, ANY_PORT, NULL);
+    strcpy(control, f->control);
+    join_sink(f);
+    join_producer(f);
+    submit(f, 1, &id, 1, text("kept"));
+    assert_int_equal(submitted(f, 1), DTQI_REFUSAL_NONE);
+    leave(f);
+    assert_int_equal(end_by(&f->child, SIGKILL), 1000 + SIGKILL);
+
+    start_ventilator(f, control, NULL); /* the same port, at once */
+    session = join_worker(f);
+    join_sink(f);
+    expect_task(f, session, &id, "kept");
+}
+
+/* Ask something, and wait for the answer: what was sent before has been taken then. @return whether
+ * a SUBMITTED came meanwhile. */
+static bool ask(struct fixture *f)
+{
+    struct dtqi_msg query = {.type = DTQI_QUERY, .query = {.request = 9}};
+    bool confirmed = false;
+    struct dtqi_msg msg;
+
+    send_msg(&f->producer, &query);
+    for (bool answered = false; !answered; dtqi_msg_done(&msg)) {
+        zmq_pollitem_t item = {.socket = f->producer.zmq, .events = ZMQ_POLLIN};
+
+        assert_int_equal(zmq_poll(&item, 1, LONG_MS), 1);
+        assert_int_equal(sock_recv(&f->producer, 0, NULL, &msg), DTQ_OK);
+        confirmed = confirmed || msg.type == DTQI_SUBMITTED;
+        answered = msg.type == DTQI_QUERY_REPLY;
+    }
+    return confirmed;
+}
+
+/* A warm stop confirms what was taken before, and ends; it does not wait for workers. */
+static void a_warm_stop_confirms_what_was_taken(void **state)
+{
+    enum { TASKS = 2000 };
+    struct fixture *f = *state;
+    dtq_id ids[TASKS];
+    bool confirmed;
+
+    for (uint32_t i = 0; i < TASKS; i++) {
+        ids[i] = id_of((uint8_t)i);
+        ids[i].bytes[14] = (uint8_t)(i >> 8);
+    }
+    start_ventilator(f, ANY_PORT, NULL);
+    join_sink(f);
+    join_producer(f);
+    submit(f, 1, ids, TASKS, text("payload"));
+    confirmed = ask(f);
+    kill(f->child.pid, SIGTERM);
+    if (!confirmed)
+        assert_int_equal(submitted(f, 1), DTQI_REFUSAL_NONE);
+    assert_int_equal(end(&f->child), 0);
+    expect_said(&f->child, "ev=stopped");
+}
+
+/* What is below the limit is taken, whatever its size; then nothing more. */
+static void at_the_limit_of_the_backlog_it_is_busy(void **state)
+{
+    static const char large[600000];
+    struct fixture *f = *state;
+    dtq_id ids[] = {id_of(1), id_of(2), id_of(3)};
+
+    start_ventilator(f, ANY_PORT, "--max-backlog-bytes=1m");
+    join_sink(f);
+    join_producer(f);
+    for (uint32_t i = 0; i < 2; i++) {
+        submit(f, i, &ids[i], 1, (struct dtqi_slice){large, sizeof large});
+        assert_int_equal(submitted(f, i), DTQI_REFUSAL_NONE);
+    }
+    submit(f, 2, &ids[2], 1, (struct dtqi_slice){large, sizeof large});
+    assert_int_equal(submitted(f, 2), DTQI_BUSY);
+}
+
+/* Nothing from a socket stops it, and others are served meanwhile. */
+static void broken_messages_disturb_nobody(void **state)
+{
+    struct fixture *f = *state;
+    struct dtqi_msg msg = hello(DTQI_ROLE_PRODUCER);
+    unsigned char frame[600];
+    uint64_t seed = 1;
+
+    start_ventilator(f, ANY_PORT, NULL);
+    open_peer(f, SOCK_CONTROL_PEER, f->control, &f->worker);
+    for (int i = 0; i < 3000; i++) {
+        size_t bytes = (seed = dtqi_mix64(seed + 1)) % sizeof frame;
+        zmq_pollitem_t item = {.socket = f->worker.zmq, .events = ZMQ_POLLOUT};
+
+        for (size_t k = 0; k < bytes; k++)
+            frame[k] = (unsigned char)(seed = dtqi_mix64(seed + 1));
+        if (i % 2 == 0 && bytes >= DTQI_FRAME_HEADER_BYTES) { /* looks like one of ours */
+            frame[0] = DTQI_FRAME_MAGIC;
+            frame[1] = DTQI_PROTOCOL_VERSION;
+            frame[2] = (unsigned char)(i % 70);
+            frame[3] = 0;
+        }
+        assert_int_equal(zmq_poll(&item, 1, LONG_MS), 1);
+        assert_true(zmq_send(f->worker.zmq, frame, bytes, i % 5 == 0 ? ZMQ_SNDMORE : 0) >= 0);
+    }
+    send_msg(&f->worker, &msg); /* ends the last one of several frames */
+    join_producer(f);
+    assert_int_equal(end_by(&f->child, SIGTERM), 0);
+    expect_said(&f->child, "ev=message_dropped");
+}
+
+#define VENTILATOR_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        VENTILATOR_TEST(it_says_where_it_is_and_stops_when_told),
+        VENTILATOR_TEST(a_hangup_does_not_stop_it),
+        VENTILATOR_TEST(its_directory_belongs_to_one_process),
+        VENTILATOR_TEST(a_port_in_use_is_named),
+        VENTILATOR_TEST(a_directory_that_cannot_be_is_named),
+        VENTILATOR_TEST(other_machines_are_shut_out_unless_told_so),
+        VENTILATOR_TEST(bad_options_are_a_matter_of_usage),
+        VENTILATOR_TEST(tasks_are_confirmed_and_go_down_the_lane_of_a_worker),
+        VENTILATOR_TEST(without_a_sink_no_task_is_taken),
+        VENTILATOR_TEST(a_confirmed_task_survives_a_kill),
+        VENTILATOR_TEST(a_warm_stop_confirms_what_was_taken),
+        VENTILATOR_TEST(at_the_limit_of_the_backlog_it_is_busy),
+        VENTILATOR_TEST(broken_messages_disturb_nobody),
+    };
+
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s PROGRAM\n", argv[0]);
+        return 2;
+    }
+    program = argv[1];
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

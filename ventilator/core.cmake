@@ -1,0 +1,27 @@
+dtq_core(vent_core
+  vent_cancel.c
+  vent_check.c
+  vent_core.c
+  vent_dispatch.c
+  vent_holdings.c
+  vent_journal.c
+  vent_peer.c
+  vent_propose.c
+  vent_query.c
+  vent_queue.c
+  vent_report.c
+  vent_sink.c
+  vent_submit.c
+  vent_task.c
+  vent_time.c
+  vent_worker.c)
+# journal.h names types of store.h; nothing of it is called.
+target_include_directories(vent_core PUBLIC ${CMAKE_SOURCE_DIR}/store)
+
+foreach(part core random session submit task window)
+  dtq_unit_test(vent_${part} vent_core dtq_journal dtq_wire)
+endforeach()
+
+# What the core costs per task; by hand, see bench/vent_bench.c.
+add_executable(vent_bench EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/vent_bench.c)
+target_link_libraries(vent_bench PRIVATE dtq_flags vent_core)

@@ -1,0 +1,257 @@
+/*
+ * The journal: what a ventilator must not forget, over `store`. The journal is the queue; the core
+ * holds a window of it.
+ *
+ * Order of a queue is (rank, seq), rank = 9 - priority, seq given at admission. Tasks that wait for
+ * their time have an order of their own, (due, seq). An index leads from an id to its key. Counters
+ * (attempts, failures, crashes) are in a table of their own, so that a retry does not write the
+ * payload again.
+ *
+ * Everything here runs in the journal thread, writes and reads in one order (R22). The structs of
+ * requests and answers are plain data that cross threads by pointer: the core makes a batch, the
+ * thread works on it, the core frees it.
+ */
+#ifndef DTQ_JOURNAL_H
+#define DTQ_JOURNAL_H
+
+#include "buf.h"
+#include "bounds.h"
+#include "msg.h"
+#include "store.h"
+
+struct journal;
+
+/* What to give store_open() or store_open_memory(). */
+#define JOURNAL_KIND "journal"
+#define JOURNAL_TABLES_N 11
+extern const char *const journal_tables[JOURNAL_TABLES_N];
+
+#define JOURNAL_HISTORY_MAX 16           /* entries kept of a task, the newest ones .. */
+#define JOURNAL_HISTORY_BYTES_MAX 16384u /* .. and their bytes */
+#define JOURNAL_DEAD_MAX 100000u         /* dead letters kept; then the oldest id goes */
+#define JOURNAL_SCAN_MAX 65536u          /* ids that one SCAN looks at */
+#define JOURNAL_READ_BYTES_MAX (256ull * 1024 * 1024) /* of one answer; beyond: DTQ_ENOMEM */
+
+struct journal_key {
+    bool delayed;
+    uint8_t rank;
+    uint32_t queue;       /* number of the queue in the journal */
+    uint64_t due_wall_ms; /* delayed only */
+    uint64_t seq;
+};
+
+struct journal_attempt {
+    uint64_t epoch;
+    uint32_t n;
+};
+
+struct journal_counters {
+    struct journal_attempt last;    /* highest ever given or adopted (R2) */
+    struct journal_attempt counted; /* the last whose end was counted (R2) */
+    uint32_t failures;
+    uint16_t crashes;
+    uint8_t proposed; /* dtq_state of the outcome that the ventilator proposes (R24); 0: none */
+    uint8_t cancel;   /* 1: cancel mark (R36) */
+    uint8_t suspect;  /* 1: was prefetched on a worker that died (R21) */
+    uint8_t reason;   /* dtq_reason of the last failure */
+    int32_t code;
+    uint64_t due_wall_ms; /* in backoff until then; 0: no */
+};
+
+struct journal_task {
+    dtq_id id;
+    struct journal_key key;
+    dtqi_uid sink;
+    uint64_t reply_to;
+    struct journal_counters counters; /* zero for a new task; as stored, for a loaded one */
+    struct dtqi_slice spec;
+    struct dtqi_slice body;
+
+    /* Answers only. */
+    struct dtqi_slice history; /* LOOKUP, PREFIX, SCAN with `bodies`, DEAD_LIST: what
+                                  JOURNAL_ATTEMPT_LOG appended; see journal_history_next() */
+    uint64_t dead_wall_ms;     /* DEAD_LIST: the op's at_wall_ms .. */
+    struct dtqi_slice text;    /* .. and text */
+};
+
+/*
+ * What an operation finds depends on the operations before it in the same batch. One for a task
+ * that is not there (deleted since the core asked) does nothing: the core need not know. A key that
+ * the core gives is a hint only; what counts is where the index says the task is.
+ */
+enum journal_op_type {
+    JOURNAL_PUT,      /* task; an id that is there already is left alone and named in the answer.
+                         Counters are written if they are not all zero */
+    JOURNAL_DEL,      /* task.id, with counters and history */
+    JOURNAL_COUNTERS, /* task.id gets task.counters */
+    JOURNAL_MOVE,     /* task.id moves to the place `to`, payload and counters with it */
+    JOURNAL_DEAD,     /* task.id leaves the queue for the dead-letter table, with task.counters (the
+                         stored ones, if all are zero), history, `at_wall_ms` and `text` */
+    JOURNAL_ATTEMPT_LOG, /* append `text` (an encoded AttemptInfo) to the bounded history of task.id
+                          */
+    JOURNAL_DEAD_DEL,    /* the dead letter task.id is forgotten */
+};
+
+struct journal_op {
+    enum journal_op_type type;
+    bool has_key;
+    struct journal_task task;
+    struct journal_key to;
+    uint64_t at_wall_ms;
+    struct dtqi_slice text;
+};
+
+/* The applied settlements of one sink: written with the deletes they caused, in one commit (R28).
+ */
+struct journal_applied {
+    dtqi_uid sink;
+    dtqi_uid run;
+    uint64_t number;
+};
+
+struct journal_queue {
+    uint32_t number; /* from 1; never used again for another name */
+    bool paused;
+    char name[DTQI_NAME_BYTES_MAX + 1];
+    uint64_t ready;   /* records in queue order */
+    uint64_t delayed; /* records in due order */
+    uint64_t bytes;   /* of specs and payloads of both */
+};
+
+struct journal_worker { /* roster: who may hold tasks (R33) */
+    dtqi_uid instance;
+    bool gone; /* write: remove it */
+};
+
+struct journal_sink { /* roster (R38) */
+    dtqi_uid store;
+    char intake[256];
+    char results[256];
+};
+
+/*
+ * One transaction. All arrays belong to the core that made it; slices stay valid until the answer
+ * came. A queue must be named in `queues` of this batch or an earlier one before a key uses its
+ * number.
+ *
+ * DTQ_ENOSPC: nothing was done. Without its PUTs the same batch still fits in the space that the
+ * store keeps back for it, so deletes go on when the disk is full.
+ */
+struct journal_batch {
+    uint64_t number; /* of the batch; echoed */
+    struct journal_op *ops;
+    uint32_t ops_n;
+    struct journal_applied *applied;
+    uint32_t applied_n;
+    struct journal_queue *queues; /* new or changed; counts are not read */
+    uint32_t queues_n;
+    struct journal_worker *workers;
+    uint32_t workers_n;
+    struct journal_sink *sinks;
+    uint32_t sinks_n;
+
+    /* answer */
+    dtq_err
+        err; /* DTQ_OK: everything is durable; else nothing of it is (DTQ_ENOSPC, DTQ_EIO, ..) */
+    uint32_t *present; /* indexes of JOURNAL_PUT ops whose id was there already; room for ops_n */
+    uint32_t present_n;
+    uint64_t space_used;
+    uint64_t space_max;
+};
+
+enum journal_read_type {
+    JOURNAL_LOAD,   /* the next `limit` tasks of `queue` in order, behind `after` */
+    JOURNAL_DUE,    /* the next `limit` delayed tasks in order of time, behind `after` */
+    JOURNAL_LOOKUP, /* `ids`: the task of each */
+    JOURNAL_PREFIX, /* tasks whose id begins with `prefix_bits` bits of ids[0], behind ids[1] if
+                       ids_n is 2, at most `limit` */
+    JOURNAL_SCAN, /* any queue, in id order behind ids[0] if ids_n is 1, at most `limit`; `queue` 0:
+                     all */
+    JOURNAL_DEAD_LIST, /* dead letters in id order behind ids[0], at most `limit` */
+};
+
+struct journal_read {
+    enum journal_read_type type;
+    uint64_t number; /* echoed */
+    uint32_t queue;
+    bool has_after;
+    struct journal_key after;
+    uint32_t limit;
+    uint32_t bytes_max; /* LOAD, DUE: stop when so many bytes of spec and payload are reached; at
+                           least one task; 0: no bound */
+    dtq_id *ids;
+    uint32_t ids_n;
+    uint32_t prefix_bits;
+    bool bodies; /* LOOKUP, PREFIX, SCAN, DEAD_LIST: with specs and payloads; LOAD and DUE always
+                    have them */
+
+    /* answer; everything in `buf`, which belongs to the core then */
+    dtq_err err; /* DTQ_OK, DTQ_ECORRUPT, DTQ_ENOMEM, DTQ_EIO */
+    struct dtqi_buf *buf;
+    struct journal_task *tasks;
+    uint32_t *
+        index; /* LOOKUP: tasks[i] is the task of ids[index[i]]; ids without a task are not there */
+    uint32_t tasks_n;
+    bool end;    /* LOAD, DUE, PREFIX, SCAN, DEAD_LIST: there is nothing behind the last one */
+    dtq_id last; /* PREFIX, SCAN, DEAD_LIST: the last id that was looked at; go on behind it, unless
+                    `end`. A SCAN of one queue looks at JOURNAL_SCAN_MAX ids a read, so an answer
+                    may have no task and still no end */
+};
+
+/* What the core needs to start (R33). */
+struct journal_start {
+    dtqi_uid store;
+    uint64_t epoch; /* this start's: counter committed before the call returned, random low half */
+    uint64_t seq_next;
+    struct journal_queue *queues;
+    uint32_t queues_n;
+    struct journal_applied *applied;
+    uint32_t applied_n;
+    struct journal_worker *workers;
+    uint32_t workers_n;
+    struct journal_sink *sinks;
+    uint32_t sinks_n;
+};
+
+/*
+ * Read what the core needs to start, give this start an epoch and commit it: when the call returns,
+ * the epoch is durable and larger than all before it. `random32` makes the low half of the epoch
+ * (R, Names). `store` was opened with JOURNAL_KIND and journal_tables and stays the caller's; it
+ * must outlive the journal. `why` gets a sentence on errors: DTQ_ECORRUPT (damaged, or written by a
+ * newer dtq), DTQ_ENOSPC, DTQ_EIO, DTQ_ENOMEM. On DTQ_OK journal_close() and journal_start_done()
+ * are due. Reads no tasks: it takes as long with ten as with a hundred million.
+ */
+DTQ_MUST_USE dtq_err journal_open(struct store *store, uint32_t random32,
+                                  struct journal **ret_journal, struct journal_start *ret_start,
+                                  char *why, size_t why_bytes);
+void journal_start_done(struct journal_start *start);
+void journal_close(struct journal *j); /* takes NULL; does not close the store */
+
+/* Apply one batch in one transaction, and commit it; the result is in batch->err. After DTQ_EIO
+ * every further batch gets DTQ_EIO too. */
+void journal_apply(struct journal *j, struct journal_batch *batch);
+/* Answer one read; the result is in read->err. Waits for the disk at most. */
+void journal_read(struct journal *j, struct journal_read *read);
+/* The last error in words, for the thread that got it. */
+const char *journal_errmsg(const struct journal *j);
+
+/* Step through a history, oldest entry first. false: no more (or damage behind what was given). */
+static inline bool journal_history_next(struct dtqi_slice *rest, struct dtqi_slice *ret_entry)
+{
+    const unsigned char *at = rest->at;
+    uint32_t bytes;
+
+    if (rest->len < 4)
+        return false;
+    bytes = (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+    if (bytes > rest->len - 4)
+        return false;
+    *ret_entry = (struct dtqi_slice){at + 4, bytes};
+    *rest = (struct dtqi_slice){at + 4 + bytes, rest->len - 4 - bytes};
+    return true;
+}
+
+/* Orders keys as the journal does: <0, 0, >0. */
+int journal_key_compare(const struct journal_key *a, const struct journal_key *b);
+
+#endif

@@ -1,0 +1,460 @@
+#include "journal_record.h"
+
+#define CLASS_READY 0u
+#define CLASS_DELAYED 1u
+
+#define HEAD_HAS_REPLY_TO 1u
+#define HEAD_HAS_COMMON 2u
+
+/* ---- numbers and bytes */
+
+void journal_out_u8(struct journal_out *out, uint8_t value)
+{
+    out->at[out->len++] = value;
+}
+
+void journal_out_u32(struct journal_out *out, uint32_t value)
+{
+    for (int shift = 24; shift >= 0; shift -= 8)
+        journal_out_u8(out, (uint8_t)(value >> shift));
+}
+
+void journal_out_u64(struct journal_out *out, uint64_t value)
+{
+    for (int shift = 0; shift < 64; shift += 8)
+        journal_out_u8(out, (uint8_t)(value >> shift));
+}
+
+void journal_out_plain(struct journal_out *out, uint64_t value)
+{
+    for (; value >= 0x80; value >>= 7)
+        journal_out_u8(out, (uint8_t)(value | 0x80));
+    journal_out_u8(out, (uint8_t)value);
+}
+
+void journal_out_bytes(struct journal_out *out, const void *at, uint32_t bytes)
+{
+    if (bytes == 0)
+        return; /* `at` may be NULL */
+    memcpy(out->at + out->len, at, bytes);
+    out->len += bytes;
+}
+
+bool journal_in_u8(struct journal_in *in, uint8_t *ret)
+{
+    if (in->len == 0)
+        return false;
+    *ret = *in->at++;
+    in->len--;
+    return true;
+}
+
+bool journal_in_u32(struct journal_in *in, uint32_t *ret)
+{
+    uint8_t b[4];
+
+    if (!journal_in_bytes(in, b, sizeof b))
+        return false;
+    *ret = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+    return true;
+}
+
+bool journal_in_u64(struct journal_in *in, uint64_t *ret)
+{
+    uint8_t b[8];
+    uint64_t value = 0;
+
+    if (!journal_in_bytes(in, b, sizeof b))
+        return false;
+    for (int i = 7; i >= 0; i--)
+        value = value << 8 | b[i];
+    *ret = value;
+    return true;
+}
+
+bool journal_in_plain(struct journal_in *in, uint64_t *ret)
+{
+    uint64_t value = 0;
+    uint8_t b;
+
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        if (!journal_in_u8(in, &b) || (shift == 63 && b > 1))
+            return false;
+        value |= (uint64_t)(b & 0x7f) << shift;
+        if (b < 0x80) {
+            *ret = value;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool journal_in_plain32(struct journal_in *in, uint32_t *ret)
+{
+    uint64_t value;
+
+    if (!journal_in_plain(in, &value) || value > UINT32_MAX)
+        return false;
+    *ret = (uint32_t)value;
+    return true;
+}
+
+bool journal_in_bytes(struct journal_in *in, void *ret, uint32_t bytes)
+{
+    struct dtqi_slice found;
+
+    if (!journal_in_slice(in, bytes, &found))
+        return false;
+    memcpy(ret, found.at, bytes);
+    return true;
+}
+
+bool journal_in_slice(struct journal_in *in, uint64_t bytes, struct dtqi_slice *ret)
+{
+    if (bytes > in->len)
+        return false;
+    *ret = (struct dtqi_slice){in->at, (uint32_t)bytes};
+    in->at += bytes;
+    in->len -= (uint32_t)bytes;
+    return true;
+}
+
+static void out_ordered(struct journal_out *out, uint64_t value)
+{
+    unsigned more = 0;
+
+    while (more < 8 && value >> (8 * more + 4) != 0)
+        more++;
+    journal_out_u8(out, (uint8_t)(more << 4 | (more < 8 ? value >> 8 * more : 0)));
+    while (more-- > 0)
+        journal_out_u8(out, (uint8_t)(value >> 8 * more));
+}
+
+static bool in_ordered(struct journal_in *in, uint64_t *ret)
+{
+    uint64_t value;
+    uint8_t b;
+
+    if (!journal_in_u8(in, &b) || b >> 4 > 8 || (b >> 4 == 8 && (b & 15) != 0))
+        return false;
+    value = b & 15;
+    for (unsigned more = b >> 4; more > 0; more--) {
+        if (!journal_in_u8(in, &b))
+            return false;
+        value = value << 8 | b;
+    }
+    *ret = value;
+    return true;
+}
+
+static bool in_ordered32(struct journal_in *in, uint32_t *ret)
+{
+    uint64_t value;
+
+    if (!in_ordered(in, &value) || value > UINT32_MAX)
+        return false;
+    *ret = (uint32_t)value;
+    return true;
+}
+
+/* ---- keys */
+
+void journal_key_out(struct journal_out *out, const struct journal_key *key)
+{
+    if (key->delayed) {
+        journal_out_u8(out, CLASS_DELAYED);
+        out_ordered(out, key->due_wall_ms);
+        out_ordered(out, key->seq);
+        out_ordered(out, key->queue);
+        journal_out_u8(out, key->rank);
+    } else {
+        journal_out_u8(out, CLASS_READY);
+        out_ordered(out, key->queue);
+        journal_out_u8(out, key->rank);
+        out_ordered(out, key->seq);
+    }
+}
+
+void journal_key_prefix_out(struct journal_out *out, uint32_t queue)
+{
+    journal_out_u8(out, queue == 0 ? CLASS_DELAYED : CLASS_READY);
+    if (queue != 0)
+        out_ordered(out, queue);
+}
+
+static bool key_rest_in(struct journal_in *in, struct journal_key *key)
+{
+    if (key->delayed)
+        return in_ordered(in, &key->due_wall_ms) && in_ordered(in, &key->seq) &&
+               in_ordered32(in, &key->queue) && journal_in_u8(in, &key->rank);
+    return in_ordered32(in, &key->queue) && journal_in_u8(in, &key->rank) &&
+           in_ordered(in, &key->seq);
+}
+
+bool journal_key_in(struct journal_in *in, struct journal_key *ret)
+{
+    struct journal_key key = {0};
+    uint8_t class;
+
+    if (!journal_in_u8(in, &class) || class > CLASS_DELAYED)
+        return false;
+    key.delayed = class == CLASS_DELAYED;
+    if (!key_rest_in(in, &key) || key.rank >= DTQI_PRIORITIES)
+        return false;
+    *ret = key;
+    return true;
+}
+
+static int compare_u64(uint64_t a, uint64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+int journal_key_compare(const struct journal_key *a, const struct journal_key *b)
+{
+    int c = compare_u64(a->delayed, b->delayed);
+
+    if (c == 0)
+        c = a->delayed ? compare_u64(a->due_wall_ms, b->due_wall_ms)
+                       : compare_u64(a->queue, b->queue);
+    if (c == 0 && !a->delayed)
+        c = compare_u64(a->rank, b->rank);
+    return c != 0 ? c : compare_u64(a->seq, b->seq);
+}
+
+/* ---- the index */
+
+void journal_entry_out(struct journal_out *out, const struct journal_entry *entry)
+{
+    uint8_t *first = out->at + out->len;
+
+    journal_key_out(out, &entry->key);
+    *first = (uint8_t)(*first | entry->flags << 1);
+    journal_out_plain(out, entry->bytes);
+    journal_out_plain(out, entry->common);
+}
+
+bool journal_entry_in(struct dtqi_slice value, struct journal_entry *ret)
+{
+    struct journal_in in = journal_in_of(value);
+    struct journal_entry entry = {0};
+    uint8_t first;
+
+    if (!journal_in_u8(&in, &first) || first >> 1 > (JOURNAL_HAS_COUNTERS | JOURNAL_HAS_HISTORY))
+        return false;
+    entry.flags = first >> 1;
+    entry.key.delayed = (first & 1) == CLASS_DELAYED;
+    if (!key_rest_in(&in, &entry.key) || entry.key.rank >= DTQI_PRIORITIES ||
+        !journal_in_plain32(&in, &entry.bytes) || !journal_in_plain32(&in, &entry.common) ||
+        in.len != 0)
+        return false;
+    *ret = entry;
+    return true;
+}
+
+/* ---- tasks */
+
+static uint8_t head_flags(const struct journal_record *record)
+{
+    if (record->common != 0)
+        return HEAD_HAS_COMMON;
+    return record->reply_to != 0 ? HEAD_HAS_REPLY_TO : 0;
+}
+
+void journal_head_out(struct journal_out *out, const struct journal_record *record)
+{
+    journal_out_u8(out, head_flags(record));
+    journal_out_bytes(out, record->id.bytes, sizeof record->id.bytes);
+    if (record->common != 0) {
+        journal_out_plain(out, record->common);
+        return;
+    }
+    journal_out_plain(out, record->sink);
+    if (record->reply_to != 0)
+        journal_out_u64(out, record->reply_to);
+    journal_out_plain(out, record->spec.len);
+}
+
+static bool own_head_in(struct journal_in *in, uint8_t flags, struct journal_record *record)
+{
+    uint64_t spec_bytes;
+
+    return journal_in_plain32(in, &record->sink) &&
+           (flags != HEAD_HAS_REPLY_TO || journal_in_u64(in, &record->reply_to)) &&
+           journal_in_plain(in, &spec_bytes) && journal_in_slice(in, spec_bytes, &record->spec);
+}
+
+bool journal_record_in(struct dtqi_slice value, struct journal_record *ret)
+{
+    struct journal_in in = journal_in_of(value);
+    struct journal_record record = {0};
+    uint8_t flags;
+
+    if (!journal_in_u8(&in, &flags) || flags > HEAD_HAS_COMMON ||
+        !journal_in_bytes(&in, record.id.bytes, sizeof record.id.bytes))
+        return false;
+    if (flags == HEAD_HAS_COMMON) {
+        if (!journal_in_plain32(&in, &record.common) || record.common == 0)
+            return false;
+    } else if (!own_head_in(&in, flags, &record)) {
+        return false;
+    }
+    record.body = (struct dtqi_slice){in.at, in.len};
+    *ret = record;
+    return true;
+}
+
+static void attempt_out(struct journal_out *out, const struct journal_attempt *attempt)
+{
+    journal_out_u64(out, attempt->epoch);
+    journal_out_plain(out, attempt->n);
+}
+
+static bool attempt_in(struct journal_in *in, struct journal_attempt *ret)
+{
+    return journal_in_u64(in, &ret->epoch) && journal_in_plain32(in, &ret->n);
+}
+
+void journal_counters_out(struct journal_out *out, const struct journal_counters *c)
+{
+    attempt_out(out, &c->last);
+    attempt_out(out, &c->counted);
+    journal_out_plain(out, c->failures);
+    journal_out_plain(out, c->crashes);
+    journal_out_u8(out, c->proposed);
+    journal_out_u8(out, c->cancel);
+    journal_out_u8(out, c->suspect);
+    journal_out_u8(out, c->reason);
+    journal_out_plain(out, (uint32_t)c->code);
+    journal_out_plain(out, c->due_wall_ms);
+}
+
+static bool counters_read(struct journal_in *in, struct journal_counters *ret)
+{
+    struct journal_counters c = {0};
+    uint32_t crashes;
+    uint32_t code;
+
+    if (!attempt_in(in, &c.last) || !attempt_in(in, &c.counted) ||
+        !journal_in_plain32(in, &c.failures) || !journal_in_plain32(in, &crashes) ||
+        crashes > UINT16_MAX || !journal_in_u8(in, &c.proposed) || !journal_in_u8(in, &c.cancel) ||
+        !journal_in_u8(in, &c.suspect) || !journal_in_u8(in, &c.reason) ||
+        !journal_in_plain32(in, &code) || !journal_in_plain(in, &c.due_wall_ms))
+        return false;
+    if (c.proposed > DTQ_CANCELLED || c.reason > DTQ_REASON_BAD_ENTRY)
+        return false;
+    c.crashes = (uint16_t)crashes;
+    c.code = (int32_t)code;
+    *ret = c;
+    return true;
+}
+
+bool journal_counters_in(struct dtqi_slice value, struct journal_counters *ret)
+{
+    struct journal_in in = journal_in_of(value);
+
+    return counters_read(&in, ret) && in.len == 0;
+}
+
+void journal_dead_head_out(struct journal_out *out, const struct journal_dead *dead)
+{
+    journal_key_out(out, &dead->key);
+    journal_counters_out(out, &dead->counters);
+    journal_out_plain(out, dead->at_wall_ms);
+    journal_out_plain(out, dead->text.len);
+    journal_out_plain(out, dead->history.len);
+}
+
+bool journal_dead_in(struct dtqi_slice value, struct journal_dead *ret)
+{
+    struct journal_in in = journal_in_of(value);
+    struct journal_dead dead = {0};
+    uint64_t text_bytes;
+    uint64_t history_bytes;
+
+    if (!journal_key_in(&in, &dead.key) || !counters_read(&in, &dead.counters) ||
+        !journal_in_plain(&in, &dead.at_wall_ms) || !journal_in_plain(&in, &text_bytes) ||
+        !journal_in_plain(&in, &history_bytes) || !journal_in_slice(&in, text_bytes, &dead.text) ||
+        !journal_in_slice(&in, history_bytes, &dead.history))
+        return false;
+    dead.record = (struct dtqi_slice){in.at, in.len};
+    *ret = dead;
+    return true;
+}
+
+/* ---- queues and sinks */
+
+static void text_out(struct journal_out *out, const char *text)
+{
+    uint32_t bytes = (uint32_t)strlen(text);
+
+    journal_out_plain(out, bytes);
+    journal_out_bytes(out, text, bytes);
+}
+
+static bool text_in(struct journal_in *in, char *ret_text, size_t room)
+{
+    struct dtqi_slice text;
+    uint64_t bytes;
+
+    if (!journal_in_plain(in, &bytes) || bytes >= room || !journal_in_slice(in, bytes, &text) ||
+        memchr(text.at, '\0', text.len) != NULL)
+        return false;
+    memcpy(ret_text, text.at, text.len);
+    ret_text[text.len] = '\0';
+    return true;
+}
+
+void journal_queue_out(struct journal_out *out, const struct journal_queue *queue)
+{
+    journal_out_u8(out, queue->paused);
+    text_out(out, queue->name);
+    journal_out_plain(out, queue->ready);
+    journal_out_plain(out, queue->delayed);
+    journal_out_plain(out, queue->bytes);
+}
+
+bool journal_queue_in(struct dtqi_slice key, struct dtqi_slice value, struct journal_queue *ret)
+{
+    struct journal_in number = journal_in_of(key);
+    struct journal_in in = journal_in_of(value);
+    struct journal_queue queue = {0};
+    uint8_t paused;
+
+    if (!journal_in_u32(&number, &queue.number) || number.len != 0 || queue.number == 0 ||
+        !journal_in_u8(&in, &paused) || paused > 1 ||
+        !text_in(&in, queue.name, sizeof queue.name) || !journal_in_plain(&in, &queue.ready) ||
+        !journal_in_plain(&in, &queue.delayed) || !journal_in_plain(&in, &queue.bytes) ||
+        in.len != 0)
+        return false;
+    queue.paused = paused == 1;
+    *ret = queue;
+    return true;
+}
+
+void journal_sink_out(struct journal_out *out, const struct journal_sink_record *record)
+{
+    journal_out_u8(out, record->registered);
+    journal_out_plain(out, record->number);
+    text_out(out, record->sink.intake);
+    text_out(out, record->sink.results);
+}
+
+bool journal_sink_in(struct dtqi_slice key, struct dtqi_slice value,
+                     struct journal_sink_record *ret)
+{
+    struct journal_in store = journal_in_of(key);
+    struct journal_in in = journal_in_of(value);
+    struct journal_sink_record record = {0};
+    uint8_t registered;
+
+    if (!journal_in_bytes(&store, record.sink.store.bytes, 16) || store.len != 0 ||
+        !journal_in_u8(&in, &registered) || registered > 1 ||
+        !journal_in_plain32(&in, &record.number) || record.number == 0 ||
+        !text_in(&in, record.sink.intake, sizeof record.sink.intake) ||
+        !text_in(&in, record.sink.results, sizeof record.sink.results) || in.len != 0)
+        return false;
+    record.registered = registered == 1;
+    *ret = record;
+    return true;
+}

@@ -1,0 +1,220 @@
+#include "vent_internal.h"
+
+void vent_census(const struct vent *v, struct vent_census *ret)
+{
+    *ret = (struct vent_census){
+        .tasks = vent_records(v),
+        .task_bytes = v->resident_bytes,
+        .ready = v->counts[TASK_READY],
+        .scheduled = v->counts[TASK_SCHEDULED],
+        .leased = v->counts[TASK_LEASED] + v->counts[TASK_STOPPING],
+        .done = v->counts[TASK_DONE] + v->counts[TASK_DEADWAIT],
+        .proposed = v->counts[TASK_PROPOSED],
+        .held = v->counts[TASK_HELD],
+        .workers = v->workers_open,
+        .submits = v->waits_used,
+        .journal_busy = v->flight != NULL || v->reads_n != 0 || v->fresh.n != 0 ||
+                        v->write.n != 0 || v->dirty.n != 0 || v->deletes.n != 0 || v->lazy_ms != 0,
+    };
+}
+
+static uint32_t count_list(const struct vent *v, const struct list *l, enum task_state state)
+{
+    uint32_t n = 0;
+    uint32_t before = NONE;
+
+    for (uint32_t i = l->head; i != NONE; i = task_at(v, i)->next) {
+        const struct task *t = task_at(v, i);
+
+        assert(t->state == state || (state == TASK_LEASED && t->state == TASK_STOPPING));
+        assert(t->prev == before);
+        before = i;
+        n++;
+    }
+    assert(l->tail == before);
+    assert(l->n == n);
+    return n;
+}
+
+static void check_paper(const struct vent *v, const struct list *l, enum paper_list which)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = l->head; i != NONE; i = task_at(v, i)->paper_next) {
+        assert(task_at(v, i)->state != TASK_FREE);
+        assert(task_at(v, i)->paper_list == which);
+        n++;
+    }
+    assert(l->n == n);
+}
+
+static void check_task(const struct vent *v, const struct task *t)
+{
+    assert(vent_task_find(v, &t->id) == t);
+    assert(v->specs[t->spec].refs != 0);
+    assert((t->state == TASK_GONE) >= ((t->flags & TASK_DEAD) != 0));
+    assert(t->paper != PAPER_NONE || t->state == TASK_CLAIMED || t->paper_list == PAPER_FRESH ||
+           t->paper_list == PAPER_WRITE || t->paper_list == PAPER_DELETES);
+    assert(t->paper != PAPER_HANDED || v->flight != NULL);
+    if (t->expiry != NONE)
+        assert(v->expiries.at[t->expiry] == task_index(v, t));
+    if (t->state == TASK_SCHEDULED)
+        assert(v->due.at[t->next] == task_index(v, t));
+    if (t->state == TASK_LEASED || t->state == TASK_STOPPING || t->state == TASK_DONE) {
+        assert(t->worker < v->workers_n);
+        assert(v->workers[t->worker].state != WORKER_FREE);
+        assert(t->attempt > 0);
+    }
+}
+
+static void check_tasks(const struct vent *v)
+{
+    uint32_t counts[TASK_STATES] = {0};
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < v->tasks_used; i++) {
+        const struct task *t = task_at(v, i);
+
+        if (t->state == TASK_FREE)
+            continue;
+        check_task(v, t);
+        counts[t->state]++;
+        bytes += sizeof *t + TASK_OVERHEAD_BYTES + task_bytes(v, t);
+    }
+    for (uint32_t s = 1; s < TASK_STATES; s++)
+        assert(counts[s] == v->counts[s]);
+    assert(bytes == v->resident_bytes);
+    assert(vent_records(v) == v->map.count);
+    assert(v->due.n == v->counts[TASK_SCHEDULED]);
+}
+
+static uint32_t check_lot(const struct vent *v, const struct lot *lot)
+{
+    uint32_t n = 0;
+
+    for (uint32_t r = 0; r < DTQI_PRIORITIES; r++) {
+        n += count_list(v, &lot->fifo[r], TASK_READY) + lot->late[r].n;
+        assert((lot->fifo[r].n != 0 || lot->late[r].n != 0) == (lot->ranks >> r & 1));
+        for (uint32_t i = 0; i < lot->late[r].n; i++) {
+            assert((task_at(v, lot->late[r].at[i])->flags & TASK_LATE) != 0);
+            assert(task_at(v, lot->late[r].at[i])->next == i);
+        }
+    }
+    return n;
+}
+
+static void check_queues(const struct vent *v)
+{
+    uint32_t ready = 0;
+    uint32_t parked = 0;
+
+    for (uint32_t i = 0; i < v->queues_n; i++) {
+        const struct queue *q = &v->queues[i];
+        uint32_t n = 0;
+
+        if (!q->used)
+            continue;
+        for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++) {
+            uint32_t in_lot = q->lots[s] != NULL ? check_lot(v, q->lots[s]) : 0;
+
+            assert((in_lot != 0) == (q->lots_mask >> s & 1));
+            n += in_lot;
+        }
+        n += count_list(v, &q->suspects, TASK_READY);
+        assert(n == q->ready);
+        assert((q->place == QUEUE_IDLE) == (q->ready == 0));
+        ready += n;
+        parked += count_list(v, &q->parked, TASK_PARKED);
+    }
+    assert(ready == v->counts[TASK_READY]);
+    assert(parked == v->counts[TASK_PARKED]);
+}
+
+static void check_seats(const struct vent *v, const struct seats *h)
+{
+    for (uint32_t i = 0; i < h->n; i++) {
+        const struct worker *w = &v->workers[h->at[i].worker];
+
+        assert(w->able);
+        assert((h->at[i].k == NONE ? w->place : w->places[h->at[i].k]) == i);
+        if (i != 0)
+            assert(v->workers[h->at[(i - 1) / 2].worker].load <= w->load);
+    }
+}
+
+static uint64_t held_sum(const struct vent *v, const struct list *l)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = l->head; i != NONE; i = task_at(v, i)->next)
+        sum += dtqi_holding_hash(&task_at(v, i)->id, task_epoch(v, task_at(v, i)),
+                                 task_at(v, i)->attempt);
+    return sum;
+}
+
+static void check_workers(const struct vent *v)
+{
+    uint32_t leased = 0;
+    uint32_t done = 0;
+    uint32_t open = 0;
+    uint32_t able = 0;
+    uint32_t reserved = 0;
+
+    for (uint32_t i = 0; i < v->workers_n; i++) {
+        const struct worker *w = &v->workers[i];
+
+        if (w->state == WORKER_FREE)
+            continue;
+        leased += count_list(v, &w->leased, TASK_LEASED);
+        done += count_list(v, &w->done, TASK_DONE);
+        assert(w->held_sum == held_sum(v, &w->leased) + held_sum(v, &w->done));
+        assert(w->is_open == (w->state == WORKER_OPEN));
+        /* R15: credit bounds what is sent, but for a worker that says less than it said before. */
+        assert(w->leased.n <= LEASES_MAX);
+        open += w->is_open;
+        able += w->able;
+        reserved += w->reserved;
+    }
+    assert(leased == v->counts[TASK_LEASED] + v->counts[TASK_STOPPING]);
+    assert(done == v->counts[TASK_DONE]);
+    assert(open == v->workers_open);
+    assert(able == v->workers_able);
+    assert(reserved == v->workers_reserved);
+    check_seats(v, &v->any);
+    for (uint32_t i = 0; i < v->queues_n; i++)
+        if (v->queues[i].used)
+            check_seats(v, &v->queues[i].able);
+}
+
+static void check_sinks(const struct vent *v)
+{
+    uint32_t sent = 0;
+    uint32_t unsent = 0;
+    uint32_t held = 0;
+
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        sent += count_list(v, &v->sinks[i].proposed, TASK_PROPOSED);
+        unsent += count_list(v, &v->sinks[i].unsent, TASK_PROPOSED);
+        held += count_list(v, &v->held[i], TASK_HELD);
+        assert(v->sinks[i].applied_durable <= v->sinks[i].applied);
+    }
+    assert(sent == v->proposals);
+    assert(sent + unsent == v->counts[TASK_PROPOSED]);
+    assert(held == v->counts[TASK_HELD]);
+    assert(count_list(v, &v->deadwait, TASK_DEADWAIT) == v->counts[TASK_DEADWAIT]);
+}
+
+void vent_check(const struct vent *v)
+{
+    if (v->fatal)
+        return; /* it has stopped in the middle of something */
+    check_tasks(v);
+    check_queues(v);
+    check_workers(v);
+    check_sinks(v);
+    check_paper(v, &v->fresh, PAPER_FRESH);
+    check_paper(v, &v->write, PAPER_WRITE);
+    check_paper(v, &v->dirty, PAPER_DIRTY);
+    check_paper(v, &v->deletes, PAPER_DELETES);
+    assert(vent_records(v) <= v->cfg.resident_tasks_max);
+}

@@ -1,0 +1,1007 @@
+/*
+ * What the files of the ventilator's core share. A task is one record of a fixed table, named by
+ * its index; it is in at most one list of its state and one list of its paper (what the journal is
+ * still to be told). Nothing is allocated per task once the tables have grown.
+ *
+ *   vent_core.c      configuration, the step, the tick, actions, logs
+ *   vent_task.c      the table, states and their transitions, specs, the past of a task
+ *   vent_queue.c     queues, ready lists, the window of the journal
+ *   vent_time.c      due times, expiry, backoff
+ *   vent_submit.c    SUBMIT, confirmations, claims
+ *   vent_peer.c      routes, HELLO, producers
+ *   vent_worker.c    sessions of workers, heartbeats, death
+ *   vent_holdings.c  HOLDINGS and verdicts
+ *   vent_report.c    REPORT, failures, retries
+ *   vent_dispatch.c  which task goes to which worker; recall, stops
+ *   vent_sink.c      sinks, settlement
+ *   vent_propose.c   outcomes that the ventilator proposes
+ *   vent_journal.c   batches and reads
+ *   vent_cancel.c    CANCEL
+ *   vent_query.c     QUERY
+ *   vent_check.c     census, invariants
+ */
+#ifndef DTQ_VENT_INTERNAL_H
+#define DTQ_VENT_INTERNAL_H
+
+#include "idmap.h"
+#include "vent_core.h"
+
+#define NONE UINT32_MAX
+#define NEVER UINT64_MAX
+
+#define TASK_INDEX_BITS 22u
+#define TASK_GENERATIONS (1u << (32 - TASK_INDEX_BITS))
+#define TASK_OVERHEAD_BYTES 64u   /* of a message's columns, about; added to what is counted */
+#define QUEUE_SHARE_TASKS_MAX 64u /* every queue may have so many ready, window full or not */
+#define WORKER_QUEUES_MAX 256u
+#define NOTES_MAX 8u
+#define NOTE_TEXT_BYTES 256u
+#define LAZY_MS 100u /* deletes, counters and the like wait so long for company */
+#define BACKLOG_PERCENT 90u
+#define PAGES_BYTES_MAX (64u * 1024 * 1024)
+#define ATTEMPTS_MAX 1000000000u
+#define LEASES_MAX 65536u /* of one worker, whatever credit it gives */
+#define SESSION_INDEX_BITS 16u
+#define BLIND_BEATS 10u /* heartbeats without a comparison, until holdings are asked for */
+
+/* ---------------------------------------------------------------- tasks */
+
+enum task_state {
+    TASK_FREE,
+    TASK_CLAIMED, /* resent: the journal and then its sink are asked whether they know it (R6) */
+    TASK_HELD,    /* recovered, not released yet (R33) */
+    TASK_READY,
+    TASK_PARKED,    /* behind what is not loaded: leaves memory once it is written (R41) */
+    TASK_SCHEDULED, /* waits for its time */
+    TASK_LEASED,
+    TASK_STOPPING, /* leased, and its worker was told to stop it (R36) */
+    TASK_DONE,     /* reported done, waits for its settlement */
+    TASK_DEADWAIT, /* as DONE, but its worker is gone (R19) */
+    TASK_MARKING,  /* cancelled; proposed once the mark is committed (R36) */
+    TASK_PROPOSED,
+    TASK_GONE, /* settled; leaves memory once the journal has forgotten it */
+    TASK_STATES,
+};
+
+enum task_paper {
+    PAPER_NONE,    /* not in the journal */
+    PAPER_HANDED,  /* the journal has been asked to write it */
+    PAPER_WRITTEN, /* durable */
+};
+
+enum paper_list { PAPER_NOWHERE, PAPER_FRESH, PAPER_WRITE, PAPER_DIRTY, PAPER_DELETES };
+
+enum task_flags {
+    TASK_DIRTY = 1,         /* its counters are to be written */
+    TASK_MOVE = 2,          /* its record is to be moved to the other order */
+    TASK_IN_BATCH = 4,      /* counters or a move are under way */
+    TASK_NO_BODY = 8,       /* GONE: dropped */
+    TASK_CANCEL = 16,       /* R36 */
+    TASK_MARKED = 32,       /* .. and the mark is committed */
+    TASK_SUSPECT = 64,      /* R21 */
+    TASK_PROBATION = 128,   /* this lease is one, R21 */
+    TASK_RUNNING = 256,     /* this lease is known to have started */
+    TASK_LISTED = 512,      /* named in the HOLDINGS that are coming in */
+    TASK_NO_KEY = 1024,     /* where the journal keeps it is not known */
+    TASK_DELAYED = 2048,    /* the journal keeps it in the order of due times: past->key_due */
+    TASK_DEAD = 4096,       /* GONE: a dead letter */
+    TASK_LATE = 8192,       /* READY: in the heap of its list, not in the list */
+    TASK_OWN_BODY = 16384,  /* its body was copied out of the message it came in */
+    TASK_RECOVERED = 32768, /* came out of the journal */
+};
+
+struct task {
+    dtq_id id;
+    const void *body; /* in buf */
+    struct dtqi_buf *buf;
+    uint64_t seq;      /* order of admission */
+    uint64_t since_ms; /* in this state; SCHEDULED: wall time that it waits for; DONE: see report */
+    uint32_t body_len;
+    uint32_t spec;
+    uint32_t attempt; /* number of the last one given or adopted (R2) */
+    uint32_t worker;  /* LEASED, STOPPING, DONE: who has it; CLAIMED: number of the claim;
+                         PROPOSED: NONE: it is not sent yet */
+
+    uint64_t reply_to;
+    uint64_t admitted_ms;
+    uint32_t next; /* list of the state; SCHEDULED and late ones: place in the heap */
+    uint32_t prev; /* CLAIMED: index in the SUBMIT that waits for it */
+    uint32_t paper_next;
+    uint32_t paper_prev;
+    uint32_t wait; /* who waits for its commit; more of them are in past */
+    uint32_t past;
+    uint32_t expiry; /* place in the heap of expiring tasks */
+    uint16_t generation;
+    uint16_t flags;
+    uint8_t state;
+    uint8_t paper;
+    uint8_t sink;
+    uint8_t resends; /* DONE: times that its worker was asked to send again; PROPOSED: the kind */
+    uint8_t paper_list;
+    uint8_t padding[7];
+};
+
+struct list {
+    uint32_t head;
+    uint32_t tail;
+    uint32_t n;
+};
+
+/* A task's index in a binary heap; the order is the heap's owner's. */
+struct heap {
+    uint32_t *at;
+    uint32_t n;
+    uint32_t room;
+};
+
+/* One attempt that failed, for people. */
+struct note {
+    uint32_t attempt;
+    int32_t code;
+    uint64_t started_wall_ms;
+    uint64_t duration_us;
+    uint8_t reason;
+    uint8_t worker_len;
+    uint16_t text_len;
+    char texts[]; /* worker, then text */
+};
+
+/* What only some tasks have. */
+struct past {
+    struct journal_counters counters; /* `last` is filled in when written */
+    uint64_t key_due_wall_ms;         /* TASK_DELAYED */
+    uint64_t epoch;                   /* of task->attempt, when that is not of this epoch; else 0 */
+    struct note *notes[NOTES_MAX];    /* the last ones, oldest first */
+    uint32_t notes_n;
+    uint32_t waits;   /* chain: more that wait for the commit of the task */
+    uint32_t cancels; /* chain: those that wait for the commit of the cancel mark */
+    uint32_t next_free;
+};
+
+struct spec {
+    struct dtqi_spec spec; /* in buf, raw included */
+    struct dtqi_buf *buf;
+    uint32_t refs;
+    uint32_t hash;
+    uint32_t next_same_hash;
+    uint32_t next; /* free or unused */
+    uint32_t prev;
+    uint32_t queue;
+    uint64_t mark;  /* number of the message whose dictionary it is in .. */
+    uint32_t local; /* .. and where */
+    uint8_t rank;
+};
+
+/* Something that points to something, in a chain. */
+struct link {
+    uint32_t to;
+    uint32_t next;
+};
+
+/* ---------------------------------------------------------------- queues */
+
+/* Workers that could take a task, the least loaded one first: a heap. */
+struct seats {
+    struct seat {
+        uint32_t worker;
+        uint32_t k; /* the how manieth of its queues it is; NONE: it serves every queue */
+    } * at;
+    uint32_t n;
+    uint32_t room;
+};
+
+/* Ready tasks of one queue and sink. A list is in order of seq; what comes back out of order is in
+ * the heap beside it. */
+struct lot {
+    uint16_t ranks; /* that have any */
+    struct list fifo[DTQI_PRIORITIES];
+    struct heap late[DTQI_PRIORITIES];
+};
+
+enum queue_place { QUEUE_IDLE, QUEUE_ACTIVE, QUEUE_STUCK };
+
+struct queue {
+    bool used;
+    bool paused;
+    bool is_new; /* the journal has not been told of it */
+    uint8_t place;
+    uint32_t number; /* in the journal; 0: never had a task */
+    uint32_t name_len;
+    char name[DTQI_NAME_BYTES_MAX + 1];
+    uint32_t next_same_hash;
+    uint32_t specs; /* that name it */
+
+    struct lot *lots[DTQI_SINKS_MAX];
+    uint32_t lots_mask; /* that have any */
+    struct list suspects;
+    uint32_t ready; /* in lots and suspects */
+    uint32_t resident[TASK_STATES];
+    uint64_t tasks;   /* open, in memory or not */
+    uint64_t delayed; /* of these: in the order of due times in the journal */
+    uint64_t bytes;
+
+    /* R41: what is not resident is at the boundary or behind it. */
+    bool unloaded;
+    bool loading;
+    uint32_t unloaded_place;
+    uint64_t load_after_ms;
+    uint8_t boundary_rank;
+    uint64_t boundary_seq;
+    uint64_t boundary_moves; /* times that it moved back */
+    uint64_t purge_seq;      /* cancelled before this one (R36) */
+    struct list parked;
+
+    uint32_t next; /* active or stuck */
+    uint32_t prev;
+    struct seats able;    /* that name this queue */
+    uint32_t servers;     /* open sessions that name this queue */
+    uint32_t subscribers; /* sessions that name it, open or not */
+    uint32_t settle_us;   /* running mean from admission to settlement */
+};
+
+/* ---------------------------------------------------------------- peers */
+
+struct peer { /* of a route */
+    uint32_t route;
+    uint8_t role; /* dtqi_role; DTQI_ROLE_NONE: free */
+    uint32_t index;
+    uint32_t next; /* producers: least recently heard first; or free */
+    uint32_t prev;
+    uint64_t session; /* producers */
+};
+
+struct map32 { /* route -> index of peer */
+    struct map32_entry {
+        uint32_t key;
+        uint32_t value; /* NONE: free */
+    } * entries;
+    uint32_t mask;
+    uint32_t count;
+};
+
+struct ids {
+    dtq_id *at;
+    uint32_t *attempts;
+    uint32_t n;
+    uint32_t room;
+};
+
+enum worker_state {
+    WORKER_FREE,
+    WORKER_LANE,    /* its lane is being opened; WELCOME follows */
+    WORKER_LISTING, /* its holdings are coming in */
+    WORKER_OPEN,
+    WORKER_LOST, /* its session ended; it may say HELLO until it is dead (R13) */
+};
+
+struct worker {
+    uint8_t state;
+    bool in_roster; /* the journal's */
+    bool is_open;   /* counted as a server of its queues */
+    bool able;      /* in the heaps: it could take a task */
+    bool any_queue;
+    bool asked;       /* holdings were asked for in the session */
+    bool drying;      /* nothing is sent to it, so that holdings can be asked for */
+    bool reserved;    /* nothing is sent to it, so that a suspect can be (R21) */
+    bool probation;   /* it has one (R21) */
+    bool bytes_short; /* its credit in bytes did not suffice for the next task */
+    bool touched;
+    bool has_lane;
+    uint8_t blind; /* heartbeats in a row without a comparison */
+    uint32_t index;
+    uint32_t route;
+    uint64_t session;
+    uint64_t lane_session; /* of the lane that is open or being opened */
+    dtqi_uid instance;
+    uint32_t slots;
+    uint32_t name_len;
+    uint32_t program_len;
+    char name[DTQI_NAME_BYTES_MAX + 1];
+    char program[DTQI_NAME_BYTES_MAX + 1];
+    uint32_t queues_n;
+    uint32_t *queues;
+    uint32_t *places; /* in their heaps of able workers */
+    uint32_t place;   /* in the heap of those that serve every queue */
+    uint64_t load;    /* its order there: leases per slot, when it was last put in order */
+
+    struct list leased; /* in order of dispatch */
+    struct list done;   /* in order of their reports */
+    uint64_t held_sum;  /* over both (R12) */
+    uint32_t running;   /* as it said last */
+    uint32_t stale_n;   /* of its last list: what it keeps without a lease .. */
+    uint64_t stale_sum; /* .. and its part of the sum (R12) */
+    uint32_t per_sink[DTQI_SINKS_MAX];
+    uint32_t unreachable; /* sinks, as it says: mask */
+    uint32_t muted;       /* sinks that its outcomes do not come to, whatever it says (R30) .. */
+    uint64_t muted_ms;    /* .. as was found then */
+
+    uint32_t lane_seq;
+    uint32_t lane_acked;
+    uint64_t lane_progress_ms;
+    uint64_t lane_bytes_acked; /* sent_bytes when lane_acked was last equal to lane_seq */
+    uint64_t report_seq;
+    uint64_t credit_tasks;
+    uint64_t credit_bytes;
+    uint64_t sent_tasks;
+    uint64_t sent_bytes;
+
+    uint64_t heard_ms;
+    uint64_t heard_stall_ms;
+    uint32_t older; /* by heard_ms */
+    uint32_t newer;
+    uint64_t asked_ms;    /* its list was begun: by HELLO, or by HOLDINGS_WANTED */
+    uint64_t wanted_ms;   /* the last HOLDINGS_WANTED of this session; 0: none */
+    uint64_t recalled_ms; /* 0: none is under way */
+    bool forgot;          /* a FORGET went out since the last heartbeat */
+
+    uint32_t holdings;  /* announced by HELLO */
+    struct page *pages; /* not worked off */
+    struct page *pages_tail;
+    bool list_ended; /* the last page is among them */
+
+    uint32_t fresh; /* first of the leases that no TASKS carries yet */
+    uint32_t fresh_n;
+    struct ids forget; /* to be sent */
+    uint64_t forget_epoch;
+    struct ids stop; /* to be sent; without attempts */
+
+    uint64_t done_total;
+    uint64_t failed_total;
+};
+
+/* One message of HOLDINGS that waits: for those before it, the journal, or a claim. */
+struct page {
+    struct page *next;
+    struct dtqi_holdings m; /* in buf */
+    struct dtqi_buf *buf;
+    size_t bytes;
+    bool asked;              /* the journal */
+    struct vent_read *found; /* its answer */
+    uint32_t positions[];    /* in this page, of the ids that it was asked for */
+};
+
+struct sink {
+    bool used;
+    bool live;       /* a session is open */
+    bool connected;  /* its intake was asked to be connected */
+    bool dirty;      /* roster: to be written */
+    bool is_durable; /* the journal has it: tasks may name it */
+    bool full;
+    bool caught_up; /* applied up to the head that it had (R33) */
+    bool diverged;  /* R34 */
+    dtqi_uid store;
+    dtqi_uid instance;
+    dtqi_uid run; /* as last applied */
+    char intake[256];
+    char results[256];
+    uint32_t route;
+    uint64_t session;
+    uint64_t heard_ms;
+    uint64_t heard_stall_ms;
+    uint64_t applied;
+    uint64_t applied_durable;
+    uint64_t applied_handed; /* in the batch under way */
+    uint64_t resumed_ms;
+    uint64_t settled_ms;  /* the last SETTLED, or RESUME */
+    uint64_t gap_ms;      /* numbers are missing since; 0: none are */
+    struct list proposed; /* least recently sent first */
+    struct list unsent;   /* PROPOSED, not sent yet */
+    uint64_t sent_ms;     /* the last OUTCOMES */
+    uint64_t blocked_until_ms;
+};
+
+/* ---------------------------------------------------------------- what waits */
+
+enum wait_kind { WAIT_FREE, WAIT_SUBMIT, WAIT_CANCEL };
+
+/* A SUBMIT or CANCEL that will be answered when `left` is 0. */
+struct wait {
+    uint8_t kind;
+    bool silent; /* it cannot be answered in full: the producer asks again */
+    uint32_t route;
+    uint64_t request;
+    uint32_t left;
+    uint32_t n; /* refused entries; of a CANCEL: ids */
+    uint32_t room;
+    uint32_t *index;   /* CANCEL: states */
+    uint32_t *reasons; /* CANCEL: cancelling */
+    const char **texts;
+    uint64_t count;
+    uint32_t next; /* to be answered, or free */
+};
+
+/* Ids of one resent SUBMIT that nobody here knows: the journal is asked, then their sink (R6). */
+struct claim {
+    bool asked; /* the sink; before that, the journal */
+    uint8_t sink;
+    uint32_t number; /* in the `worker` of its tasks */
+    uint64_t since_ms;
+    uint64_t asked_ms;
+    uint32_t n;
+    dtq_id *ids;
+    uint32_t also_n;
+    dtqi_uid *also; /* behind ids */
+    struct claim *next;
+    struct claim *prev;
+};
+
+enum read_kind {
+    READ_LOAD,
+    READ_DUE,
+    READ_HOLDINGS,
+    READ_CLAIM,
+    READ_CANCEL,
+    READ_RECOVER,
+    READ_QUERY,
+};
+
+struct query {
+    uint32_t route;
+    struct dtqi_query q;
+    dtq_id after; /* TASKS: as asked */
+    bool has_after;
+    char queue_name[DTQI_NAME_BYTES_MAX + 1];
+};
+
+struct vent_read {
+    struct journal_read read; /* first: the shell gives back its address */
+    uint8_t kind;
+    bool out; /* the shell has it */
+    uint32_t queue;
+    uint64_t boundary_moves;
+    uint32_t worker;
+    uint64_t session;
+    uint32_t owner; /* claim, wait */
+    struct query *query;
+    struct vent_read *next;
+    struct vent_read *prev;
+};
+
+struct vent {
+    struct vent_cfg cfg;
+    dtqi_uid store;
+    uint64_t epoch;
+    uint64_t random;
+    struct vent_actions *out; /* during a step */
+    struct vent_counters counters;
+    bool fatal;
+    bool stopping;
+    bool stopped;
+
+    uint64_t now_ms;
+    uint64_t wall_ms;
+    uint64_t start_ms;
+    uint64_t deadline_ms;
+    uint64_t stall_ms; /* sum of what the loop was late by (R13) */
+
+    /* tasks */
+    struct task *tasks;
+    void *tasks_memory;
+    uint32_t tasks_used; /* records that were ever used */
+    struct list free_tasks;
+    uint32_t counts[TASK_STATES];
+    struct dtqi_idmap map;
+    uint64_t seq;
+    uint64_t resident_bytes;
+    uint32_t share; /* ready tasks that every queue may have in memory */
+    uint64_t backlog_bytes;
+    struct past *pasts;
+    uint32_t pasts_n;
+    uint32_t pasts_room;
+    uint32_t pasts_free;
+    struct link *links;
+    uint32_t links_n;
+    uint32_t links_room;
+    uint32_t links_free;
+
+    struct spec *specs;
+    uint32_t specs_n;
+    uint32_t specs_room;
+    uint32_t specs_free;
+    struct list specs_unused;
+    uint32_t *spec_buckets;
+    uint32_t spec_buckets_mask;
+    uint32_t specs_count;
+    uint32_t ghost; /* spec of records that stand for an id only */
+    uint64_t marks;
+
+    /* queues */
+    struct queue *queues;
+    uint32_t queues_n;
+    uint32_t queues_room;
+    uint32_t queues_count;
+    uint32_t *queue_buckets;
+    uint32_t queue_number; /* last one given */
+    uint32_t new_queues;
+    struct list active;
+    struct list stuck;
+    uint64_t stuck_ms; /* looked at again */
+    uint32_t queues_free;
+    uint32_t *unloaded; /* queues that are */
+    uint32_t unloaded_n;
+    uint32_t load_next; /* of these, to look at first */
+    uint32_t load_idle; /* of these, looked at without finding anything to do */
+    uint64_t dispatched_seen;
+    uint64_t seq_start; /* tasks before it are from before the start */
+
+    /* time */
+    struct heap due;
+    struct heap expiries;
+    bool due_unloaded; /* there are delayed tasks at or behind the boundary */
+    bool due_loading;
+    uint64_t due_boundary_wall_ms;
+    uint64_t due_boundary_seq;
+    uint64_t due_moves;
+    struct list deadwait;
+    struct list held[DTQI_SINKS_MAX];
+    uint64_t done_check_ms;
+
+    /* paper */
+    struct list fresh; /* PAPER_NONE, waits for its hold to end */
+    struct list write; /* PAPER_NONE, goes with the next batch */
+    struct list dirty;
+    struct list deletes;
+    bool urgent;      /* the dirty ones do not wait */
+    uint64_t lazy_ms; /* oldest of what waits for company; 0: nothing does */
+    bool no_space;
+    uint64_t puts_after_ms;  /* after a failure */
+    uint64_t batch_after_ms; /* likewise, without puts */
+    bool map_full;
+    uint64_t map_full_ms; /* when that was learned */
+    struct journal_batch *flight;
+    bool flight_has_puts;
+    struct journal_batch batch; /* its arrays are kept */
+    uint32_t *batch_tasks;      /* of each op */
+    uint64_t batches;
+    uint64_t read_numbers;
+    struct vent_read *reads; /* the shell has them, or they wait */
+    uint32_t reads_n;
+    uint32_t queries_n;
+
+    /* peers */
+    struct peer *peers;
+    uint32_t peers_n;
+    uint32_t peers_room;
+    uint32_t peers_free;
+    struct map32 routes;
+    struct list producers; /* least recently heard first */
+    uint64_t sessions;
+    struct worker *workers;
+    uint32_t workers_n; /* used at least once */
+    uint32_t workers_count;
+    uint32_t workers_open;
+    uint32_t workers_able;
+    uint32_t workers_reserved;
+    struct seats any; /* that serve every queue */
+    uint32_t any_servers;
+    uint32_t oldest; /* worker heard longest ago */
+    uint32_t newest;
+    uint32_t *touched;
+    uint32_t touched_n;
+    uint64_t recall_ms; /* looked for a reason to */
+    uint64_t pages_bytes;
+    struct journal_worker *roster; /* changes to be written */
+    uint32_t roster_n;
+    uint32_t roster_room;
+    uint32_t roster_handed;
+    dtqi_uid *expected; /* of the roster, not heard from since the start (R33) */
+    uint32_t expected_n;
+    bool grace_over;
+
+    struct sink sinks[DTQI_SINKS_MAX];
+    uint32_t sinks_n;
+    bool sinks_changed;
+    uint32_t down;      /* mask of sinks that cannot be reached */
+    uint32_t proposals; /* sent and not settled */
+
+    struct wait *waits;
+    uint32_t waits_n;
+    uint32_t waits_room;
+    uint32_t waits_free;
+    uint32_t waits_used;
+    uint32_t answers; /* chain of waits to be answered */
+    uint32_t answers_tail;
+    struct claim *claims;
+    uint32_t claims_n;
+    uint32_t claim_numbers;
+    uint64_t claims_done; /* changes whenever a claim ends .. */
+    uint64_t claims_seen; /* .. and pages that wait for one are looked at again */
+};
+
+/* ---------------------------------------------------------------- small helpers */
+
+static inline struct task *task_at(const struct vent *v, uint32_t index)
+{
+    return &v->tasks[index];
+}
+
+static inline uint32_t task_index(const struct vent *v, const struct task *t)
+{
+    return (uint32_t)(t - v->tasks);
+}
+
+static inline struct spec *spec_of(const struct vent *v, const struct task *t)
+{
+    return &v->specs[t->spec];
+}
+
+static inline struct queue *queue_of(const struct vent *v, const struct task *t)
+{
+    return &v->queues[v->specs[t->spec].queue];
+}
+
+static inline struct past *past_of(const struct vent *v, const struct task *t)
+{
+    return t->past != NONE ? &v->pasts[t->past] : NULL;
+}
+
+static inline uint64_t task_epoch(const struct vent *v, const struct task *t)
+{
+    const struct past *p = past_of(v, t);
+
+    return p != NULL && p->epoch != 0 ? p->epoch : v->epoch;
+}
+
+static inline uint64_t task_bytes(const struct vent *v, const struct task *t)
+{
+    return (uint64_t)t->body_len + spec_of(v, t)->spec.raw.len;
+}
+
+static inline uint32_t task_ticket(const struct vent *v, const struct task *t)
+{
+    return (uint32_t)t->generation << TASK_INDEX_BITS | task_index(v, t);
+}
+
+static inline bool attempt_is_after(uint64_t epoch, uint32_t n, const struct journal_attempt *than)
+{
+    return epoch != than->epoch ? epoch > than->epoch : n > than->n;
+}
+
+static inline void list_init(struct list *l)
+{
+    *l = (struct list){NONE, NONE, 0};
+}
+
+static inline void due_at(struct vent *v, uint64_t ms)
+{
+    if (ms < v->deadline_ms)
+        v->deadline_ms = ms;
+}
+
+static inline uint64_t at_least_1(uint64_t n)
+{
+    return n != 0 ? n : 1;
+}
+
+/* ---------------------------------------------------------------- vent_core.c */
+
+/* A zeroed action at the end of the list; NULL: no memory. Valid until the next one is added. */
+struct vent_action *vent_act(struct vent *v, enum vent_action_type type);
+/* Memory until the actions have been executed: n times bytes, at least one byte. NULL: none. */
+void *vent_scratch(struct vent *v, size_t n, size_t bytes);
+/* A message to be sent to a route, type and the rest are the caller's to fill in. NULL: no memory.
+ */
+struct dtqi_msg *vent_send(struct vent *v, uint32_t route, enum dtqi_msg_type type);
+void vent_fatal(struct vent *v, const char *text);
+/* Pairs are (static key, kind, value): see the L_ macros. */
+struct log_value {
+    const char *key;
+    enum { LOG_STR, LOG_TEXT, LOG_U64, LOG_ID } kind;
+    struct dtqi_str str;
+    const char *text;
+    uint64_t number;
+    const void *id;
+};
+void vent_log(struct vent *v, enum vent_level level, const char *event,
+              const struct log_value *values, uint32_t values_n);
+#define L_STR(k, s)                             \
+    {                                           \
+        .key = (k), .kind = LOG_STR, .str = (s) \
+    }
+#define L_TEXT(k, t)                              \
+    {                                             \
+        .key = (k), .kind = LOG_TEXT, .text = (t) \
+    }
+#define L_U64(k, n)                                \
+    {                                              \
+        .key = (k), .kind = LOG_U64, .number = (n) \
+    }
+#define L_ID(k, i)                            \
+    {                                         \
+        .key = (k), .kind = LOG_ID, .id = (i) \
+    }
+#define VENT_LOG(v, level, event, ...)                                                      \
+    do {                                                                                    \
+        const struct log_value log_values_[] = {__VA_ARGS__};                               \
+        vent_log(v, level, event, log_values_, sizeof log_values_ / sizeof log_values_[0]); \
+    } while (0)
+/* Uniform in 0 .. bound (included). */
+uint64_t vent_random(struct vent *v, uint64_t bound);
+/* Room for one more in an array that grows by doubling. false: no memory, nothing changed. */
+bool vent_grow(void *array, uint32_t n, uint32_t *room, size_t bytes);
+
+/* ---------------------------------------------------------------- vent_task.c */
+
+dtq_err vent_tasks_init(struct vent *v);
+void vent_tasks_done(struct vent *v);
+/* By id; NULL: not in memory. */
+struct task *vent_task_find(const struct vent *v, const dtq_id *id);
+/* A record in no state but FREE and no list, holding a reference to buf, and taking over that to
+ * the spec; NULL: none left. */
+struct task *vent_task_new(struct vent *v, const dtq_id *id, uint32_t spec, struct dtqi_slice body,
+                           struct dtqi_buf *buf);
+/* Leaves its state; out of the id map and of every list. */
+void vent_task_free(struct vent *v, struct task *t);
+/* Its payload is not needed any more. */
+void vent_task_drop_body(struct vent *v, struct task *t);
+/* Every change of state goes through here: checks the table, unlinks from the old state's list,
+ * counts. The caller links into the new one. */
+void vent_task_move(struct vent *v, struct task *t, enum task_state to);
+const char *vent_task_state_name(enum task_state state);
+/* A record that stands for an id that is to be deleted from the journal; NULL: none left. */
+struct task *vent_ghost(struct vent *v, const dtq_id *id);
+/* The spec counted as used by a task, made where missing. NONE: no memory. */
+uint32_t vent_spec_get(struct vent *v, struct dtqi_slice raw);
+void vent_spec_drop(struct vent *v, uint32_t spec);
+/* The past of a task, made where missing; NULL: no memory. */
+struct past *vent_past(struct vent *v, struct task *t);
+/* Keep a copy of the body, and let the message go that it came in. */
+void vent_task_own_body(struct task *t);
+void vent_note(struct vent *v, struct task *t, const struct dtqi_failure *f,
+               const struct worker *w);
+/* A chain of links. */
+bool vent_link_add(struct vent *v, uint32_t *chain, uint32_t to);
+uint32_t vent_link_take(struct vent *v, uint32_t *chain); /* NONE: empty */
+
+void vent_list_push(struct vent *v, struct list *l, struct task *t);
+void vent_list_push_head(struct vent *v, struct list *l, struct task *t);
+void vent_list_remove(struct vent *v, struct list *l, struct task *t);
+void vent_paper_push(struct vent *v, struct list *l, struct task *t);
+void vent_paper_push_head(struct vent *v, struct list *l, struct task *t);
+void vent_paper_remove(struct vent *v, struct list *l, struct task *t);
+
+/* ---------------------------------------------------------------- vent_queue.c */
+
+dtq_err vent_queues_init(struct vent *v, const struct journal_start *start);
+void vent_queues_done(struct vent *v);
+/* NONE: none of that name. */
+uint32_t vent_queue_find(const struct vent *v, struct dtqi_str name);
+/* Made where missing; NONE: no memory, or queues_max. */
+uint32_t vent_queue_get(struct vent *v, struct dtqi_str name);
+/* Make ready what its ready tasks of this sink need. false: no memory. */
+bool vent_queue_lot(struct vent *v, uint32_t queue, uint32_t sink);
+/* It gets tasks: the journal must know it. */
+void vent_queue_number(struct vent *v, struct queue *q);
+/* Drop it when nothing uses it and the journal does not know it. */
+void vent_queue_unuse(struct vent *v, uint32_t queue);
+/* The task may run: READY, or what else is right for it (R22, R33, R36, R41). */
+void vent_release(struct vent *v, struct task *t);
+/* The task of these sinks (mask) that is next; NULL: none. It stays where it is. */
+struct task *vent_queue_peek(const struct vent *v, const struct queue *q, uint32_t sinks);
+void vent_ready_unlink(struct vent *v, struct task *t);
+/* PARKED, or SCHEDULED and behind the boundary: out of memory if nothing is to be written (R42). */
+void vent_unpark(struct vent *v, struct task *t);
+/* Behind the boundary: it leaves memory once it is written. */
+void vent_park(struct vent *v, struct task *t);
+uint32_t vent_records(const struct vent *v); /* in use */
+void vent_window_tick(struct vent *v);
+void vent_loaded(struct vent *v, struct vent_read *r);
+/* A task of the journal that is not in memory comes into it, in no state (FREE) yet. NULL: no
+ * record or memory left, or it cannot be read. */
+struct task *vent_recover(struct vent *v, const struct journal_task *jt, struct dtqi_buf *buf);
+/* A task of the journal that the window may have passed: into memory, or loaded later. */
+void vent_bring_back(struct vent *v, const struct journal_task *jt, struct dtqi_buf *buf);
+/* Recovered and not leased: held until R33 allows more. */
+void vent_recovered(struct vent *v, struct task *t);
+void vent_release_held(struct vent *v);
+bool vent_has_room(const struct vent *v);
+/* .. in lists of active or stuck queues */
+void vent_queue_place(struct vent *v, struct queue *q, enum queue_place place);
+/* Queues that found no worker are tried again. */
+void vent_unstick(struct vent *v);
+
+/* ---------------------------------------------------------------- vent_time.c */
+
+void vent_schedule(struct vent *v, struct task *t, uint64_t due_wall_ms);
+void vent_due_unlink(struct vent *v, struct task *t);
+/* The key in the journal's order of due times is at the boundary of what is loaded, or behind it.
+ */
+bool vent_due_is_behind(const struct vent *v, const struct task *t);
+/* Ready tasks that came back out of order, by seq. false: no memory. */
+bool vent_late_add(struct vent *v, struct heap *h, struct task *t);
+void vent_late_remove(struct vent *v, struct heap *h, struct task *t);
+/* 0: never. */
+uint64_t vent_expires_wall_ms(const struct vent *v, const struct task *t);
+bool vent_is_expired(const struct vent *v, const struct task *t);
+void vent_expiry_add(struct vent *v, struct task *t);
+void vent_expiry_remove(struct vent *v, struct task *t);
+uint64_t vent_backoff_ms(struct vent *v, const struct dtqi_spec *spec, uint32_t failures);
+void vent_time_tick(struct vent *v);
+dtq_err vent_time_init(struct vent *v);
+/* The half of the due heap that is due last leaves memory, or is moved so that it can (R42). */
+void vent_due_evict(struct vent *v);
+void vent_due_loaded(struct vent *v, struct vent_read *r);
+/* The delayed task of this key could not come into memory. */
+void vent_due_leave_out(struct vent *v, const struct journal_key *key);
+void vent_heap_done(struct heap *h);
+/* In order of seq; still a heap. false: no memory. */
+bool vent_late_sort(struct vent *v, struct heap *h);
+/* Wall time of a due or expiry time as a monotonic deadline; never far off: wall clocks jump. */
+void vent_due_wall(struct vent *v, uint64_t wall_ms);
+
+/* ---------------------------------------------------------------- vent_submit.c */
+
+void vent_on_submit(struct vent *v, struct peer *p, const struct dtqi_msg *msg);
+/* The task is durable or settled: whoever waits for that is told. */
+void vent_confirm(struct vent *v, struct task *t);
+/* NONE: too many. It counts itself until vent_wait_release(). */
+uint32_t vent_wait_new(struct vent *v, enum wait_kind kind, uint32_t route, uint64_t request);
+void vent_wait_release(struct vent *v, uint32_t wait);
+/* The wait counts one more that must be released. */
+void vent_wait_hold(struct vent *v, uint32_t wait);
+/* .. until the task is committed or settled. false: no memory. */
+bool vent_wait_for(struct vent *v, uint32_t wait, struct task *t);
+void vent_wait_refuse(struct vent *v, uint32_t wait, uint32_t index, enum dtqi_refusal reason,
+                      const char *text);
+void vent_waits_tick(struct vent *v);
+void vent_waits_done(struct vent *v);
+void vent_claim_looked_up(struct vent *v, struct vent_read *r);
+void vent_on_claim_reply(struct vent *v, struct sink *s, const struct dtqi_claim_reply *m);
+void vent_claims_tick(struct vent *v);
+void vent_claims_sink_lost(struct vent *v, struct sink *s);
+
+/* ---------------------------------------------------------------- vent_peer.c */
+
+dtq_err vent_peers_init(struct vent *v);
+void vent_peers_done(struct vent *v);
+struct peer *vent_peer_find(const struct vent *v, uint32_t route);
+/* NULL: no memory. */
+struct peer *vent_peer_new(struct vent *v, uint32_t route, enum dtqi_role role, uint32_t index);
+void vent_peer_free(struct vent *v, struct peer *p);
+void vent_on_hello(struct vent *v, uint32_t route, const struct dtqi_hello *m);
+void vent_on_route_gone(struct vent *v, uint32_t route);
+void vent_producer_heard(struct vent *v, struct peer *p);
+void vent_unknown_session(struct vent *v, uint32_t route, uint64_t session);
+void vent_refuse(struct vent *v, uint32_t route, enum dtqi_refusal reason, const char *text);
+/* Those of the registered sinks, in scratch; n 0: none, or no memory. */
+const struct dtqi_sink_info *vent_sink_list(struct vent *v, uint32_t *ret_n);
+void vent_welcome(struct vent *v, uint32_t route, uint64_t session, struct dtqi_str lane);
+void vent_tell_sinks(struct vent *v);
+struct dtqi_str vent_copy_str(struct vent *v, struct dtqi_str text);
+
+/* ---------------------------------------------------------------- vent_worker.c */
+
+dtq_err vent_workers_init(struct vent *v, const struct journal_start *start);
+void vent_workers_done(struct vent *v);
+void vent_on_worker_hello(struct vent *v, uint32_t route, const struct dtqi_hello *m);
+struct worker *vent_worker_of_session(const struct vent *v, uint64_t session);
+void vent_on_lane_opened(struct vent *v, uint64_t session, struct dtqi_str endpoint);
+void vent_on_lane_failed(struct vent *v, uint64_t session);
+void vent_on_lane_broken(struct vent *v, uint64_t session);
+/* The session ends; W says HELLO. Its leases wait for that, or for its death. */
+void vent_worker_lose(struct vent *v, struct worker *w, const char *why, bool tell);
+void vent_worker_heard(struct vent *v, struct worker *w);
+void vent_on_worker_heartbeat(struct vent *v, struct worker *w,
+                              const struct dtqi_worker_heartbeat *m);
+void vent_on_worker_bye(struct vent *v, struct worker *w);
+void vent_workers_tick(struct vent *v);
+/* What it could take, or its load, has changed: put it in order. */
+void vent_worker_update(struct vent *v, struct worker *w);
+/* .. before the next dispatch; and it may have something to be sent. */
+void vent_worker_touch(struct vent *v, struct worker *w);
+/* Its holdings are complete: it may be served. */
+void vent_worker_opened(struct vent *v, struct worker *w);
+void vent_roster_seen(struct vent *v, struct worker *w);
+/* The task becomes the lease of this worker, attempt and all being set: LEASED or DONE. */
+void vent_lease(struct vent *v, struct task *t, struct worker *w, enum task_state state);
+/* LEASED, STOPPING or DONE ends: off the worker's books. Called by vent_task_move(). */
+void vent_unlease(struct vent *v, struct task *t);
+/* How an attempt that is over without a report goes on. */
+enum lost { LOST_ON_LANE, LOST_WITH_WORKER, LOST_RETURNED };
+void vent_attempt_lost(struct vent *v, struct task *t, enum lost how);
+void vent_forget(struct vent *v, struct worker *w, const dtq_id *id, uint64_t epoch,
+                 uint32_t attempt);
+void vent_stop_attempt(struct vent *v, struct worker *w, const dtq_id *id);
+uint64_t vent_silence_ms(const struct vent *v, uint64_t heard_ms, uint64_t heard_stall_ms);
+
+/* ---------------------------------------------------------------- vent_holdings.c */
+
+void vent_on_holdings(struct vent *v, struct worker *w, const struct dtqi_msg *msg);
+void vent_holdings_looked_up(struct vent *v, struct vent_read *r);
+void vent_pages_tick(struct vent *v);
+void vent_pages_drop(struct vent *v, struct worker *w);
+/* A list of what it holds is to come: nothing is sent to it until that is whole. */
+void vent_listing_begins(struct vent *v, struct worker *w);
+void vent_ask_holdings(struct vent *v, struct worker *w);
+/* Leases that the complete list did not name are lost (R18). */
+void vent_listing_ended(struct vent *v, struct worker *w);
+
+/* ---------------------------------------------------------------- vent_report.c */
+
+void vent_on_report(struct vent *v, struct worker *w, const struct dtqi_report *m);
+/* The current attempt failed. */
+void vent_failed(struct vent *v, struct task *t, const struct dtqi_failure *f);
+/* crash_limit is reached (R21). */
+bool vent_is_poison(const struct vent *v, const struct task *t);
+
+/* ---------------------------------------------------------------- vent_dispatch.c */
+
+void vent_dispatch_tick(struct vent *v);
+/* FORGET, STOP_ATTEMPTS and TASKS that have been gathered. */
+void vent_touched_tick(struct vent *v);
+void vent_flush_forget(struct vent *v, struct worker *w);
+uint64_t vent_backlog_for(const struct vent *v, const struct worker *w);
+
+/* ---------------------------------------------------------------- vent_sink.c */
+
+/* The sink has an outcome of this kind (R29). */
+void vent_settle(struct vent *v, struct task *t, dtq_state kind);
+void vent_sinks_init(struct vent *v, const struct journal_start *start);
+uint32_t vent_sink_find(const struct vent *v, const dtqi_uid *store); /* NONE */
+/* NONE: too many. */
+uint32_t vent_sink_get(struct vent *v, const dtqi_uid *store);
+void vent_on_sink_hello(struct vent *v, uint32_t route, const struct dtqi_hello *m);
+void vent_on_sink_msg(struct vent *v, struct sink *s, const struct dtqi_msg *msg);
+void vent_sink_lost(struct vent *v, struct sink *s, const char *why);
+void vent_sinks_tick(struct vent *v);
+void vent_sinks_connect(struct vent *v);
+/* Its numbers up to applied_handed are durable. */
+void vent_sink_acknowledge(struct vent *v, struct sink *s);
+bool vent_sink_is_up(const struct sink *s);
+
+/* ---------------------------------------------------------------- vent_propose.c */
+
+/* An outcome that no worker will send (R24). `kind`: DTQ_FAILED, DTQ_EXPIRED or DTQ_CANCELLED. */
+void vent_propose(struct vent *v, struct task *t, dtq_state kind);
+/* R36: the mark first, then the proposal. */
+void vent_propose_cancelled(struct vent *v, struct task *t);
+void vent_proposed_unlink(struct vent *v, struct task *t);
+void vent_proposals_tick(struct vent *v);
+void vent_on_sink_blocked(struct vent *v, uint32_t sink);
+void vent_on_sink_connected(struct vent *v, uint32_t sink);
+
+/* ---------------------------------------------------------------- vent_journal.c */
+
+dtq_err vent_journal_init(struct vent *v);
+void vent_journal_done(struct vent *v);
+/* A new task, in its first state: it goes into the journal when its hold is over. */
+void vent_paper_new(struct vent *v, struct task *t);
+/* Its counters changed. `urgent`: somebody waits for the commit. */
+void vent_dirty(struct vent *v, struct task *t, bool urgent);
+/* Its record is to be moved to the order that fits its state. */
+void vent_paper_move(struct vent *v, struct task *t);
+/* It is settled and GONE: the journal forgets it, or nothing was written and it is freed. */
+void vent_paper_end(struct vent *v, struct task *t);
+void vent_paper_unlink(struct vent *v, struct task *t);
+bool vent_is_clean(const struct task *t);
+void vent_lazy(struct vent *v);
+void vent_journal_tick(struct vent *v);
+void vent_on_written(struct vent *v, struct journal_batch *b);
+void vent_on_read_done(struct vent *v, struct journal_read *r);
+/* A read to be filled in and given to vent_read_send(); NULL: no memory. `ids` are copied. */
+struct vent_read *vent_read_new(struct vent *v, enum read_kind kind, enum journal_read_type type,
+                                const dtq_id *ids, uint32_t ids_n);
+void vent_read_send(struct vent *v, struct vent_read *r);
+void vent_read_free(struct vent *v, struct vent_read *r);
+struct journal_key vent_task_key(const struct vent *v, const struct task *t);
+struct journal_counters vent_task_counters(const struct vent *v, const struct task *t);
+
+/* ---------------------------------------------------------------- vent_cancel.c */
+
+void vent_on_cancel(struct vent *v, uint32_t route, const struct dtqi_msg *msg);
+void vent_cancel_looked_up(struct vent *v, struct vent_read *r);
+/* The cancel mark of the task is committed. */
+void vent_cancel_marked(struct vent *v, struct task *t);
+void vent_cancel_answer(struct vent *v, struct wait *w);
+/* The task is settled before its mark was: whoever waits for the mark is told. */
+void vent_cancel_end(struct vent *v, struct task *t);
+bool vent_cancel_task(struct vent *v, struct task *t);
+
+/* ---------------------------------------------------------------- vent_query.c */
+
+void vent_on_query(struct vent *v, uint32_t route, const struct dtqi_query *m);
+void vent_query_read(struct vent *v, struct vent_read *r);
+/* What the task is doing, as people are told. */
+dtq_state vent_public_state(const struct task *t);
+
+#endif

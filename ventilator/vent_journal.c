@@ -1,0 +1,852 @@
+#include "vent_internal.h"
+
+#define OPS_PER_TASK 2u
+
+dtq_err vent_journal_init(struct vent *v)
+{
+    struct journal_batch *b = &v->batch;
+    size_t room = v->cfg.journal_ops_max + OPS_PER_TASK;
+
+    list_init(&v->fresh);
+    list_init(&v->write);
+    list_init(&v->dirty);
+    list_init(&v->deletes);
+    v->answers = v->answers_tail = v->waits_free = NONE;
+    b->ops = malloc(room * sizeof *b->ops);
+    b->present = malloc(room * sizeof *b->present);
+    b->applied = malloc(DTQI_SINKS_MAX * sizeof *b->applied);
+    b->sinks = malloc(DTQI_SINKS_MAX * sizeof *b->sinks);
+    v->batch_tasks = malloc(room * sizeof *v->batch_tasks);
+    if (b->ops == NULL || b->present == NULL || b->applied == NULL || b->sinks == NULL ||
+        v->batch_tasks == NULL)
+        return DTQ_ENOMEM;
+    return DTQ_OK;
+}
+
+void vent_journal_done(struct vent *v)
+{
+    struct journal_batch *b = &v->batch;
+
+    while (v->reads != NULL) {
+        struct vent_read *r = v->reads;
+
+        v->reads = r->next;
+        dtqi_buf_unref(r->read.buf);
+        free(r->query);
+        free(r);
+    }
+    free(b->ops);
+    free(b->present);
+    free(b->applied);
+    free(b->queues);
+    free(b->workers);
+    free(b->sinks);
+    free(v->batch_tasks);
+}
+
+/* ---------------------------------------------------------------- what is to be written */
+
+static struct list *list_of(struct vent *v, enum paper_list which)
+{
+    switch (which) {
+    case PAPER_FRESH: return &v->fresh;
+    case PAPER_WRITE: return &v->write;
+    case PAPER_DIRTY: return &v->dirty;
+    case PAPER_DELETES: return &v->deletes;
+    case PAPER_NOWHERE: break;
+    }
+    return NULL;
+}
+
+void vent_paper_unlink(struct vent *v, struct task *t)
+{
+    struct list *l = list_of(v, t->paper_list);
+
+    if (l != NULL)
+        vent_paper_remove(v, l, t);
+    t->paper_list = PAPER_NOWHERE;
+}
+
+static void paper_link(struct vent *v, struct task *t, enum paper_list which)
+{
+    assert(t->paper_list == PAPER_NOWHERE);
+    t->paper_list = (uint8_t)which;
+    vent_paper_push(v, list_of(v, which), t);
+}
+
+static void paper_link_head(struct vent *v, struct task *t, enum paper_list which)
+{
+    assert(t->paper_list == PAPER_NOWHERE);
+    t->paper_list = (uint8_t)which;
+    vent_paper_push_head(v, list_of(v, which), t);
+}
+
+void vent_lazy(struct vent *v)
+{
+    if (v->lazy_ms == 0)
+        v->lazy_ms = at_least_1(v->now_ms);
+}
+
+bool vent_is_clean(const struct task *t)
+{
+    return t->paper == PAPER_WRITTEN && t->paper_list == PAPER_NOWHERE &&
+           (t->flags & (TASK_DIRTY | TASK_MOVE | TASK_IN_BATCH)) == 0;
+}
+
+/* How long a task of this queue may wait for its settlement to make writing it needless. */
+static uint64_t hold_ms(const struct vent *v, const struct queue *q)
+{
+    uint64_t ms = 3ull * q->settle_us / 1000;
+
+    if ((q->servers == 0 && v->any_servers == 0) || v->stopping ||
+        q->settle_us / 1000 > v->cfg.hold_ms_max)
+        return 0; /* it would not be settled in time */
+    if (ms < v->cfg.hold_ms_min)
+        return v->cfg.hold_ms_min;
+    return ms < v->cfg.hold_ms_max ? ms : v->cfg.hold_ms_max;
+}
+
+void vent_paper_new(struct vent *v, struct task *t)
+{
+    bool is_held = t->state == TASK_READY && hold_ms(v, queue_of(v, t)) != 0;
+
+    assert(t->paper == PAPER_NONE);
+    if (t->paper_list == PAPER_NOWHERE)
+        paper_link(v, t, is_held ? PAPER_FRESH : PAPER_WRITE);
+}
+
+void vent_dirty(struct vent *v, struct task *t, bool urgent)
+{
+    t->flags |= TASK_DIRTY;
+    v->urgent |= urgent;
+    if (t->paper == PAPER_NONE && urgent) { /* its counters go with it */
+        vent_paper_unlink(v, t);
+        paper_link(v, t, PAPER_WRITE);
+    } else if (t->paper == PAPER_WRITTEN && t->paper_list == PAPER_NOWHERE) {
+        paper_link(v, t, PAPER_DIRTY);
+    }
+    vent_lazy(v);
+}
+
+void vent_paper_move(struct vent *v, struct task *t)
+{
+    if ((t->flags & TASK_NO_KEY) != 0)
+        return;
+    t->flags |= TASK_MOVE;
+    if (t->paper == PAPER_WRITTEN && t->paper_list == PAPER_NOWHERE)
+        paper_link(v, t, PAPER_DIRTY);
+    vent_lazy(v);
+}
+
+void vent_paper_end(struct vent *v, struct task *t)
+{
+    assert(t->state == TASK_GONE);
+    if (t->paper == PAPER_HANDED)
+        return; /* the answer decides */
+    vent_paper_unlink(v, t);
+    if (t->paper == PAPER_NONE && (t->flags & TASK_DEAD) == 0) {
+        v->counters.journal_skipped++;
+        vent_task_free(v, t);
+        return;
+    }
+    if (t->paper == PAPER_WRITTEN && (t->flags & TASK_NO_BODY) == 0) {
+        vent_task_drop_body(v, t);
+        t->flags |= TASK_NO_BODY;
+    }
+    paper_link(v, t, PAPER_DELETES);
+    vent_lazy(v);
+}
+
+/* ---------------------------------------------------------------- building a batch */
+
+struct journal_key vent_task_key(const struct vent *v, const struct task *t)
+{
+    struct journal_key key = {
+        .rank = spec_of(v, t)->rank, .queue = queue_of(v, t)->number, .seq = t->seq};
+
+    if ((t->flags & TASK_DELAYED) != 0) {
+        key.delayed = true;
+        key.due_wall_ms = past_of(v, t)->key_due_wall_ms;
+    }
+    return key;
+}
+
+struct journal_counters vent_task_counters(const struct vent *v, const struct task *t)
+{
+    const struct past *p = past_of(v, t);
+    struct journal_counters c = {0};
+
+    if (p != NULL)
+        c = p->counters;
+    if (t->attempt != 0)
+        c.last = (struct journal_attempt){task_epoch(v, t), t->attempt};
+    c.cancel = (t->flags & TASK_CANCEL) != 0;
+    c.suspect = (t->flags & TASK_SUSPECT) != 0;
+    return c;
+}
+
+static struct journal_op *add_op(struct vent *v, struct task *t, enum journal_op_type type)
+{
+    struct journal_batch *b = &v->batch;
+    struct journal_op *op = &b->ops[b->ops_n];
+
+    v->batch_tasks[b->ops_n++] = task_index(v, t);
+    *op = (struct journal_op){
+        .type = type,
+        .has_key = (t->flags & TASK_NO_KEY) == 0,
+        .task = {.id = t->id, .key = vent_task_key(v, t), .sink = v->sinks[t->sink].store},
+    };
+    return op;
+}
+
+static void add_put(struct vent *v, struct task *t)
+{
+    struct journal_op *op = add_op(v, t, JOURNAL_PUT);
+
+    op->task.reply_to = t->reply_to;
+    op->task.spec = spec_of(v, t)->spec.raw;
+    op->task.body = (struct dtqi_slice){t->body, t->body_len};
+    if ((t->flags & TASK_DIRTY) != 0)
+        op->task.counters = vent_task_counters(v, t);
+    t->flags &= (uint16_t)~TASK_DIRTY;
+    t->paper = PAPER_HANDED;
+}
+
+static void add_counters(struct vent *v, struct task *t)
+{
+    add_op(v, t, JOURNAL_COUNTERS)->task.counters = vent_task_counters(v, t);
+    t->flags &= (uint16_t)~TASK_DIRTY;
+    t->flags |= TASK_IN_BATCH;
+}
+
+/* To the order that its state calls for, if it is not there. */
+static void add_move(struct vent *v, struct task *t)
+{
+    bool delayed = t->state == TASK_SCHEDULED;
+    struct journal_op *op;
+
+    t->flags &= (uint16_t)~TASK_MOVE;
+    if (delayed == ((t->flags & TASK_DELAYED) != 0) || (!delayed && t->state != TASK_PARKED) ||
+        (delayed && vent_past(v, t) == NULL))
+        return;
+    op = add_op(v, t, JOURNAL_MOVE);
+    op->to = op->task.key;
+    op->to.delayed = delayed;
+    op->to.due_wall_ms = delayed ? t->since_ms : 0;
+    t->flags |= TASK_IN_BATCH;
+}
+
+static struct dtqi_slice last_text(const struct vent *v, const struct task *t)
+{
+    const struct past *p = past_of(v, t);
+    const struct note *note = p != NULL && p->notes_n != 0 ? p->notes[p->notes_n - 1] : NULL;
+
+    if (note == NULL)
+        return (struct dtqi_slice){NULL, 0};
+    return (struct dtqi_slice){note->texts + note->worker_len, note->text_len};
+}
+
+/* A dead letter keeps its task, so that must be written if it was not. */
+static void add_delete(struct vent *v, struct task *t)
+{
+    struct journal_op *op;
+
+    if ((t->flags & TASK_DEAD) == 0) {
+        add_op(v, t, JOURNAL_DEL);
+        return;
+    }
+    if (t->paper == PAPER_NONE) {
+        add_put(v, t);
+        t->flags |= TASK_IN_BATCH;
+    }
+    op = add_op(v, t, JOURNAL_DEAD);
+    op->task.counters = vent_task_counters(v, t);
+    op->at_wall_ms = v->wall_ms;
+    op->text = last_text(v, t);
+}
+
+static bool has_op_room(const struct vent *v)
+{
+    return v->batch.ops_n + OPS_PER_TASK <= v->cfg.journal_ops_max;
+}
+
+static struct task *take(struct vent *v, struct list *l)
+{
+    struct task *t = task_at(v, l->head);
+
+    vent_paper_unlink(v, t);
+    return t;
+}
+
+static bool is_aged(struct vent *v, const struct task *t)
+{
+    uint64_t until_ms = t->admitted_ms + hold_ms(v, queue_of(v, t));
+
+    if (until_ms <= v->now_ms)
+        return true;
+    due_at(v, until_ms);
+    return false;
+}
+
+static bool has_puts(struct vent *v)
+{
+    if (v->fresh.n == 0 && v->write.n == 0)
+        return false;
+    if (v->now_ms < v->puts_after_ms) {
+        due_at(v, v->puts_after_ms);
+        return false;
+    }
+    return v->write.n != 0 || is_aged(v, task_at(v, v->fresh.head));
+}
+
+static void gather_puts(struct vent *v)
+{
+    v->flight_has_puts = false;
+    if (v->now_ms < v->puts_after_ms)
+        return;
+    while (has_op_room(v)) {
+        struct task *t;
+
+        if (v->write.n != 0)
+            t = take(v, &v->write);
+        else if (v->fresh.n != 0 && is_aged(v, task_at(v, v->fresh.head)))
+            t = take(v, &v->fresh);
+        else
+            return;
+        add_put(v, t);
+        v->flight_has_puts = true;
+    }
+}
+
+static void gather_dirty(struct vent *v)
+{
+    while (has_op_room(v) && v->dirty.n != 0) {
+        struct task *t = take(v, &v->dirty);
+
+        if ((t->flags & TASK_DIRTY) != 0)
+            add_counters(v, t);
+        if ((t->flags & TASK_MOVE) != 0)
+            add_move(v, t);
+    }
+}
+
+static void gather_deletes(struct vent *v)
+{
+    while (has_op_room(v) && v->deletes.n != 0)
+        add_delete(v, take(v, &v->deletes));
+}
+
+/* R28: a number goes with all deletes that it caused, or later. */
+static void gather_applied(struct vent *v)
+{
+    struct journal_batch *b = &v->batch;
+
+    b->applied_n = 0;
+    for (uint32_t i = 0; v->deletes.n == 0 && i < DTQI_SINKS_MAX; i++) {
+        struct sink *s = &v->sinks[i];
+
+        if (!s->used || s->applied == s->applied_durable)
+            continue;
+        s->applied_handed = s->applied;
+        b->applied[b->applied_n++] = (struct journal_applied){s->store, s->run, s->applied};
+    }
+}
+
+static void gather_queues(struct vent *v)
+{
+    struct journal_batch *b = &v->batch;
+
+    b->queues_n = 0;
+    if (v->new_queues == 0)
+        return;
+    b->queues = calloc(v->new_queues, sizeof *b->queues);
+    for (uint32_t i = 0; b->queues != NULL && i < v->queues_n; i++) {
+        const struct queue *q = &v->queues[i];
+
+        if (!q->used || !q->is_new)
+            continue;
+        b->queues[b->queues_n].number = q->number;
+        b->queues[b->queues_n].paused = q->paused;
+        memcpy(b->queues[b->queues_n].name, q->name, q->name_len);
+        b->queues_n++;
+    }
+}
+
+static void gather_peers(struct vent *v)
+{
+    struct journal_batch *b = &v->batch;
+
+    b->sinks_n = 0;
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        const struct sink *s = &v->sinks[i];
+        struct journal_sink *js = &b->sinks[b->sinks_n];
+
+        if (!s->used || !s->dirty)
+            continue;
+        js->store = s->store;
+        memcpy(js->intake, s->intake, sizeof js->intake);
+        memcpy(js->results, s->results, sizeof js->results);
+        b->sinks_n++;
+    }
+    b->workers_n = v->roster_handed = 0;
+    if (v->roster_n == 0)
+        return;
+    b->workers = malloc(v->roster_n * sizeof *b->workers);
+    if (b->workers == NULL)
+        return; /* with the next batch */
+    memcpy(b->workers, v->roster, v->roster_n * sizeof *b->workers);
+    b->workers_n = v->roster_handed = v->roster_n;
+}
+
+/* Settlements that were applied and are not durable yet: of the sink that is furthest ahead. */
+static uint64_t applied_ahead(const struct vent *v)
+{
+    uint64_t most = 0;
+
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        const struct sink *s = &v->sinks[i];
+
+        if (s->used && s->applied - s->applied_durable > most)
+            most = s->applied - s->applied_durable;
+    }
+    return most;
+}
+
+/* Is there anything but puts? */
+static bool has_lazy(const struct vent *v)
+{
+    bool any = v->dirty.n != 0 || v->deletes.n != 0 || v->roster_n != 0 || applied_ahead(v) != 0;
+
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
+        any |= v->sinks[i].used && v->sinks[i].dirty;
+    return any;
+}
+
+/* How full the store is, is known from the last answer. While nothing is admitted because of that,
+ * nothing else might ask again. */
+static bool is_look_due(struct vent *v)
+{
+    uint64_t at_ms = v->map_full_ms + v->cfg.journal_retry_ms;
+
+    if (!v->map_full)
+        return false;
+    if (v->now_ms < at_ms)
+        due_at(v, at_ms);
+    return v->now_ms >= at_ms;
+}
+
+/* Is there something for the journal that does not wait for company any longer? */
+static bool is_batch_due(struct vent *v)
+{
+    if (v->now_ms < v->batch_after_ms) {
+        due_at(v, v->batch_after_ms);
+        return false;
+    }
+    if (has_puts(v) || is_look_due(v))
+        return true;
+    if (v->lazy_ms == 0 || !has_lazy(v)) {
+        v->lazy_ms = 0;
+        return false;
+    }
+    if (v->urgent || v->stopping || v->now_ms >= v->lazy_ms + LAZY_MS ||
+        v->dirty.n + v->deletes.n >= v->cfg.journal_ops_max / 4 ||
+        applied_ahead(v) >= v->cfg.settle_window / 2)
+        return true;
+    due_at(v, v->lazy_ms + LAZY_MS);
+    return false;
+}
+
+/* Space that came back is noticed by a put; without any left to try, the next one tries. */
+static void retry_space(struct vent *v)
+{
+    if (!v->no_space)
+        return;
+    if (v->now_ms < v->puts_after_ms)
+        due_at(v, v->puts_after_ms);
+    else if (v->write.n == 0 && v->fresh.n == 0)
+        v->no_space = false;
+}
+
+void vent_journal_tick(struct vent *v)
+{
+    struct vent_action *a;
+
+    if (v->flight != NULL)
+        return;
+    retry_space(v);
+    if (!is_batch_due(v))
+        return;
+    a = vent_act(v, VENT_JOURNAL_WRITE);
+    if (a == NULL) {
+        due_at(v, v->now_ms + 1);
+        return;
+    }
+    v->batch.ops_n = 0;
+    gather_queues(v);
+    if (v->batch.queues == NULL && v->new_queues != 0) { /* no memory: no put may go before them */
+        v->puts_after_ms = v->now_ms + v->cfg.journal_retry_ms;
+        v->flight_has_puts = false;
+    }
+    gather_deletes(v);
+    gather_dirty(v);
+    gather_puts(v);
+    gather_applied(v);
+    gather_peers(v);
+    v->urgent = false;
+    v->lazy_ms = 0;
+    if (v->dirty.n != 0 || v->deletes.n != 0)
+        vent_lazy(v);
+    v->batch.number = ++v->batches;
+    v->batch.err = DTQ_OK;
+    v->batch.present_n = 0;
+    v->flight = a->batch = &v->batch;
+    v->counters.journal_batches++;
+}
+
+/* ---------------------------------------------------------------- the answer */
+
+/* Settled while it was written: the journal is to forget it. */
+static void ended(struct vent *v, struct task *t)
+{
+    if (t->paper_list == PAPER_NOWHERE)
+        vent_paper_end(v, t);
+}
+
+static bool is_waiting(const struct task *t)
+{
+    return t->state == TASK_READY || t->state == TASK_PARKED || t->state == TASK_SCHEDULED;
+}
+
+/* The older record is to take the place of this one; until it is here, or without memory for it,
+ * this one goes on in its name. */
+static void recover_instead(struct vent *v, const struct task *t)
+{
+    struct vent_read *r = vent_read_new(v, READ_RECOVER, JOURNAL_LOOKUP, &t->id, 1);
+
+    if (r == NULL)
+        return;
+    r->read.bodies = true;
+    vent_read_send(v, r);
+}
+
+/*
+ * The id was in the journal already, and not in memory (R6): an attempt that is under way goes on
+ * in the name of the older record, else that one stands as it is.
+ */
+static void put_was_present(struct vent *v, struct task *t)
+{
+    struct queue *q = queue_of(v, t);
+
+    v->counters.tasks_duplicate++;
+    t->paper = PAPER_WRITTEN;
+    t->flags |= TASK_NO_KEY;
+    vent_confirm(v, t);
+    if (t->state == TASK_GONE)
+        return;
+    q->tasks--;
+    q->bytes -= task_bytes(v, t);
+    q->delayed -= (t->flags & TASK_DELAYED) != 0;
+    v->backlog_bytes -= task_bytes(v, t);
+    if (is_waiting(t))
+        recover_instead(v, t);
+}
+
+static void counters_written(struct vent *v, struct task *t, const struct journal_op *op)
+{
+    if (op->task.counters.cancel == 0 || (t->flags & TASK_MARKED) != 0)
+        return;
+    t->flags |= TASK_MARKED;
+    vent_cancel_marked(v, t);
+}
+
+static void put_written(struct vent *v, struct task *t, const struct journal_op *op, bool present)
+{
+    if (present) {
+        put_was_present(v, t);
+        t->flags |= op->task.counters.cancel != 0 ? TASK_DIRTY : 0; /* it was not written */
+    } else {
+        v->counters.journal_written++;
+        t->paper = PAPER_WRITTEN;
+        vent_confirm(v, t);
+        counters_written(v, t, op);
+    }
+    if (t->state != TASK_GONE)
+        return;
+    if ((t->flags & (TASK_DEAD | TASK_IN_BATCH)) != (TASK_DEAD | TASK_IN_BATCH))
+        ended(v, t); /* else an op that follows in this batch ends it */
+}
+
+static void moved(struct vent *v, struct task *t, const struct journal_op *op)
+{
+    struct past *p = past_of(v, t);
+    struct queue *q = queue_of(v, t);
+
+    t->flags &= (uint16_t) ~(TASK_IN_BATCH | TASK_DELAYED);
+    if (op->to.delayed) {
+        assert(p != NULL);
+        t->flags |= TASK_DELAYED;
+        p->key_due_wall_ms = op->to.due_wall_ms;
+        q->delayed++;
+    } else if (q->delayed > 0) {
+        q->delayed--;
+    }
+}
+
+/* What else its record needs, now that this much is on the disk. */
+static void go_on(struct vent *v, struct task *t)
+{
+    if (t->state == TASK_GONE) {
+        ended(v, t);
+        return;
+    }
+    if ((t->flags & (TASK_DIRTY | TASK_MOVE)) != 0 && t->paper == PAPER_WRITTEN &&
+        t->paper_list == PAPER_NOWHERE) {
+        paper_link(v, t, PAPER_DIRTY);
+        vent_lazy(v);
+    }
+    if (t->state == TASK_PARKED || t->state == TASK_SCHEDULED)
+        vent_unpark(v, t);
+}
+
+static void op_written(struct vent *v, const struct journal_op *op, struct task *t, bool present)
+{
+    switch (op->type) {
+    case JOURNAL_PUT: put_written(v, t, op, present); break;
+    case JOURNAL_DEL:
+    case JOURNAL_DEAD:
+        v->counters.journal_deleted++;
+        vent_task_free(v, t);
+        return;
+    case JOURNAL_COUNTERS:
+        t->flags &= (uint16_t)~TASK_IN_BATCH;
+        counters_written(v, t, op);
+        break;
+    case JOURNAL_MOVE: moved(v, t, op); break;
+    case JOURNAL_ATTEMPT_LOG:
+    case JOURNAL_DEAD_DEL: break;
+    }
+    if (t->state != TASK_FREE && t->state != TASK_GONE)
+        go_on(v, t);
+    else if (t->state == TASK_GONE && op->type != JOURNAL_PUT)
+        ended(v, t);
+}
+
+/* An op of a record that an op before it in the batch has freed is over. */
+static bool is_of(const struct journal_op *op, const struct task *t)
+{
+    return t->state != TASK_FREE && dtqi_id_eq(&op->task.id, &t->id);
+}
+
+static void ops_written(struct vent *v, const struct journal_batch *b)
+{
+    uint32_t present = 0;
+
+    for (uint32_t i = 0; i < b->ops_n; i++) {
+        struct task *t = task_at(v, v->batch_tasks[i]);
+        bool is_present = present < b->present_n && b->present[present] == i;
+
+        present += is_present;
+        if (is_of(&b->ops[i], t))
+            op_written(v, &b->ops[i], t, is_present);
+    }
+}
+
+static void peers_written(struct vent *v, const struct journal_batch *b)
+{
+    for (uint32_t i = 0; i < b->applied_n; i++) {
+        struct sink *s = &v->sinks[vent_sink_find(v, &b->applied[i].sink)];
+
+        s->applied_durable = s->applied_handed;
+        vent_sink_acknowledge(v, s);
+    }
+    for (uint32_t i = 0; i < b->sinks_n; i++) {
+        struct sink *s = &v->sinks[vent_sink_find(v, &b->sinks[i].store)];
+
+        s->dirty = strcmp(s->intake, b->sinks[i].intake) != 0 ||
+                   strcmp(s->results, b->sinks[i].results) != 0;
+        v->sinks_changed |= !s->is_durable;
+        s->is_durable = true;
+    }
+    v->roster_n -= v->roster_handed;
+    if (v->roster_n != 0)
+        memmove(v->roster, v->roster + v->roster_handed, v->roster_n * sizeof *v->roster);
+    for (uint32_t i = 0; b->queues_n != 0 && i < v->queues_n; i++) {
+        struct queue *q = &v->queues[i];
+
+        if (!q->used || !q->is_new || q->number > b->queues[b->queues_n - 1].number)
+            continue;
+        q->is_new = false;
+        v->new_queues--;
+    }
+}
+
+/* ---------------------------------------------------------------- a failed batch */
+
+/* Nothing of it is durable: each thing goes back to the head of what it was taken from. Called from
+ * the last op to the first. */
+static void op_failed(struct vent *v, const struct journal_op *op, struct task *t)
+{
+    enum paper_list back = PAPER_NOWHERE;
+
+    switch (op->type) {
+    case JOURNAL_PUT:
+        t->paper = PAPER_NONE;
+        t->flags |= op->task.counters.cancel != 0 || op->task.counters.last.n != 0 ? TASK_DIRTY : 0;
+        if (t->state != TASK_GONE) {
+            back = PAPER_WRITE;
+        } else if ((t->flags & TASK_DEAD) != 0) {
+            back = PAPER_DELETES;
+        } else {
+            vent_task_free(v, t);
+            return;
+        }
+        break;
+    case JOURNAL_DEL:
+    case JOURNAL_DEAD: back = PAPER_DELETES; break;
+    case JOURNAL_COUNTERS:
+        t->flags |= TASK_DIRTY;
+        v->urgent |= op->task.counters.cancel != 0;
+        break;
+    case JOURNAL_MOVE: t->flags |= TASK_MOVE; break;
+    case JOURNAL_ATTEMPT_LOG:
+    case JOURNAL_DEAD_DEL: return;
+    }
+    t->flags &= (uint16_t)~TASK_IN_BATCH;
+    if (back == PAPER_NOWHERE && t->paper == PAPER_WRITTEN)
+        back = t->state == TASK_GONE ? PAPER_DELETES : PAPER_DIRTY;
+    if (back != PAPER_NOWHERE && t->paper_list == PAPER_NOWHERE)
+        paper_link_head(v, t, back);
+}
+
+static void batch_failed(struct vent *v, const struct journal_batch *b)
+{
+    v->counters.journal_errors++;
+    VENT_LOG(v, VENT_ERROR, "journal_failed", L_U64("err", (uint64_t)b->err),
+             L_U64("ops", b->ops_n), L_U64("space_used", b->space_used),
+             L_U64("space_max", b->space_max));
+    if (b->err != DTQ_ENOSPC && b->err != DTQ_ENOMEM) {
+        vent_fatal(v, "the journal could not be written: nothing more may be confirmed");
+        return;
+    }
+    if (v->flight_has_puts) { /* deletes and counters may still fit: they go on without puts */
+        v->puts_after_ms = v->now_ms + v->cfg.journal_retry_ms;
+        v->no_space = b->err == DTQ_ENOSPC;
+    } else {
+        v->batch_after_ms = v->now_ms + v->cfg.journal_retry_ms;
+    }
+    for (uint32_t i = b->ops_n; i > 0; i--) {
+        struct task *t = task_at(v, v->batch_tasks[i - 1]);
+
+        if (is_of(&b->ops[i - 1], t))
+            op_failed(v, &b->ops[i - 1], t);
+    }
+    vent_lazy(v);
+}
+
+void vent_on_written(struct vent *v, struct journal_batch *b)
+{
+    assert(b == v->flight);
+    v->flight = NULL;
+    v->map_full = b->space_max != 0 && b->space_used / BACKLOG_PERCENT >= b->space_max / 100;
+    v->map_full_ms = v->now_ms;
+    if (b->err != DTQ_OK) {
+        batch_failed(v, b);
+    } else {
+        if (v->flight_has_puts)
+            v->no_space = false;
+        ops_written(v, b);
+        peers_written(v, b);
+    }
+    free(b->queues);
+    free(b->workers);
+    b->queues = NULL;
+    b->workers = NULL;
+}
+
+/* ---------------------------------------------------------------- reads */
+
+struct vent_read *vent_read_new(struct vent *v, enum read_kind kind, enum journal_read_type type,
+                                const dtq_id *ids, uint32_t ids_n)
+{
+    struct vent_read *r = calloc(1, sizeof *r + ids_n * sizeof *ids);
+
+    if (r == NULL) {
+        v->counters.messages_dropped++;
+        return NULL;
+    }
+    r->kind = (uint8_t)kind;
+    r->read.type = type;
+    r->read.number = ++v->read_numbers;
+    r->read.ids = (dtq_id *)(void *)(r + 1);
+    r->read.ids_n = ids_n;
+    if (ids_n != 0)
+        memcpy(r->read.ids, ids, ids_n * sizeof *ids);
+    r->next = v->reads;
+    if (r->next != NULL)
+        r->next->prev = r;
+    v->reads = r;
+    v->reads_n++;
+    return r;
+}
+
+void vent_read_free(struct vent *v, struct vent_read *r)
+{
+    if (r->prev != NULL)
+        r->prev->next = r->next;
+    else
+        v->reads = r->next;
+    if (r->next != NULL)
+        r->next->prev = r->prev;
+    v->reads_n--;
+    dtqi_buf_unref(r->read.buf);
+    free(r->query);
+    free(r);
+}
+
+/* Without memory for the action it is answered as if the journal had none. */
+void vent_read_send(struct vent *v, struct vent_read *r)
+{
+    struct vent_action *a = vent_act(v, VENT_JOURNAL_READ);
+
+    r->out = true;
+    if (a != NULL) {
+        a->read = &r->read;
+        return;
+    }
+    r->read.err = DTQ_ENOMEM;
+    vent_on_read_done(v, &r->read);
+}
+
+static void replace(struct vent *v, const struct journal_read *a)
+{
+    struct task *t =
+        a->err == DTQ_OK && a->tasks_n != 0 ? vent_task_find(v, &a->tasks[0].id) : NULL;
+
+    if (t == NULL || !is_waiting(t) || !vent_is_clean(t) || t->wait != NONE ||
+        (t->flags & TASK_NO_KEY) == 0)
+        return; /* settled, or under way, since */
+    vent_task_free(v, t);
+    vent_bring_back(v, &a->tasks[0], a->buf);
+}
+
+void vent_on_read_done(struct vent *v, struct journal_read *a)
+{
+    struct vent_read *r = (struct vent_read *)(void *)a;
+
+    assert(r->out);
+    r->out = false;
+    if ((a->err == DTQ_EIO || a->err == DTQ_ECORRUPT) && r->kind != READ_QUERY) {
+        VENT_LOG(v, VENT_ERROR, "journal_unreadable", L_U64("err", (uint64_t)a->err));
+        vent_fatal(v, "the journal could not be read; see dtq store check");
+    }
+    switch ((enum read_kind)r->kind) {
+    case READ_LOAD: vent_loaded(v, r); break;
+    case READ_DUE: vent_due_loaded(v, r); break;
+    case READ_CLAIM: vent_claim_looked_up(v, r); break;
+    case READ_CANCEL: vent_cancel_looked_up(v, r); break;
+    case READ_RECOVER: replace(v, a); break;
+    case READ_QUERY: vent_query_read(v, r); break;
+    case READ_HOLDINGS: vent_holdings_looked_up(v, r); return; /* it keeps the answer */
+    }
+    vent_read_free(v, r);
+}

@@ -1,0 +1,571 @@
+/*
+ * QUERY: what operators ask. Open tasks are in memory, in the journal, or in both; a page of them
+ * is a page of the journal in the order of ids, with those put between that the journal has not
+ * been given yet. What memory knows of a task is newer than what the journal says.
+ */
+#include "vent_internal.h"
+
+#define QUERY_TASKS_MAX 1000u
+#define QUERY_TASKS_DEFAULT 100u
+
+struct page_of_tasks {
+    struct dtqi_task_info *at;
+    uint32_t n;
+    uint32_t room;
+};
+
+dtq_state vent_public_state(const struct task *t)
+{
+    switch ((enum task_state)t->state) {
+    case TASK_CLAIMED:
+    case TASK_HELD:
+    case TASK_READY:
+    case TASK_PARKED:
+    case TASK_MARKING:
+    case TASK_PROPOSED: return DTQ_READY;
+    case TASK_SCHEDULED: return DTQ_SCHEDULED;
+    case TASK_LEASED:
+    case TASK_STOPPING: return t->flags & TASK_RUNNING ? DTQ_RUNNING : DTQ_DISPATCHED;
+    case TASK_DONE:
+    case TASK_DEADWAIT: return DTQ_DISPATCHED;
+    case TASK_FREE:
+    case TASK_GONE:
+    case TASK_STATES: return DTQ_NOT_FOUND;
+    }
+    return DTQ_NOT_FOUND;
+}
+
+/* ---------------------------------------------------------------- one task */
+
+static const char *why_ready(const struct vent *v, const struct task *t)
+{
+    const struct queue *q = queue_of(v, t);
+
+    if (!vent_sink_is_up(&v->sinks[t->sink]))
+        return "its sink cannot be reached";
+    if (q->servers == 0 && v->any_servers == 0)
+        return "no worker serves its queue";
+    if (t->flags & TASK_SUSPECT)
+        return "its worker died, so it runs next on a worker that holds nothing else";
+    return "every worker that serves its queue is busy";
+}
+
+static const char *why_not(const struct vent *v, const struct task *t)
+{
+    switch ((enum task_state)t->state) {
+    case TASK_CLAIMED: return "it was sent before: its sink is asked for an outcome";
+    case TASK_HELD: return "recovered: held until the workers have said what they hold";
+    case TASK_READY: return why_ready(v, t);
+    case TASK_PARKED: return "older tasks of its queue come first";
+    case TASK_SCHEDULED: return "its time has not come";
+    case TASK_LEASED: return t->flags & TASK_RUNNING ? "" : "waits for a slot of its worker";
+    case TASK_STOPPING: return "its worker is stopping it";
+    case TASK_DONE:
+    case TASK_DEADWAIT: return "finished: the sink is recording its outcome";
+    case TASK_MARKING: return "the cancellation is being written to the journal";
+    case TASK_PROPOSED: return "the sink is recording its outcome";
+    case TASK_FREE:
+    case TASK_GONE:
+    case TASK_STATES: return "";
+    }
+    return "";
+}
+
+static struct dtqi_str holder_name(const struct vent *v, const struct task *t)
+{
+    const struct worker *w;
+
+    if (t->state != TASK_LEASED && t->state != TASK_STOPPING && t->state != TASK_DONE)
+        return dtqi_str("");
+    w = &v->workers[t->worker];
+    return (struct dtqi_str){w->name, w->name_len};
+}
+
+static void fill_attempts(struct vent *v, const struct past *p, struct dtqi_task_info *info)
+{
+    struct dtqi_attempt_info *at;
+
+    if (p->notes_n == 0)
+        return;
+    at = vent_scratch(v, p->notes_n, sizeof *at);
+    if (at == NULL)
+        return; /* the rest of the answer is worth having */
+    for (uint32_t i = 0; i < p->notes_n; i++) {
+        const struct note *note = p->notes[i];
+
+        at[i] = (struct dtqi_attempt_info){
+            .attempt = note->attempt,
+            .worker = {note->texts, note->worker_len},
+            .started_wall_ms = note->started_wall_ms,
+            .duration_us = note->duration_us,
+            .reason = (dtq_reason)note->reason,
+            .code = note->code,
+            .text = {note->texts + note->worker_len, note->text_len},
+        };
+    }
+    info->attempts = at;
+    info->attempts_n = p->notes_n;
+}
+
+static void fill_resident(struct vent *v, const struct task *t, bool with_attempts,
+                          struct dtqi_task_info *info)
+{
+    const struct past *p = past_of(v, t);
+
+    *info = (struct dtqi_task_info){
+        .id = t->id,
+        .spec = spec_of(v, t)->spec,
+        .state = vent_public_state(t),
+        .attempt = t->attempt,
+        .worker = holder_name(v, t),
+        .due_wall_ms = t->state == TASK_SCHEDULED ? t->since_ms : 0,
+        .payload_bytes = t->body_len,
+        .sink = v->sinks[t->sink].store,
+        .why = dtqi_str(why_not(v, t)),
+        .cancelling = (t->flags & TASK_CANCEL) != 0,
+        .durable = t->paper == PAPER_WRITTEN,
+    };
+    if (p == NULL)
+        return;
+    info->failures = p->counters.failures;
+    info->crashes = p->counters.crashes;
+    if (with_attempts)
+        fill_attempts(v, p, info);
+}
+
+/* The answer of the journal is gone when the actions are executed: its specs are copied. */
+static struct dtqi_slice keep_spec(struct vent *v, struct dtqi_slice spec)
+{
+    void *copy = vent_scratch(v, spec.len, 1);
+
+    if (copy == NULL)
+        return (struct dtqi_slice){0};
+    memcpy(copy, spec.at, spec.len);
+    return (struct dtqi_slice){copy, spec.len};
+}
+
+static void fill_journaled(struct vent *v, const struct journal_task *jt,
+                           struct dtqi_task_info *info)
+{
+    uint64_t due = jt->key.delayed ? jt->key.due_wall_ms : jt->counters.due_wall_ms;
+
+    *info = (struct dtqi_task_info){
+        .id = jt->id,
+        .spec.raw = keep_spec(v, jt->spec),
+        .state = due > v->wall_ms ? DTQ_SCHEDULED : DTQ_READY,
+        .attempt = jt->counters.last.n,
+        .failures = jt->counters.failures,
+        .crashes = jt->counters.crashes,
+        .due_wall_ms = due > v->wall_ms ? due : 0,
+        .payload_bytes = jt->body.len,
+        .sink = jt->sink,
+        .why = dtqi_str(due > v->wall_ms ? "its time has not come"
+                                         : "older tasks of its queue come first"),
+        .cancelling = jt->counters.cancel != 0,
+        .durable = true,
+    };
+    if (info->spec.raw.at == NULL)
+        info->state = DTQ_NOT_FOUND; /* no memory: it is left out */
+}
+
+/* ---------------------------------------------------------------- pages */
+
+static bool begins_with(const dtq_id *id, const dtq_id *prefix, uint32_t bits)
+{
+    uint32_t bytes = bits / 8;
+
+    if (memcmp(id->bytes, prefix->bytes, bytes) != 0)
+        return false;
+    return bits % 8 == 0 || (id->bytes[bytes] ^ prefix->bytes[bytes]) >> (8 - bits % 8) == 0;
+}
+
+static bool is_wanted(const struct query *q, const struct dtqi_task_info *info)
+{
+    if (info->state == DTQ_NOT_FOUND)
+        return false;
+    return q->q.state == DTQ_NOT_FOUND || q->q.state == (uint32_t)info->state;
+}
+
+static void add(struct page_of_tasks *page, const struct query *q,
+                const struct dtqi_task_info *info)
+{
+    if (page->n < page->room && is_wanted(q, info))
+        page->at[page->n++] = *info;
+}
+
+struct span {            /* ids behind `after`, up to `until` */
+    const dtq_id *after; /* NULL: from the first */
+    const dtq_id *until; /* NULL: to the last */
+};
+
+static bool is_in_span(const struct span *s, const dtq_id *id)
+{
+    return (s->after == NULL || memcmp(id, s->after, sizeof *id) > 0) &&
+           (s->until == NULL || memcmp(id, s->until, sizeof *id) <= 0);
+}
+
+static void add_unwritten(struct vent *v, struct page_of_tasks *page, const struct query *q,
+                          const struct span *span, const struct task *t)
+{
+    struct dtqi_task_info info;
+
+    if (!is_in_span(span, &t->id) || !begins_with(&t->id, &q->q.prefix, q->q.prefix_bits))
+        return;
+    if (q->q.queue.len != 0 && !dtqi_str_eq(q->q.queue, spec_of(v, t)->spec.queue))
+        return;
+    fill_resident(v, t, q->q.kind == DTQI_QUERY_TASK, &info);
+    add(page, q, &info);
+}
+
+/* What the journal cannot have answered with: tasks that it was not given, or was given after it
+ * was asked. */
+static void add_all_unwritten(struct vent *v, struct page_of_tasks *page, const struct query *q,
+                              const struct span *span)
+{
+    for (uint32_t i = v->fresh.head; i != NONE; i = task_at(v, i)->paper_next)
+        add_unwritten(v, page, q, span, task_at(v, i));
+    for (uint32_t i = v->write.head; i != NONE; i = task_at(v, i)->paper_next)
+        add_unwritten(v, page, q, span, task_at(v, i));
+    for (uint32_t i = 0; v->flight != NULL && i < v->flight->ops_n; i++)
+        if (v->flight->ops[i].type == JOURNAL_PUT && v->batch_tasks[i] != NONE)
+            add_unwritten(v, page, q, span, task_at(v, v->batch_tasks[i]));
+}
+
+static void add_journaled(struct vent *v, struct page_of_tasks *page, const struct query *q,
+                          const struct journal_task *jt)
+{
+    struct dtqi_task_info info;
+    const struct task *t = vent_task_find(v, &jt->id);
+
+    if (t != NULL && t->paper == PAPER_WRITTEN)
+        fill_resident(v, t, q->q.kind == DTQI_QUERY_TASK, &info);
+    else if (t == NULL)
+        fill_journaled(v, jt, &info);
+    else
+        return; /* it is among the unwritten */
+    add(page, q, &info);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    return memcmp(&((const struct dtqi_task_info *)a)->id, &((const struct dtqi_task_info *)b)->id,
+                  sizeof(dtq_id));
+}
+
+/* Sorted, each id once, at most `limit`. @return true: some were cut off. */
+static bool finish_page(struct page_of_tasks *page, uint32_t limit)
+{
+    uint32_t kept = 0;
+
+    if (page->n > 1)
+        qsort(page->at, page->n, sizeof *page->at, compare_ids);
+    for (uint32_t i = 0; i < page->n; i++)
+        if (i == 0 || compare_ids(&page->at[i - 1], &page->at[i]) != 0)
+            page->at[kept++] = page->at[i];
+    page->n = kept < limit ? kept : limit;
+    return kept > limit;
+}
+
+static void set_next(struct vent *v, struct dtqi_query_reply *reply, const dtq_id *id)
+{
+    dtq_id *next = vent_scratch(v, 1, sizeof *next);
+
+    if (next == NULL)
+        return;
+    *next = *id;
+    reply->next = (struct dtqi_slice){next, sizeof *next};
+}
+
+static uint32_t limit_of(const struct dtqi_query *q)
+{
+    if (q->limit == 0)
+        return QUERY_TASKS_DEFAULT;
+    return q->limit < QUERY_TASKS_MAX ? q->limit : QUERY_TASKS_MAX;
+}
+
+static void refuse(struct vent *v, uint32_t route, uint64_t request, enum dtqi_refusal reason,
+                   const char *text)
+{
+    struct dtqi_msg *m = vent_send(v, route, DTQI_QUERY_REPLY);
+
+    if (m != NULL)
+        m->query_reply =
+            (struct dtqi_query_reply){.request = request, .reason = reason, .text = dtqi_str(text)};
+}
+
+void vent_query_read(struct vent *v, struct vent_read *r)
+{
+    const struct journal_read *a = &r->read;
+    const struct query *q = r->query;
+    uint32_t limit = limit_of(&q->q);
+    uint32_t unwritten = v->fresh.n + v->write.n + (v->flight != NULL ? v->flight->ops_n : 0);
+    struct page_of_tasks page = {.room = a->tasks_n + unwritten};
+    struct span span = {q->has_after ? &q->after : NULL, a->end ? NULL : &a->last};
+    struct dtqi_query_reply *reply;
+    struct dtqi_msg *m;
+    bool cut;
+
+    v->queries_n--;
+    page.at = vent_scratch(v, page.room, sizeof *page.at);
+    if (a->err != DTQ_OK || page.at == NULL) {
+        refuse(v, q->route, q->q.request, DTQI_BUSY,
+               a->err == DTQ_ECORRUPT ? "the journal is damaged" : "the journal could not be read");
+        return;
+    }
+    for (uint32_t i = 0; i < a->tasks_n; i++)
+        add_journaled(v, &page, q, &a->tasks[i]);
+    add_all_unwritten(v, &page, q, &span);
+    cut = finish_page(&page, limit);
+    m = vent_send(v, q->route, DTQI_QUERY_REPLY);
+    if (m == NULL)
+        return;
+    reply = &m->query_reply;
+    *reply =
+        (struct dtqi_query_reply){.request = q->q.request, .tasks = page.at, .tasks_n = page.n};
+    if (cut)
+        set_next(v, reply, &page.at[page.n - 1].id);
+    else if (!a->end)
+        set_next(v, reply, &a->last);
+}
+
+/* ---------------------------------------------------------------- questions about tasks */
+
+static struct query *copy_query(uint32_t route, const struct dtqi_query *m)
+{
+    struct query *q = calloc(1, sizeof *q);
+
+    if (q == NULL)
+        return NULL;
+    q->route = route;
+    q->q = *m;
+    if (m->queue.len != 0)
+        memcpy(q->queue_name, m->queue.at,
+               m->queue.len); /* a name: the codec has seen to its length */
+    q->q.queue.at = q->queue_name;
+    q->has_after = m->after.len == sizeof q->after;
+    if (q->has_after)
+        memcpy(&q->after, m->after.at, sizeof q->after);
+    q->q.after = (struct dtqi_slice){0};
+    return q;
+}
+
+/* A full id that is in memory needs no journal. */
+static bool answer_at_once(struct vent *v, uint32_t route, const struct dtqi_query *m)
+{
+    const struct task *t = m->prefix_bits == 128 ? vent_task_find(v, &m->prefix) : NULL;
+    struct dtqi_task_info *info;
+    struct dtqi_msg *reply;
+
+    if (t == NULL || vent_public_state(t) == DTQ_NOT_FOUND)
+        return false;
+    info = vent_scratch(v, 1, sizeof *info);
+    if (info == NULL)
+        return false;
+    fill_resident(v, t, true, info);
+    reply = vent_send(v, route, DTQI_QUERY_REPLY);
+    if (reply != NULL)
+        reply->query_reply =
+            (struct dtqi_query_reply){.request = m->request, .tasks = info, .tasks_n = 1};
+    return true;
+}
+
+static void ask_journal(struct vent *v, uint32_t route, const struct dtqi_query *m)
+{
+    struct query *q;
+    struct vent_read *r = NULL;
+    dtq_id ids[2];
+    uint32_t ids_n = 0;
+
+    if (v->queries_n >= v->cfg.queries_max) {
+        refuse(v, route, m->request, DTQI_BUSY,
+               "queries_max: too many queries wait for the journal");
+        return;
+    }
+    q = copy_query(route, m);
+    if (q != NULL) {
+        if (m->prefix_bits != 0)
+            ids[ids_n++] = m->prefix;
+        if (q->has_after)
+            ids[ids_n++] = q->after;
+        r = vent_read_new(v, READ_QUERY, m->prefix_bits != 0 ? JOURNAL_PREFIX : JOURNAL_SCAN, ids,
+                          ids_n);
+    }
+    if (r == NULL) {
+        free(q);
+        refuse(v, route, m->request, DTQI_BUSY, "out of memory");
+        return;
+    }
+    r->query = q;
+    r->read.prefix_bits = m->prefix_bits;
+    r->read.limit = limit_of(m);
+    r->read.bodies = true; /* specs come with them */
+    if (m->queue.len != 0) {
+        uint32_t queue = vent_queue_find(v, m->queue);
+
+        r->read.queue = queue != NONE ? v->queues[queue].number : 0;
+    }
+    v->queries_n++;
+    vent_read_send(v, r);
+}
+
+static void ask_tasks(struct vent *v, uint32_t route, const struct dtqi_query *m)
+{
+    struct dtqi_msg *reply;
+    uint32_t queue;
+
+    if (m->kind == DTQI_QUERY_TASK && answer_at_once(v, route, m))
+        return;
+    queue = m->queue.len != 0 ? vent_queue_find(v, m->queue) : NONE;
+    if (m->queue.len == 0 || (queue != NONE && v->queues[queue].number != 0)) {
+        ask_journal(v, route, m);
+        return;
+    }
+    reply = vent_send(v, route, DTQI_QUERY_REPLY); /* no such queue: no tasks */
+    if (reply != NULL)
+        reply->query_reply = (struct dtqi_query_reply){.request = m->request};
+}
+
+/* ---------------------------------------------------------------- queues, workers, status */
+
+static uint64_t oldest_of(const struct vent *v, const struct list *l, uint64_t oldest)
+{
+    uint64_t at = l->head != NONE ? dtqi_id_wall_ms(&task_at(v, l->head)->id) : oldest;
+
+    return at < oldest ? at : oldest;
+}
+
+static uint64_t oldest_ready(const struct vent *v, const struct queue *q)
+{
+    uint64_t oldest = oldest_of(v, &q->suspects, UINT64_MAX);
+
+    for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++)
+        for (uint32_t rank = 0; q->lots[s] != NULL && rank < DTQI_PRIORITIES; rank++)
+            if (q->lots[s]->ranks >> rank & 1)
+                oldest = oldest_of(v, &q->lots[s]->fifo[rank], oldest);
+    return oldest != UINT64_MAX ? oldest : 0;
+}
+
+static void fill_queue(const struct vent *v, const struct queue *q, struct dtqi_queue_info *info)
+{
+    const uint32_t *in = q->resident;
+    uint64_t dispatched =
+        (uint64_t)in[TASK_LEASED] + in[TASK_STOPPING] + in[TASK_DONE] + in[TASK_DEADWAIT];
+    uint64_t scheduled = q->delayed > in[TASK_SCHEDULED] ? q->delayed : in[TASK_SCHEDULED];
+    uint64_t others = dispatched + scheduled + in[TASK_MARKING] + in[TASK_PROPOSED];
+
+    *info = (struct dtqi_queue_info){
+        .name = {q->name, q->name_len},
+        .ready = q->tasks > others ? q->tasks - others : 0,
+        .scheduled = scheduled,
+        .dispatched = dispatched,
+        .bytes = q->bytes,
+        .paused = q->paused,
+        .workers = q->servers + v->any_servers,
+        .oldest_wall_ms = oldest_ready(v, q),
+    };
+}
+
+static void ask_queues(struct vent *v, uint32_t route, uint64_t request)
+{
+    struct dtqi_queue_info *infos = vent_scratch(v, v->queues_n, sizeof *infos);
+    struct dtqi_msg *m = infos != NULL ? vent_send(v, route, DTQI_QUERY_REPLY) : NULL;
+    uint32_t n = 0;
+
+    if (m == NULL)
+        return;
+    for (uint32_t i = 0; i < v->queues_n && n < DTQI_BATCH_ENTRIES_MAX; i++)
+        if (v->queues[i].used && v->queues[i].name_len != 0)
+            fill_queue(v, &v->queues[i], &infos[n++]);
+    m->query_reply = (struct dtqi_query_reply){.request = request, .queues = infos, .queues_n = n};
+}
+
+static const struct dtqi_str *queue_names(struct vent *v, const struct worker *w)
+{
+    struct dtqi_str *names = vent_scratch(v, w->queues_n, sizeof *names);
+
+    for (uint32_t i = 0; names != NULL && i < w->queues_n; i++)
+        names[i] =
+            (struct dtqi_str){v->queues[w->queues[i]].name, v->queues[w->queues[i]].name_len};
+    return names;
+}
+
+static void fill_worker(struct vent *v, const struct worker *w, struct dtqi_worker_info *info)
+{
+    *info = (struct dtqi_worker_info){
+        .name = {w->name, w->name_len},
+        .instance = w->instance,
+        .session = w->session,
+        .slots = w->slots,
+        .held = w->leased.n + w->done.n,
+        .running = w->running,
+        .credit = w->credit_tasks > w->sent_tasks ? w->credit_tasks - w->sent_tasks : 0,
+        .done = w->done_total,
+        .failed = w->failed_total,
+        .silent_ms = vent_silence_ms(v, w->heard_ms, w->heard_stall_ms),
+        .program = {w->program, w->program_len},
+    };
+    if (w->any_queue || w->queues_n == 0)
+        return;
+    info->queues = queue_names(v, w);
+    info->queues_n = info->queues != NULL ? w->queues_n : 0;
+}
+
+static void ask_workers(struct vent *v, uint32_t route, uint64_t request)
+{
+    struct dtqi_worker_info *infos = vent_scratch(v, v->workers_n, sizeof *infos);
+    struct dtqi_msg *m;
+    uint32_t n = 0;
+
+    if (infos == NULL)
+        return;
+    for (uint32_t i = 0; i < v->workers_n; i++)
+        if (v->workers[i].state != WORKER_FREE)
+            fill_worker(v, &v->workers[i], &infos[n++]);
+    m = vent_send(v, route, DTQI_QUERY_REPLY);
+    if (m != NULL)
+        m->query_reply =
+            (struct dtqi_query_reply){.request = request, .workers = infos, .workers_n = n};
+}
+
+static const struct dtqi_counter *counter_list(struct vent *v, uint32_t *ret_n)
+{
+    const struct vent_counters *c = &v->counters;
+    const struct dtqi_counter all[] = {
+#define VENT_COUNTER_ROW(field) {{#field, sizeof #field - 1}, c->field},
+        VENT_COUNTERS(VENT_COUNTER_ROW)
+#undef VENT_COUNTER_ROW
+            {{"backlog_bytes", sizeof "backlog_bytes" - 1}, v->backlog_bytes},
+        {{"resident_bytes", sizeof "resident_bytes" - 1}, v->resident_bytes},
+        {{"resident_tasks", sizeof "resident_tasks" - 1}, v->map.count},
+        {{"workers_open", sizeof "workers_open" - 1}, v->workers_open},
+    };
+    struct dtqi_counter *copy = vent_scratch(v, sizeof all / sizeof *all, sizeof *all);
+
+    *ret_n = copy != NULL ? sizeof all / sizeof *all : 0;
+    if (copy != NULL)
+        memcpy(copy, all, sizeof all);
+    return copy;
+}
+
+static void ask_status(struct vent *v, uint32_t route, uint64_t request)
+{
+    struct dtqi_query_reply reply = {.request = request};
+    struct dtqi_msg *m;
+
+    reply.sinks = vent_sink_list(v, &reply.sinks_n);
+    reply.counters = counter_list(v, &reply.counters_n);
+    m = vent_send(v, route, DTQI_QUERY_REPLY);
+    if (m != NULL)
+        m->query_reply = reply;
+}
+
+void vent_on_query(struct vent *v, uint32_t route, const struct dtqi_query *m)
+{
+    switch (m->kind) {
+    case DTQI_QUERY_STATUS: ask_status(v, route, m->request); break;
+    case DTQI_QUERY_TASKS:
+    case DTQI_QUERY_TASK: ask_tasks(v, route, m); break;
+    case DTQI_QUERY_QUEUES: ask_queues(v, route, m->request); break;
+    case DTQI_QUERY_WORKERS: ask_workers(v, route, m->request); break;
+    }
+}

@@ -1,0 +1,816 @@
+#include "vent_internal.h"
+
+#define QUEUE_BUCKETS 4096u
+#define UNLOADED_PER_TICK 32u
+#define LOAD_RETRY_MS 100u
+
+/* ---------------------------------------------------------------- queues by name */
+
+static uint32_t hash_name(struct dtqi_str name)
+{
+    uint64_t h = name.len;
+
+    for (uint32_t i = 0; i < name.len; i++)
+        h = (h ^ (uint8_t)name.at[i]) * 0x100000001b3ull;
+    return (uint32_t)dtqi_mix64(h) % QUEUE_BUCKETS;
+}
+
+static struct dtqi_str name_of(const struct queue *q)
+{
+    return (struct dtqi_str){q->name, q->name_len};
+}
+
+uint32_t vent_queue_find(const struct vent *v, struct dtqi_str name)
+{
+    uint32_t i = v->queue_buckets[hash_name(name)];
+
+    while (i != NONE && !dtqi_str_eq(name_of(&v->queues[i]), name))
+        i = v->queues[i].next_same_hash;
+    return i;
+}
+
+static uint32_t queue_new(struct vent *v, struct dtqi_str name)
+{
+    uint32_t i = v->queues_free;
+    uint32_t *bucket = &v->queue_buckets[hash_name(name)];
+    struct queue *q;
+
+    assert(name.len <= DTQI_NAME_BYTES_MAX);
+    if (i != NONE)
+        v->queues_free = v->queues[i].next;
+    else if (v->queues_n < v->queues_room)
+        i = v->queues_n++;
+    else
+        return NONE;
+    q = &v->queues[i];
+    *q = (struct queue){
+        .used = true,
+        .name_len = name.len,
+        .next = NONE,
+        .prev = NONE,
+        .next_same_hash = *bucket,
+        .settle_us = (uint32_t)(v->cfg.hold_ms_start * 1000 / 3),
+    };
+    memcpy(q->name, name.at, name.len);
+    list_init(&q->suspects);
+    list_init(&q->parked);
+    *bucket = i;
+    v->queues_count++;
+    return i;
+}
+
+uint32_t vent_queue_get(struct vent *v, struct dtqi_str name)
+{
+    uint32_t i = vent_queue_find(v, name);
+
+    return i != NONE ? i : queue_new(v, name);
+}
+
+void vent_queue_number(struct vent *v, struct queue *q)
+{
+    if (q->number != 0)
+        return;
+    q->number = ++v->queue_number;
+    q->is_new = true;
+    v->new_queues++;
+}
+
+static void lots_free(struct queue *q)
+{
+    for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++) {
+        for (uint32_t r = 0; q->lots[s] != NULL && r < DTQI_PRIORITIES; r++)
+            vent_heap_done(&q->lots[s]->late[r]);
+        free(q->lots[s]);
+        q->lots[s] = NULL;
+    }
+    free(q->able.at);
+    q->able = (struct seats){0};
+}
+
+void vent_queue_unuse(struct vent *v, uint32_t i)
+{
+    struct queue *q = &v->queues[i];
+    uint32_t *at = &v->queue_buckets[hash_name(name_of(q))];
+
+    if (q->specs != 0 || q->subscribers != 0 || q->number != 0)
+        return;
+    assert(q->ready == 0);
+    while (*at != i)
+        at = &v->queues[*at].next_same_hash;
+    *at = q->next_same_hash;
+    lots_free(q);
+    q->used = false;
+    q->next = v->queues_free;
+    v->queues_free = i;
+    v->queues_count--;
+}
+
+/* ---------------------------------------------------------------- start and end */
+
+static void set_unloaded(struct vent *v, struct queue *q, bool unloaded)
+{
+    uint32_t last;
+
+    if (q->unloaded == unloaded)
+        return;
+    q->unloaded = unloaded;
+    if (unloaded) {
+        q->unloaded_place = v->unloaded_n;
+        v->unloaded[v->unloaded_n++] = (uint32_t)(q - v->queues);
+        return;
+    }
+    last = v->unloaded[--v->unloaded_n];
+    v->unloaded[q->unloaded_place] = last;
+    v->queues[last].unloaded_place = q->unloaded_place;
+}
+
+static void queue_start(struct vent *v, const struct journal_queue *jq)
+{
+    struct dtqi_str name = {jq->name, (uint32_t)strlen(jq->name)};
+    uint32_t i = vent_queue_get(v, name);
+    struct queue *q = &v->queues[i];
+
+    assert(i != NONE);
+    q->number = jq->number;
+    q->paused = jq->paused;
+    q->tasks = jq->ready + jq->delayed;
+    q->delayed = jq->delayed;
+    q->bytes = jq->bytes;
+    v->backlog_bytes += jq->bytes;
+    if (jq->number > v->queue_number)
+        v->queue_number = jq->number;
+    set_unloaded(v, q, jq->ready != 0);
+    v->due_unloaded |= jq->delayed != 0;
+}
+
+dtq_err vent_queues_init(struct vent *v, const struct journal_start *start)
+{
+    v->queues_room = v->cfg.queues_max;
+    if (start->queues_n > v->queues_room)
+        v->queues_room = start->queues_n;
+    v->queues_free = NONE;
+    v->share = v->cfg.resident_tasks_max / 64 + 1;
+    if (v->share > QUEUE_SHARE_TASKS_MAX)
+        v->share = QUEUE_SHARE_TASKS_MAX;
+    list_init(&v->active);
+    list_init(&v->stuck);
+    v->queues = calloc(v->queues_room, sizeof *v->queues);
+    v->unloaded = malloc(v->queues_room * sizeof *v->unloaded);
+    v->queue_buckets = malloc(QUEUE_BUCKETS * sizeof *v->queue_buckets);
+    if (v->queues == NULL || v->unloaded == NULL || v->queue_buckets == NULL)
+        return DTQ_ENOMEM;
+    memset(v->queue_buckets, 0xff, QUEUE_BUCKETS * sizeof *v->queue_buckets);
+    for (uint32_t i = 0; i < start->queues_n; i++)
+        queue_start(v, &start->queues[i]);
+    return DTQ_OK;
+}
+
+void vent_queues_done(struct vent *v)
+{
+    for (uint32_t i = 0; i < v->queues_n; i++)
+        lots_free(&v->queues[i]);
+    free(v->queues);
+    free(v->unloaded);
+    free(v->queue_buckets);
+}
+
+/* ---------------------------------------------------------------- active and stuck */
+
+static void place_remove(struct vent *v, struct list *l, struct queue *q)
+{
+    if (q->prev != NONE)
+        v->queues[q->prev].next = q->next;
+    else
+        l->head = q->next;
+    if (q->next != NONE)
+        v->queues[q->next].prev = q->prev;
+    else
+        l->tail = q->prev;
+    l->n--;
+}
+
+static void place_push(struct vent *v, struct list *l, struct queue *q)
+{
+    uint32_t i = (uint32_t)(q - v->queues);
+
+    q->next = NONE;
+    q->prev = l->tail;
+    if (l->tail != NONE)
+        v->queues[l->tail].next = i;
+    else
+        l->head = i;
+    l->tail = i;
+    l->n++;
+}
+
+void vent_queue_place(struct vent *v, struct queue *q, enum queue_place place)
+{
+    if (q->place != QUEUE_IDLE)
+        place_remove(v, q->place == QUEUE_ACTIVE ? &v->active : &v->stuck, q);
+    q->place = (uint8_t)place;
+    if (place != QUEUE_IDLE)
+        place_push(v, place == QUEUE_ACTIVE ? &v->active : &v->stuck, q);
+}
+
+void vent_unstick(struct vent *v)
+{
+    while (v->stuck.n != 0)
+        vent_queue_place(v, &v->queues[v->stuck.head], QUEUE_ACTIVE);
+}
+
+/* ---------------------------------------------------------------- ready lists */
+
+bool vent_queue_lot(struct vent *v, uint32_t queue, uint32_t sink)
+{
+    struct queue *q = &v->queues[queue];
+
+    if (q->lots[sink] != NULL)
+        return true;
+    q->lots[sink] = calloc(1, sizeof *q->lots[sink]);
+    if (q->lots[sink] == NULL)
+        return false;
+    for (uint32_t r = 0; r < DTQI_PRIORITIES; r++)
+        list_init(&q->lots[sink]->fifo[r]);
+    return true;
+}
+
+/* In order, by walking: only when there is no memory for the heap. */
+static void insert_walking(struct vent *v, struct list *l, struct task *t)
+{
+    struct task *at = task_at(v, l->head);
+
+    assert(l->n != 0);
+    assert(at->seq < t->seq);
+    while (at->next != NONE && task_at(v, at->next)->seq < t->seq)
+        at = task_at(v, at->next);
+    t->prev = task_index(v, at);
+    t->next = at->next;
+    if (at->next != NONE)
+        task_at(v, at->next)->prev = task_index(v, t);
+    else
+        l->tail = task_index(v, t);
+    at->next = task_index(v, t);
+    l->n++;
+}
+
+static void lot_insert(struct vent *v, struct lot *lot, uint8_t rank, struct task *t)
+{
+    struct list *l = &lot->fifo[rank];
+
+    lot->ranks |= (uint16_t)(1u << rank);
+    if (l->n == 0 || task_at(v, l->tail)->seq < t->seq) {
+        vent_list_push(v, l, t);
+    } else if (t->seq < task_at(v, l->head)->seq) {
+        vent_list_push_head(v, l, t);
+    } else if (vent_late_add(v, &lot->late[rank], t)) {
+        t->flags |= TASK_LATE;
+    } else {
+        insert_walking(v, l, t);
+    }
+}
+
+static void suspects_insert(struct vent *v, struct queue *q, struct task *t)
+{
+    if (q->suspects.n != 0 && t->seq < task_at(v, q->suspects.head)->seq)
+        vent_list_push_head(v, &q->suspects, t);
+    else
+        vent_list_push(v, &q->suspects, t);
+}
+
+static void make_ready(struct vent *v, struct queue *q, struct task *t)
+{
+    uint32_t bit = 1u << t->sink;
+    bool is_more = (t->flags & TASK_SUSPECT) != 0 || (q->lots_mask & bit) == 0;
+
+    vent_task_move(v, t, TASK_READY);
+    vent_expiry_add(v, t);
+    q->ready++;
+    if ((t->flags & TASK_SUSPECT) != 0) {
+        suspects_insert(v, q, t);
+    } else {
+        assert(q->lots[t->sink] != NULL);
+        lot_insert(v, q->lots[t->sink], spec_of(v, t)->rank, t);
+        q->lots_mask |= bit;
+    }
+    if (q->place == QUEUE_IDLE || (q->place == QUEUE_STUCK && is_more))
+        vent_queue_place(v, q, QUEUE_ACTIVE);
+}
+
+void vent_ready_unlink(struct vent *v, struct task *t)
+{
+    struct queue *q = queue_of(v, t);
+    uint8_t rank = spec_of(v, t)->rank;
+    struct lot *lot = q->lots[t->sink];
+
+    q->ready--;
+    if ((t->flags & TASK_SUSPECT) != 0) {
+        vent_list_remove(v, &q->suspects, t);
+    } else {
+        if ((t->flags & TASK_LATE) != 0)
+            vent_late_remove(v, &lot->late[rank], t);
+        else
+            vent_list_remove(v, &lot->fifo[rank], t);
+        t->flags &= (uint16_t)~TASK_LATE;
+        if (lot->fifo[rank].n == 0 && lot->late[rank].n == 0)
+            lot->ranks &= (uint16_t) ~(1u << rank);
+        if (lot->ranks == 0)
+            q->lots_mask &= ~(1u << t->sink);
+    }
+    if (q->ready == 0)
+        vent_queue_place(v, q, QUEUE_IDLE);
+}
+
+static uint32_t lot_first(const struct vent *v, const struct lot *lot, uint32_t rank)
+{
+    uint32_t head = lot->fifo[rank].head;
+    uint32_t late = lot->late[rank].n != 0 ? lot->late[rank].at[0] : NONE;
+
+    if (head == NONE || late == NONE)
+        return head != NONE ? head : late;
+    return task_at(v, late)->seq < task_at(v, head)->seq ? late : head;
+}
+
+struct task *vent_queue_peek(const struct vent *v, const struct queue *q, uint32_t sinks)
+{
+    uint32_t best = NONE;
+    uint32_t best_rank = DTQI_PRIORITIES;
+
+    for (uint32_t left = q->lots_mask & sinks; left != 0; left &= left - 1) {
+        const struct lot *lot = q->lots[__builtin_ctz(left)];
+        uint32_t rank = (uint32_t)__builtin_ctz(lot->ranks);
+        uint32_t first;
+
+        if (rank > best_rank)
+            continue;
+        first = lot_first(v, lot, rank);
+        if (rank < best_rank || task_at(v, first)->seq < task_at(v, best)->seq)
+            best = first;
+        best_rank = rank;
+    }
+    return best != NONE ? task_at(v, best) : NULL;
+}
+
+/* ---------------------------------------------------------------- the window */
+
+uint32_t vent_records(const struct vent *v)
+{
+    return v->tasks_used - v->free_tasks.n;
+}
+
+static uint32_t window_tasks(const struct vent *v)
+{
+    return v->counts[TASK_READY] + v->counts[TASK_HELD] + v->counts[TASK_SCHEDULED];
+}
+
+static uint32_t window_max(const struct vent *v)
+{
+    return v->cfg.resident_tasks_max / 4;
+}
+
+static bool is_window_full(const struct vent *v)
+{
+    return window_tasks(v) >= window_max(v) || v->resident_bytes >= v->cfg.resident_bytes_max / 2;
+}
+
+bool vent_has_room(const struct vent *v)
+{
+    return !is_window_full(v) &&
+           vent_records(v) < v->cfg.resident_tasks_max - v->cfg.resident_tasks_max / 8;
+}
+
+static bool is_behind(const struct vent *v, const struct queue *q, const struct task *t)
+{
+    uint8_t rank = spec_of(v, t)->rank;
+
+    if (!q->unloaded || (t->flags & TASK_NO_KEY) != 0)
+        return false;
+    return rank != q->boundary_rank ? rank > q->boundary_rank : t->seq >= q->boundary_seq;
+}
+
+static void boundary_back(struct vent *v, struct queue *q, uint8_t rank, uint64_t seq)
+{
+    set_unloaded(v, q, true);
+    q->boundary_rank = rank;
+    q->boundary_seq = seq;
+    q->boundary_moves++;
+}
+
+/* R41: a full window ends where this task would come, unless what is behind that may leave. */
+static bool ends_window(const struct vent *v, const struct queue *q, const struct task *t)
+{
+    uint32_t later = ~0u << (spec_of(v, t)->rank + 1);
+
+    if (q->unloaded || q->ready < v->share || (t->flags & TASK_NO_KEY) != 0 ||
+        t->seq + 1 != v->seq || !is_window_full(v))
+        return false;
+    for (uint32_t left = q->lots_mask; left != 0; left &= left - 1)
+        if ((q->lots[__builtin_ctz(left)]->ranks & later) != 0)
+            return false;
+    return true;
+}
+
+void vent_unpark(struct vent *v, struct task *t)
+{
+    bool fits = t->state == TASK_PARKED ? (t->flags & TASK_DELAYED) == 0 : vent_due_is_behind(v, t);
+
+    if (!fits || !vent_is_clean(t) || t->wait != NONE || (t->flags & TASK_NO_KEY) != 0)
+        return;
+    v->counters.tasks_evicted++;
+    vent_task_free(v, t);
+}
+
+void vent_park(struct vent *v, struct task *t)
+{
+    vent_task_move(v, t, TASK_PARKED);
+    vent_list_push(v, &queue_of(v, t)->parked, t);
+    vent_expiry_add(v, t);
+    if ((t->flags & TASK_DELAYED) != 0)
+        vent_paper_move(v, t);
+    vent_unpark(v, t);
+}
+
+void vent_release(struct vent *v, struct task *t)
+{
+    struct queue *q = queue_of(v, t);
+    const struct past *p = past_of(v, t);
+
+    if (t->seq < q->purge_seq)
+        vent_cancel_task(v, t);
+    else if ((t->flags & TASK_CANCEL) != 0)
+        vent_propose_cancelled(v, t);
+    else if (p != NULL && p->counters.proposed != 0)
+        vent_propose(v, t, (dtq_state)p->counters.proposed);
+    else if (vent_is_expired(v, t))
+        vent_propose(v, t, DTQ_EXPIRED);
+    else if (p != NULL && p->counters.due_wall_ms > v->wall_ms)
+        vent_schedule(v, t, p->counters.due_wall_ms);
+    else if (is_behind(v, q, t))
+        vent_park(v, t);
+    else if (ends_window(v, q, t)) {
+        boundary_back(v, q, spec_of(v, t)->rank, t->seq);
+        vent_park(v, t);
+    } else
+        make_ready(v, q, t);
+}
+
+/* ---------------------------------------------------------------- leaving memory */
+
+static void evict(struct vent *v, struct queue *q, struct task *t)
+{
+    if (!is_behind(v, q, t))
+        boundary_back(v, q, spec_of(v, t)->rank, t->seq);
+    vent_park(v, t);
+}
+
+/* The last of a rank, of any sink; NULL: they are all in heaps, or there is none. */
+static struct task *last_of_rank(const struct vent *v, const struct queue *q, uint32_t rank)
+{
+    struct task *last = NULL;
+
+    for (uint32_t left = q->lots_mask; left != 0; left &= left - 1) {
+        uint32_t tail = q->lots[__builtin_ctz(left)]->fifo[rank].tail;
+
+        if (tail != NONE && (last == NULL || task_at(v, tail)->seq > last->seq))
+            last = task_at(v, tail);
+    }
+    return last;
+}
+
+static void evict_late(struct vent *v, struct queue *q, struct heap *h)
+{
+    uint32_t keep = h->n / 2;
+
+    if (h->n == 0 || !vent_late_sort(v, h))
+        return;
+    for (uint32_t i = h->n; i > keep; i--) {
+        struct task *t = task_at(v, h->at[i - 1]);
+
+        if ((t->flags & TASK_NO_KEY) == 0)
+            evict(v, q, t);
+    }
+}
+
+/* Let go of the last `n` ready tasks of a queue. */
+static void evict_ready(struct vent *v, struct queue *q, uint32_t n)
+{
+    uint32_t goal = q->ready > n ? q->ready - n : 0;
+
+    if (goal < v->share)
+        goal = v->share;
+    for (uint32_t rank = DTQI_PRIORITIES; rank > 0 && q->ready > goal; rank--) {
+        struct task *t;
+
+        for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++)
+            if (q->lots[s] != NULL && q->lots[s]->late[rank - 1].n > q->ready / 2)
+                evict_late(v, q, &q->lots[s]->late[rank - 1]);
+        while (q->ready > goal && (t = last_of_rank(v, q, rank - 1)) != NULL &&
+               (t->flags & TASK_NO_KEY) == 0)
+            evict(v, q, t);
+    }
+}
+
+static struct queue *largest(struct vent *v)
+{
+    struct queue *best = NULL;
+
+    for (uint32_t i = 0; i < v->queues_n; i++)
+        if (v->queues[i].used && (best == NULL || v->queues[i].ready > best->ready))
+            best = &v->queues[i];
+    return best;
+}
+
+/* R41, R42. An eighth more than the window may be in memory, so that it is worth the search. */
+static void shrink_window(struct vent *v)
+{
+    uint32_t max = window_max(v);
+    uint64_t bytes = v->cfg.resident_bytes_max;
+    bool is_heavy = v->resident_bytes > bytes / 2 + bytes / 8;
+    uint32_t n = window_tasks(v) > max ? window_tasks(v) - max : 0;
+    struct queue *q;
+
+    if (n <= max / 8 && !is_heavy)
+        return;
+    if (v->due.n > window_tasks(v) / 2) {
+        vent_due_evict(v);
+        return;
+    }
+    q = largest(v);
+    if (n == 0 && q != NULL)
+        n = q->ready / 4;
+    if (q != NULL && q->ready > v->share)
+        evict_ready(v, q, n);
+}
+
+/* ---------------------------------------------------------------- coming into memory */
+
+static bool is_served(const struct vent *v, const struct queue *q)
+{
+    return q->servers != 0 || v->any_servers != 0;
+}
+
+static bool has_records(const struct vent *v)
+{
+    return vent_records(v) < v->cfg.resident_tasks_max - v->cfg.resident_tasks_max / 8;
+}
+
+/* The window may be full of tasks that nobody can run now: they leave it to those that somebody
+ * can. */
+static void make_room(struct vent *v)
+{
+    struct queue *best = NULL;
+
+    for (uint32_t i = 0; i < v->queues_n; i++) {
+        struct queue *q = &v->queues[i];
+
+        if (q->used && !is_served(v, q) && (best == NULL || q->ready > best->ready))
+            best = q;
+    }
+    if (best != NULL && best->ready > v->share)
+        evict_ready(v, best, v->cfg.load_tasks);
+}
+
+static uint32_t load_limit(struct vent *v, const struct queue *q)
+{
+    uint32_t here = q->ready + q->resident[TASK_HELD];
+
+    if (is_served(v, q) && here < v->share && !vent_has_room(v))
+        make_room(v);
+    if (is_served(v, q) && here < 2 * v->cfg.load_tasks && vent_has_room(v))
+        return v->cfg.load_tasks;
+    return here < (v->share + 1) / 2 && has_records(v) ? v->share : 0;
+}
+
+/* false: nothing was asked for. */
+static bool load(struct vent *v, struct queue *q)
+{
+    uint32_t limit = q->loading ? 0 : load_limit(v, q);
+    struct vent_read *r;
+
+    if (limit == 0)
+        return false;
+    if (v->now_ms < q->load_after_ms) {
+        due_at(v, q->load_after_ms);
+        return false;
+    }
+    r = vent_read_new(v, READ_LOAD, JOURNAL_LOAD, NULL, 0);
+    if (r == NULL)
+        return false;
+    r->queue = (uint32_t)(q - v->queues);
+    r->boundary_moves = q->boundary_moves;
+    r->read.queue = q->number;
+    r->read.limit = limit;
+    r->read.bytes_max = v->cfg.load_bytes;
+    if (q->boundary_rank != 0 || q->boundary_seq != 0) {
+        r->read.has_after = true; /* the last key that can be before the boundary */
+        r->read.after = (struct journal_key){
+            .queue = q->number,
+            .rank = (uint8_t)(q->boundary_rank - (q->boundary_seq == 0)),
+            .seq = q->boundary_seq - 1,
+        };
+    }
+    q->loading = true;
+    vent_read_send(v, r);
+    return true;
+}
+
+/* Some at a time; all of them once more after anything was dispatched or loaded. */
+void vent_window_tick(struct vent *v)
+{
+    uint32_t n = v->unloaded_n < UNLOADED_PER_TICK ? v->unloaded_n : UNLOADED_PER_TICK;
+    bool moved = v->counters.tasks_dispatched != v->dispatched_seen;
+
+    v->dispatched_seen = v->counters.tasks_dispatched;
+    shrink_window(v);
+    for (uint32_t i = 0; i < n && v->unloaded_n != 0; i++) {
+        v->load_next = (v->load_next + 1) % v->unloaded_n;
+        moved |= load(v, &v->queues[v->unloaded[v->load_next]]);
+    }
+    v->load_idle = moved ? 0 : v->load_idle + n;
+    if (v->load_idle < v->unloaded_n)
+        due_at(v, v->now_ms + (v->unloaded_n > n ? 1 : LOAD_RETRY_MS));
+}
+
+/* What was parked is behind the boundary no longer. */
+static void release_parked(struct vent *v, struct queue *q)
+{
+    uint32_t i = q->parked.head;
+
+    for (uint32_t n = q->parked.n; n > 0; n--) {
+        struct task *t = task_at(v, i);
+
+        i = t->next;
+        if (!is_behind(v, q, t))
+            vent_release(v, t);
+    }
+}
+
+void vent_loaded(struct vent *v, struct vent_read *r)
+{
+    struct queue *q = &v->queues[r->queue];
+    const struct journal_read *a = &r->read;
+    uint32_t i;
+
+    q->loading = false;
+    if (a->err != DTQ_OK) {
+        q->load_after_ms = v->now_ms + LOAD_RETRY_MS;
+        return;
+    }
+    if (r->boundary_moves != q->boundary_moves)
+        return; /* tasks before these have left memory since: asked for again */
+    for (i = 0; i < a->tasks_n; i++) {
+        const struct journal_task *jt = &a->tasks[i];
+        struct task *t;
+
+        if (vent_task_find(v, &jt->id) == NULL) { /* else R22 */
+            t = vent_recover(v, jt, a->buf);
+            if (t == NULL)
+                break;
+            v->counters.tasks_loaded++;
+            q->boundary_rank = jt->key.rank; /* so that it is before the boundary itself */
+            q->boundary_seq = jt->key.seq + 1;
+            vent_recovered(v, t);
+        }
+        q->boundary_rank = jt->key.rank;
+        q->boundary_seq = jt->key.seq + 1;
+        if (r->boundary_moves != q->boundary_moves)
+            return;
+    }
+    if (i == a->tasks_n && a->end)
+        set_unloaded(v, q, false);
+    if (i < a->tasks_n)
+        q->load_after_ms = v->now_ms + LOAD_RETRY_MS;
+    release_parked(v, q);
+}
+
+/* ---------------------------------------------------------------- recovered tasks */
+
+static bool has_counters(const struct journal_counters *c)
+{
+    return c->last.n != 0 || c->counted.n != 0 || c->failures != 0 || c->crashes != 0 ||
+           c->proposed != 0 || c->cancel != 0 || c->suspect != 0 || c->due_wall_ms != 0;
+}
+
+static bool recover_past(struct vent *v, struct task *t, const struct journal_task *jt)
+{
+    struct past *p;
+
+    if (!jt->key.delayed && !has_counters(&jt->counters))
+        return true;
+    p = vent_past(v, t);
+    if (p == NULL)
+        return false;
+    p->counters = jt->counters;
+    t->attempt = jt->counters.last.n;
+    p->epoch = jt->counters.last.n != 0 ? jt->counters.last.epoch : 0;
+    if (jt->counters.cancel != 0)
+        t->flags |= TASK_CANCEL | TASK_MARKED;
+    if (jt->counters.suspect != 0)
+        t->flags |= TASK_SUSPECT;
+    if (jt->key.delayed) {
+        t->flags |= TASK_DELAYED;
+        p->key_due_wall_ms = jt->key.due_wall_ms;
+        if (jt->key.due_wall_ms > p->counters.due_wall_ms)
+            p->counters.due_wall_ms = jt->key.due_wall_ms;
+    }
+    return true;
+}
+
+struct task *vent_recover(struct vent *v, const struct journal_task *jt, struct dtqi_buf *buf)
+{
+    uint32_t spec = vent_spec_get(v, jt->spec);
+    uint32_t sink = spec != NONE ? vent_sink_get(v, &jt->sink) : NONE;
+    struct task *t = NULL;
+    const struct queue *q;
+
+    if (sink != NONE && vent_queue_lot(v, v->specs[spec].queue, sink))
+        t = vent_task_new(v, &jt->id, spec, jt->body, buf);
+    if (t == NULL) {
+        if (spec != NONE)
+            vent_spec_drop(v, spec);
+        return NULL;
+    }
+    q = queue_of(v, t);
+    t->seq = jt->key.seq;
+    t->reply_to = jt->reply_to;
+    t->sink = (uint8_t)sink;
+    t->paper = PAPER_WRITTEN;
+    t->flags = TASK_RECOVERED;
+    if (q->number != jt->key.queue || v->specs[spec].rank != jt->key.rank)
+        t->flags |= TASK_NO_KEY;
+    if (!recover_past(v, t, jt)) {
+        vent_task_free(v, t);
+        return NULL;
+    }
+    return t;
+}
+
+/* It could not come into memory: what is loaded ends before it. */
+static void leave_out(struct vent *v, const struct journal_key *key)
+{
+    if (key->delayed) {
+        vent_due_leave_out(v, key);
+        return;
+    }
+    for (uint32_t i = 0; i < v->queues_n; i++) {
+        struct queue *q = &v->queues[i];
+        bool is_loaded = !q->unloaded || key->rank < q->boundary_rank ||
+                         (key->rank == q->boundary_rank && key->seq < q->boundary_seq);
+
+        if (q->used && q->number == key->queue && is_loaded)
+            boundary_back(v, q, key->rank, key->seq);
+    }
+}
+
+void vent_bring_back(struct vent *v, const struct journal_task *jt, struct dtqi_buf *buf)
+{
+    struct task *t = vent_recover(v, jt, buf);
+
+    if (t != NULL)
+        vent_recovered(v, t);
+    else
+        leave_out(v, &jt->key);
+}
+
+/* R33 (a): everybody who may hold a task of before the start has said so, or had the time to. */
+static bool is_grace_over(struct vent *v)
+{
+    uint64_t passed_ms = v->now_ms - v->start_ms;
+    bool has_begun = false;
+
+    if (v->expected_n == 0 || passed_ms >= v->cfg.grace_begun_ms)
+        return true;
+    for (uint32_t i = 0; i < v->workers_n; i++)
+        has_begun |= v->workers[i].state == WORKER_LANE || v->workers[i].state == WORKER_LISTING;
+    if (passed_ms >= v->cfg.grace_ms && !has_begun)
+        return true;
+    due_at(v, v->start_ms + (has_begun ? v->cfg.grace_begun_ms : v->cfg.grace_ms));
+    return false;
+}
+
+static bool is_held(const struct vent *v, const struct task *t)
+{
+    return t->seq < v->seq_start && (!v->grace_over || !v->sinks[t->sink].caught_up);
+}
+
+void vent_recovered(struct vent *v, struct task *t)
+{
+    if (!is_held(v, t)) {
+        vent_release(v, t);
+        return;
+    }
+    vent_task_move(v, t, TASK_HELD);
+    vent_list_push(v, &v->held[t->sink], t);
+    vent_expiry_add(v, t);
+}
+
+/* From the last to the first: each goes to the head of its ready list. */
+void vent_release_held(struct vent *v)
+{
+    if (!v->grace_over)
+        v->grace_over = is_grace_over(v);
+    if (!v->grace_over)
+        return;
+    for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++)
+        while (v->held[s].n != 0 && v->sinks[s].caught_up)
+            vent_release(v, task_at(v, v->held[s].tail));
+}

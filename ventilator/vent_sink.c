@@ -1,0 +1,441 @@
+#include "vent_internal.h"
+
+#define SETTLE_US_MAX 10000000u
+#define RESUME_AGAIN_MS 500u
+
+/* ---------------------------------------------------------------- the table */
+
+bool vent_sink_is_up(const struct sink *s)
+{
+    return s->live && !s->full && !s->diverged;
+}
+
+uint32_t vent_sink_find(const struct vent *v, const dtqi_uid *store)
+{
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
+        if (v->sinks[i].used && dtqi_uid_eq(&v->sinks[i].store, store))
+            return i;
+    return NONE;
+}
+
+uint32_t vent_sink_get(struct vent *v, const dtqi_uid *store)
+{
+    uint32_t i = vent_sink_find(v, store);
+
+    if (i != NONE)
+        return i;
+    for (i = 0; i < DTQI_SINKS_MAX && v->sinks[i].used; i++)
+        ;
+    if (i == DTQI_SINKS_MAX)
+        return NONE;
+    v->sinks[i].used = true;
+    v->sinks[i].store = *store;
+    v->down |= 1u << i;
+    return i;
+}
+
+static void note_up(struct vent *v, struct sink *s)
+{
+    uint32_t bit = 1u << (s - v->sinks);
+    uint32_t down = vent_sink_is_up(s) ? v->down & ~bit : v->down | bit;
+
+    if (down == v->down)
+        return;
+    v->down = down;
+    v->sinks_changed |= s->is_durable;
+    vent_unstick(v);
+}
+
+void vent_sinks_init(struct vent *v, const struct journal_start *start)
+{
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        list_init(&v->sinks[i].proposed);
+        list_init(&v->sinks[i].unsent);
+    }
+    for (uint32_t i = 0; i < start->sinks_n; i++) {
+        uint32_t at = vent_sink_get(v, &start->sinks[i].store);
+
+        if (at == NONE)
+            continue;
+        memcpy(v->sinks[at].intake, start->sinks[i].intake, sizeof v->sinks[at].intake);
+        memcpy(v->sinks[at].results, start->sinks[i].results, sizeof v->sinks[at].results);
+        v->sinks[at].is_durable = true;
+        v->sinks_n++;
+    }
+    for (uint32_t i = 0; i < start->applied_n; i++) {
+        uint32_t at = vent_sink_get(v, &start->applied[i].sink);
+
+        if (at == NONE)
+            continue;
+        v->sinks[at].run = start->applied[i].run;
+        v->sinks[at].applied = v->sinks[at].applied_durable = start->applied[i].number;
+    }
+}
+
+void vent_sinks_connect(struct vent *v)
+{
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        struct sink *s = &v->sinks[i];
+        struct vent_action *a;
+
+        if (!s->used || s->connected || s->intake[0] == '\0')
+            continue;
+        a = vent_act(v, VENT_SINK_CONNECT);
+        if (a == NULL)
+            continue;
+        a->sink = i;
+        a->endpoint = dtqi_str(s->intake);
+        s->connected = true;
+    }
+}
+
+/* ---------------------------------------------------------------- sessions */
+
+static uint64_t memory_needed_ms(const struct vent *v)
+{
+    return v->cfg.dedupe_window_ms + v->cfg.outcome_fence_ms + v->cfg.outcome_slack_ms; /* R31 */
+}
+
+static bool is_endpoint(struct dtqi_str text)
+{
+    return text.len != 0 && text.len < sizeof((struct sink *)NULL)->intake &&
+           memchr(text.at, '\0', text.len) == NULL;
+}
+
+static const char *flaw_of_hello(const struct vent *v, uint32_t route, const struct dtqi_hello *m)
+{
+    uint32_t i = vent_sink_find(v, &m->store);
+    const struct sink *s = i != NONE ? &v->sinks[i] : NULL;
+
+    if (dtqi_uid_is_zero(&m->store) || !is_endpoint(m->intake) || !is_endpoint(m->results))
+        return "a sink must name its store, its intake and its results endpoint";
+    if (m->outcome_memory_ms < memory_needed_ms(v))
+        return "the sink forgets outcomes sooner than this ventilator's windows allow";
+    if (s != NULL && s->live && s->route != route && !dtqi_uid_eq(&s->instance, &m->instance))
+        return "a sink with the same data directory is registered already"; /* R38 */
+    return NULL;
+}
+
+static void set_endpoints(struct vent *v, struct sink *s, const struct dtqi_hello *m)
+{
+    char intake[sizeof s->intake] = {0};
+    char results[sizeof s->results] = {0};
+
+    memcpy(intake, m->intake.at, m->intake.len);
+    memcpy(results, m->results.at, m->results.len);
+    if (s->intake[0] == '\0')
+        v->sinks_n++;
+    if (strcmp(s->intake, intake) == 0 && strcmp(s->results, results) == 0)
+        return;
+    memcpy(s->intake, intake, sizeof s->intake);
+    memcpy(s->results, results, sizeof s->results);
+    s->connected = false;
+    s->dirty = true;
+    v->sinks_changed |= s->is_durable;
+    vent_lazy(v);
+    v->urgent = true; /* nobody is told of a new one before */
+}
+
+static void send_resume(struct vent *v, struct sink *s)
+{
+    struct dtqi_msg *msg = vent_send(v, s->route, DTQI_RESUME);
+
+    s->resumed_ms = s->settled_ms = v->now_ms;
+    if (msg != NULL)
+        msg->resume = (struct dtqi_resume){v->store, s->run, s->applied};
+}
+
+static void drop_route(struct vent *v, const struct sink *s)
+{
+    struct peer *p = vent_peer_find(v, s->route);
+
+    if (p != NULL && p->role == DTQI_ROLE_SINK && &v->sinks[p->index] == s)
+        vent_peer_free(v, p);
+}
+
+void vent_sink_lost(struct vent *v, struct sink *s, const char *why)
+{
+    if (!s->live)
+        return;
+    VENT_LOG(v, VENT_WARN, "sink_lost", L_ID("store", s->store.bytes), L_TEXT("why", why));
+    s->live = false;
+    drop_route(v, s);
+    vent_claims_sink_lost(v, s);
+    note_up(v, s);
+}
+
+static void begin_session(struct vent *v, struct sink *s, uint32_t route,
+                          const struct dtqi_hello *m)
+{
+    if (!dtqi_uid_eq(&s->instance, &m->instance))
+        s->connected = false; /* another process: a fresh connection */
+    s->live = true;
+    s->full = s->diverged = false;
+    s->instance = m->instance;
+    s->route = route;
+    s->session = ++v->sessions << SESSION_INDEX_BITS | UINT16_MAX;
+    s->heard_ms = v->now_ms;
+    s->heard_stall_ms = v->stall_ms;
+    s->gap_ms = 0;
+}
+
+void vent_on_sink_hello(struct vent *v, uint32_t route, const struct dtqi_hello *m)
+{
+    const char *flaw = flaw_of_hello(v, route, m);
+    uint32_t i = flaw == NULL ? vent_sink_get(v, &m->store) : NONE;
+    struct peer *p = vent_peer_find(v, route);
+    struct sink *s;
+
+    if (flaw != NULL || i == NONE) {
+        vent_refuse(v, route, flaw != NULL ? DTQI_BAD_PEER : DTQI_BUSY,
+                    flaw != NULL ? flaw : "16 sinks are registered");
+        return;
+    }
+    s = &v->sinks[i];
+    if (p != NULL && &v->sinks[p->index] != s)
+        vent_sink_lost(v, &v->sinks[p->index], "its connection is another sink's");
+    drop_route(v, s);
+    if (vent_peer_new(v, route, DTQI_ROLE_SINK, i) == NULL) {
+        vent_refuse(v, route, DTQI_BUSY, "out of memory");
+        return;
+    }
+    begin_session(v, s, route, m);
+    set_endpoints(v, s, m);
+    note_up(v, s);
+    VENT_LOG(v, VENT_INFO, "sink_joined", L_ID("store", s->store.bytes),
+             L_TEXT("intake", s->intake), L_U64("applied", s->applied));
+    vent_welcome(v, route, s->session, (struct dtqi_str){NULL, 0});
+    send_resume(v, s);
+}
+
+/* Numbers are missing, or it never said where it stands (R33). */
+static void resume_again(struct vent *v, struct sink *s)
+{
+    bool is_silent = !s->caught_up && v->now_ms - s->settled_ms >= 2 * v->cfg.heartbeat_ms;
+
+    if ((s->gap_ms != 0 || is_silent) && v->now_ms - s->resumed_ms >= RESUME_AGAIN_MS)
+        send_resume(v, s);
+}
+
+static void on_heartbeat(struct vent *v, struct sink *s, const struct dtqi_sink_heartbeat *m)
+{
+    struct dtqi_msg *msg;
+
+    if (m->session != s->session) {
+        v->counters.messages_foreign++;
+        vent_unknown_session(v, s->route, m->session);
+        return;
+    }
+    s->full = m->full;
+    note_up(v, s);
+    resume_again(v, s);
+    msg = vent_send(v, s->route, DTQI_VENTILATOR_HEARTBEAT);
+    if (msg != NULL)
+        msg->ventilator_heartbeat = (struct dtqi_ventilator_heartbeat){
+            .session = s->session, .echo = m->sequence, .wall_ms = v->wall_ms};
+}
+
+/* ---------------------------------------------------------------- settlement */
+
+/* The running mean of what journaling would have taken part in; tasks of before the start had no
+ * choice. */
+static void note_settle_time(struct vent *v, struct queue *q, const struct task *t)
+{
+    uint64_t us = (v->now_ms - t->admitted_ms) * 1000;
+    int64_t difference;
+
+    if ((t->flags & (TASK_RECOVERED | TASK_DELAYED)) != 0)
+        return;
+    if (us > SETTLE_US_MAX)
+        us = SETTLE_US_MAX;
+    difference = (int64_t)us - (int64_t)q->settle_us;
+    q->settle_us = (uint32_t)((int64_t)q->settle_us + difference / 16);
+}
+
+static void count_outcome(struct vent *v, dtq_state kind)
+{
+    v->counters.tasks_settled++;
+    v->counters.tasks_failed += kind == DTQ_FAILED;
+    v->counters.tasks_expired += kind == DTQ_EXPIRED;
+    v->counters.tasks_cancelled += kind == DTQ_CANCELLED;
+}
+
+static void account_end(struct vent *v, struct queue *q, const struct task *t)
+{
+    uint64_t bytes = task_bytes(v, t);
+
+    q->tasks -= q->tasks != 0;
+    q->bytes -= bytes < q->bytes ? bytes : q->bytes;
+    v->backlog_bytes -= bytes < v->backlog_bytes ? bytes : v->backlog_bytes;
+    if ((t->flags & TASK_DELAYED) != 0 && q->delayed != 0)
+        q->delayed--;
+}
+
+void vent_settle(struct vent *v, struct task *t, dtq_state kind)
+{
+    if (t->state == TASK_GONE)
+        return;
+    count_outcome(v, kind);
+    if (t->state == TASK_CLAIMED) { /* nothing of it is here but the body */
+        vent_confirm(v, t);
+        vent_task_free(v, t);
+        return;
+    }
+    note_settle_time(v, queue_of(v, t), t);
+    account_end(v, queue_of(v, t), t);
+    if (t->state == TASK_LEASED || t->state == TASK_STOPPING || t->state == TASK_DONE)
+        vent_forget(v, &v->workers[t->worker], &t->id, task_epoch(v, t), t->attempt);
+    if (t->wait != NONE)
+        vent_confirm(v, t);
+    if ((t->flags & TASK_CANCEL) != 0)
+        vent_cancel_end(v, t);
+    if (t->paper == PAPER_NONE && kind != DTQ_FAILED) { /* the short circuit */
+        v->counters.journal_skipped++;
+        vent_task_free(v, t);
+        return;
+    }
+    vent_task_move(v, t, TASK_GONE);
+    if (kind == DTQ_FAILED)
+        t->flags |= TASK_DEAD;
+    vent_paper_end(v, t);
+}
+
+static struct task *by_ticket(const struct vent *v, uint32_t ticket, const dtq_id *id)
+{
+    uint32_t index = ticket & ((1u << TASK_INDEX_BITS) - 1);
+    struct task *t = index < v->tasks_used ? task_at(v, index) : NULL;
+
+    return t != NULL && t->state != TASK_FREE && dtqi_id_eq(&t->id, id) ? t : NULL;
+}
+
+/* Not in memory: it may be in the journal. Until that has forgotten it, a record says so (R22).
+ * false: there is none left. */
+static bool settle_unknown(struct vent *v, const dtq_id *id, dtq_state kind)
+{
+    struct task *t = vent_ghost(v, id);
+
+    if (t == NULL)
+        return false;
+    v->counters.settled_unknown++;
+    vent_task_move(v, t, TASK_GONE);
+    if (kind == DTQ_FAILED)
+        t->flags |= TASK_DEAD;
+    vent_paper_end(v, t);
+    return true;
+}
+
+static bool settle_entry(struct vent *v, const struct dtqi_settled *m, uint32_t i)
+{
+    const dtq_id *id = &m->ids[i];
+    dtq_state kind = (dtq_state)dtqi_col32(m->kinds, i, DTQ_SUCCEEDED);
+    struct task *t = by_ticket(v, dtqi_col32(m->tickets, i, 0), id);
+
+    if (t == NULL)
+        t = vent_task_find(v, id);
+    if (t == NULL)
+        return settle_unknown(v, id, kind);
+    vent_settle(v, t, kind);
+    return true;
+}
+
+static void gap(struct vent *v, struct sink *s)
+{
+    v->counters.settled_gap++;
+    if (s->gap_ms == 0 || v->now_ms - s->resumed_ms >= RESUME_AGAIN_MS)
+        send_resume(v, s);
+    s->gap_ms = at_least_1(v->now_ms);
+}
+
+/* Numbers that the sink has dropped were acknowledged, by this ventilator or one whose data this is
+ * a copy of; what they settled and is still here settles by R27. */
+static void skip_dropped(struct vent *v, struct sink *s, uint64_t dropped)
+{
+    if (dropped <= s->applied)
+        return;
+    s->applied = dropped;
+    vent_lazy(v);
+}
+
+/* R28: in order, without gaps; what was applied before is skipped. */
+static void apply_stream(struct vent *v, struct sink *s, const struct dtqi_settled *m)
+{
+    skip_dropped(v, s, m->number_dropped);
+    if (m->number_first > s->applied + 1) {
+        gap(v, s);
+        return;
+    }
+    s->gap_ms = 0;
+    for (uint64_t i = s->applied + 1 - m->number_first; i < m->n; i++) {
+        if (!settle_entry(v, m, (uint32_t)i)) {
+            gap(v, s);
+            return;
+        }
+        s->applied++;
+        s->run = m->run;
+        vent_lazy(v);
+    }
+    if (s->applied >= m->number_head)
+        s->caught_up = true;
+}
+
+static void on_settled(struct vent *v, struct sink *s, const struct dtqi_settled *m)
+{
+    if (!dtqi_uid_eq(&m->sink, &s->store)) {
+        v->counters.messages_foreign++;
+        return;
+    }
+    s->settled_ms = v->now_ms;
+    if (m->diverged && !s->diverged) { /* R34 */
+        s->diverged = true;
+        note_up(v, s);
+        VENT_LOG(v, VENT_ERROR, "sink_diverged", L_ID("store", s->store.bytes),
+                 L_U64("applied", s->applied));
+    }
+    if (s->diverged)
+        return;
+    if (m->number_first != 0) {
+        apply_stream(v, s, m);
+        return;
+    }
+    for (uint32_t i = 0; i < m->n; i++)
+        (void)settle_entry(v, m, i); /* R27: it may be lost; it is asked for again */
+}
+
+void vent_sink_acknowledge(struct vent *v, struct sink *s)
+{
+    struct dtqi_msg *msg = s->live ? vent_send(v, s->route, DTQI_SETTLED_ACK) : NULL;
+
+    if (msg != NULL)
+        msg->settled_ack = (struct dtqi_settled_ack){v->store, s->applied_durable};
+}
+
+void vent_on_sink_msg(struct vent *v, struct sink *s, const struct dtqi_msg *msg)
+{
+    s->heard_ms = v->now_ms;
+    s->heard_stall_ms = v->stall_ms;
+    switch (msg->type) {
+    case DTQI_SINK_HEARTBEAT: on_heartbeat(v, s, &msg->sink_heartbeat); break;
+    case DTQI_SETTLED: on_settled(v, s, &msg->settled); break;
+    case DTQI_CLAIM_REPLY: vent_on_claim_reply(v, s, &msg->claim_reply); break;
+    case DTQI_BYE: vent_sink_lost(v, s, "it said BYE"); break;
+    default: v->counters.messages_foreign++; break;
+    }
+}
+
+void vent_sinks_tick(struct vent *v)
+{
+    uint64_t limit_ms = v->cfg.heartbeat_ms * v->cfg.liveness;
+
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        struct sink *s = &v->sinks[i];
+        uint64_t silence_ms;
+
+        if (!s->live)
+            continue;
+        silence_ms = vent_silence_ms(v, s->heard_ms, s->heard_stall_ms);
+        if (silence_ms >= limit_ms)
+            vent_sink_lost(v, s, "silence");
+        else
+            due_at(v, v->now_ms + limit_ms - silence_ms);
+    }
+}
