@@ -1,0 +1,608 @@
+#include "worker_io.h"
+
+#include "log.h"
+#include "proc.h"
+#include "sock.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define SOCKETS_MAX (2 * (DTQI_SINKS_MAX + 2) + 8)
+#define MESSAGES_PER_ROUND 64 /* of one socket, before the others have their turn */
+#define LATE_MAX 64
+#define REOPEN_MS 1000 /* after a peer of the wrong kind answered, or no socket could be made */
+#define LANE_CONNECT_MS 6000 /* a little more than the socket's own limit */
+#define GOODBYE_MS 1000
+#define WATCHDOG_S 30
+#define TRIM_MS 10000 /* without a task: memory of busy times is given back */
+#define WAIT_MS_MAX 3600000
+#define LOG_FIELDS_MAX 16
+
+/* A connection of ours, with the monitor of its socket. */
+struct peer {
+    enum sock_kind kind;
+    char endpoint[DTQI_ENDPOINT_BYTES_MAX + 1]; /* empty: there is to be none */
+    struct sock sock;
+    struct sock_monitor monitor;
+    uint64_t reopen_ms; /* 0: not */
+    bool is_full;       /* a sink that takes no more */
+    bool skip;          /* a sink: one message of this list was not sent */
+};
+
+struct worker_io {
+    const struct worker_io_cfg *cfg;
+    struct worker *core;
+    struct worker_actions actions;
+    struct slot_pool *slots;
+    void *context;
+    int signal_fd;
+    struct peer control;
+    struct peer lane;
+    uint32_t lane_number;
+    uint64_t lane_until_ms; /* it must be connected by then; 0: it is, or there is none */
+    struct peer sinks[DTQI_SINKS_MAX];
+    struct worker_event late[LATE_MAX]; /* what carrying out actions came to */
+    uint32_t late_n;
+    uint64_t now_ms;
+    uint64_t looked_ms;
+    bool is_stopping;
+    bool is_ready;
+    bool is_over;
+    int status;
+
+    struct log_rate rejected_rate;
+    uint64_t alive_every_ms; /* 0: no service manager asks */
+    uint64_t alive_at_ms;
+    uint64_t received;
+    uint64_t trim_at_ms; /* UINT64_MAX: done */
+};
+
+static void step(struct worker_io *io, struct worker_event ev);
+
+static void tell_later(struct worker_io *io, struct worker_event ev)
+{
+    if (io->late_n < LATE_MAX)
+        io->late[io->late_n++] = ev;
+}
+
+/* ---------------------------------------------------------------- connections */
+
+static void peer_shut(struct peer *p)
+{
+    sock_monitor_close(&p->monitor, &p->sock);
+    sock_close(&p->sock);
+    p->reopen_ms = 0;
+    p->is_full = false;
+}
+
+static bool peer_connect(struct worker_io *io, struct peer *p)
+{
+    char why[SOCK_WHY_BYTES] = "";
+    dtq_err err = sock_connect_monitored(io->context, p->kind, p->endpoint, &p->sock, &p->monitor,
+                                         why, sizeof why);
+
+    if (err == DTQ_OK)
+        return true;
+    log_error("connect_failed", log_str("endpoint", p->endpoint), log_str("why", why));
+    peer_shut(p);
+    p->reopen_ms = io->now_ms + REOPEN_MS;
+    return false;
+}
+
+static bool peer_open(struct worker_io *io, struct peer *p, struct dtqi_str endpoint)
+{
+    peer_shut(p);
+    snprintf(p->endpoint, sizeof p->endpoint, "%.*s", (int)endpoint.len, endpoint.at);
+    return peer_connect(io, p);
+}
+
+static void peer_close(struct peer *p)
+{
+    peer_shut(p);
+    p->endpoint[0] = 0;
+}
+
+/* A connecting socket that met the wrong kind of peer stays dead until it is made anew. */
+static void peer_reopen(struct worker_io *io, struct peer *p)
+{
+    if (p->reopen_ms == 0 || io->now_ms < p->reopen_ms)
+        return;
+    peer_shut(p);
+    (void)peer_connect(io, p);
+}
+
+static struct worker_event event_of_sink(enum worker_event_type type, uint32_t index)
+{
+    return (struct worker_event){.type = type, .sink = {.index = index}};
+}
+
+static struct worker_event event_of_lane(const struct worker_io *io)
+{
+    return (struct worker_event){.type = WORKER_EV_LANE_BROKEN, .lane = io->lane_number};
+}
+
+static void note_rejected(struct worker_io *io, struct peer *p)
+{
+    uint64_t left_out;
+
+    p->reopen_ms = io->now_ms + REOPEN_MS;
+    if (log_rate_pass(&io->rejected_rate, io->now_ms, &left_out))
+        log_warn("connection_rejected", log_str("endpoint", p->endpoint),
+                 log_u64("more", left_out));
+}
+
+static void drain_monitor(struct worker_io *io, struct peer *p,
+                          void (*on_event)(struct worker_io *io, struct peer *p,
+                                           enum sock_event event))
+{
+    enum sock_event event;
+
+    while (p->monitor.zmq != NULL && (event = sock_monitor_next(&p->monitor)) != SOCK_NOTHING) {
+        if (event == SOCK_REJECTED)
+            note_rejected(io, p);
+        else
+            p->reopen_ms = 0;
+        on_event(io, p, event);
+    }
+}
+
+/* ---------------------------------------------------------------- actions */
+
+static void open_lane(struct worker_io *io, const struct worker_action *a)
+{
+    char endpoint[DTQI_ENDPOINT_BYTES_MAX + 1];
+    bool is_open = false;
+
+    io->lane_number = a->lane.number;
+    /* The ventilator may have bound it to any of its addresses: we reach it by the one we know. */
+    if (sock_endpoint_through(a->lane.endpoint, io->cfg->ventilator, endpoint) == DTQ_OK)
+        is_open = peer_open(io, &io->lane, dtqi_str(endpoint));
+    io->lane.reopen_ms = 0; /* R9: a lane that failed is never tried again */
+    io->lane_until_ms = io->now_ms + LANE_CONNECT_MS;
+    if (!is_open)
+        tell_later(io, event_of_lane(io));
+}
+
+static void close_lane(struct worker_io *io)
+{
+    peer_close(&io->lane);
+    io->lane_until_ms = 0;
+}
+
+static void sink_send(struct worker_io *io, const struct worker_action *a)
+{
+    struct peer *p = &io->sinks[a->send.index];
+    struct worker_event full = event_of_sink(WORKER_EV_SINK_FULL, a->send.index);
+
+    if (p->skip)
+        return;
+    if (p->sock.zmq != NULL && sock_send(&p->sock, 0, &a->send.msg) == DTQ_OK)
+        return;
+    p->skip = true;
+    p->is_full = true;
+    full.sink.number = a->send.number;
+    tell_later(io, full);
+}
+
+static void control_send(struct worker_io *io, const struct dtqi_msg *msg)
+{
+    /* Not connected, or no room: the gap is noticed and the session begun anew (R15). */
+    if (io->control.sock.zmq != NULL)
+        (void)!sock_send(&io->control.sock, 0, msg);
+}
+
+/* One "key=value" or "key=\"a value\"" off the front of `text`; its key is copied to `key`. */
+static bool next_pair(struct dtqi_str *text, char *key, size_t key_bytes, struct dtqi_str *ret)
+{
+    const char *end = text->at + text->len;
+    const char *equals = memchr(text->at, '=', text->len);
+    const char *from = equals != NULL ? equals + 1 : end;
+    bool quoted = from < end && *from == '"';
+    const char *to;
+
+    if (equals == NULL || (size_t)(equals - text->at) >= key_bytes)
+        return false;
+    from += quoted ? 1 : 0;
+    to = memchr(from, quoted ? '"' : ' ', (size_t)(end - from));
+    if (to == NULL)
+        to = end;
+    snprintf(key, key_bytes, "%.*s", (int)(equals - text->at), text->at);
+    *ret = (struct dtqi_str){from, (uint32_t)(to - from)};
+    while (to < end && (*to == '"' || *to == ' '))
+        to++;
+    *text = (struct dtqi_str){to, (uint32_t)(end - to)};
+    return true;
+}
+
+static void write_log(const struct worker_action *a)
+{
+    static const enum log_level levels[] = {
+        [WORKER_LOG_DEBUG] = LOG_LEVEL_DEBUG,
+        [WORKER_LOG_INFO] = LOG_LEVEL_INFO,
+        [WORKER_LOG_WARN] = LOG_LEVEL_WARN,
+        [WORKER_LOG_ERROR] = LOG_LEVEL_ERROR,
+    };
+    struct log_field fields[LOG_FIELDS_MAX + 1];
+    char keys[LOG_FIELDS_MAX][32];
+    struct dtqi_str text = a->log.text;
+    struct dtqi_str value;
+    uint32_t n = 0;
+
+    if (!log_is_on(levels[a->log.level]))
+        return;
+    while (n < LOG_FIELDS_MAX && text.len > 0 &&
+           next_pair(&text, keys[n], sizeof keys[n], &value)) {
+        fields[n] = log_text(keys[n], value);
+        n++;
+    }
+    fields[n] = log_end();
+    log_write(levels[a->log.level], a->log.event, fields);
+}
+
+static void on_exit_action(struct worker_io *io, const struct worker_action *a)
+{
+    io->is_over = true;
+    io->status = a->exit.status;
+    if (a->exit.status != 0)
+        log_error("exit", log_text("why", a->exit.text));
+    else
+        log_info("exit", log_text("why", a->exit.text));
+}
+
+static void do_action(struct worker_io *io, const struct worker_action *a)
+{
+    switch (a->type) {
+    case WORKER_ACT_CONTROL_SEND: control_send(io, &a->msg); return;
+    case WORKER_ACT_CONTROL_RECONNECT:
+        peer_open(io, &io->control, dtqi_str(io->cfg->ventilator));
+        return;
+    case WORKER_ACT_LANE_OPEN: open_lane(io, a); return;
+    case WORKER_ACT_LANE_CLOSE: close_lane(io); return;
+    case WORKER_ACT_SINK_OPEN: peer_open(io, &io->sinks[a->sink.index], a->sink.endpoint); return;
+    case WORKER_ACT_SINK_CLOSE: peer_close(&io->sinks[a->sink.index]); return;
+    case WORKER_ACT_SINK_SEND: sink_send(io, a); return;
+    case WORKER_ACT_SLOT_START: slot_pool_start(io->slots, a->slot.index, io->now_ms); return;
+    case WORKER_ACT_SLOT_FEED:
+        slot_pool_feed(io->slots, a->feed.index, a->feed.tasks, a->feed.n);
+        return;
+    case WORKER_ACT_SLOT_TAKE_BACK: slot_pool_take_back(io->slots, a->slot.index); return;
+    case WORKER_ACT_SLOT_RETIRE: slot_pool_retire(io->slots, a->slot.index); return;
+    case WORKER_ACT_SLOT_KILL:
+        slot_pool_kill(io->slots, a->slot.index, a->slot.why, io->now_ms);
+        return;
+    case WORKER_ACT_LOG: write_log(a); return;
+    case WORKER_ACT_EXIT: on_exit_action(io, a); return;
+    }
+}
+
+static void step_once(struct worker_io *io, struct worker_event *ev)
+{
+    ev->now_ms = io->now_ms;
+    ev->wall_ms = proc_wall_ms();
+    worker_step(io->core, ev, &io->actions);
+    for (uint32_t i = 0; i < io->actions.n; i++)
+        do_action(io, &io->actions.at[i]);
+    worker_actions_reset(&io->actions);
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
+        io->sinks[i].skip = false;
+}
+
+static void step(struct worker_io *io, struct worker_event ev)
+{
+    step_once(io, &ev);
+    while (io->late_n > 0) {
+        struct worker_event late = io->late[0];
+
+        io->late_n--;
+        memmove(io->late, io->late + 1, io->late_n * sizeof *io->late);
+        step_once(io, &late);
+    }
+}
+
+/* ---------------------------------------------------------------- inputs */
+
+static void on_signals(struct worker_io *io)
+{
+    int signal;
+
+    while ((signal = proc_signals_next(io->signal_fd)) != 0) {
+        bool cold = signal == SIGQUIT || (signal == SIGINT && io->is_stopping);
+
+        if (signal == SIGHUP || (io->is_stopping && !cold))
+            continue; /* there are no keys to load again; it is stopping already */
+        io->is_stopping = true;
+        log_info("signal", log_str("name", strsignal(signal)),
+                 log_str("how", cold ? "cold" : "warm"));
+        proc_stopping();
+        step(io, (struct worker_event){.type = WORKER_EV_STOP, .cold = cold});
+    }
+}
+
+/* @return true: there may be more, but others have their turn first. */
+static bool drain(struct worker_io *io, struct peer *p, enum worker_event_type type, uint32_t most)
+{
+    for (uint32_t i = 0; i < most; i++) {
+        struct dtqi_msg msg;
+        dtq_err err;
+
+        if (p->sock.zmq == NULL || io->is_over) /* an action may have closed it */
+            return false;
+        err = sock_recv(&p->sock, io->now_ms, NULL, &msg);
+        if (err == DTQ_EAGAIN)
+            return false;
+        if (err != DTQ_OK)
+            continue;
+        io->received++;
+        step(io, (struct worker_event){.type = type, .msg = &msg});
+        dtqi_msg_done(&msg);
+    }
+    return true;
+}
+
+static void on_control_event(struct worker_io *io, struct peer *p, enum sock_event event)
+{
+    (void)p;
+    if (event == SOCK_CONNECTED)
+        step(io, (struct worker_event){.type = WORKER_EV_CONTROL_CONNECTED});
+}
+
+/* What had arrived before it broke counts as received (R18): it is handed over first. */
+static void on_lane_event(struct worker_io *io, struct peer *p, enum sock_event event)
+{
+    struct worker_event broken = event_of_lane(io); /* a message may bring another lane */
+
+    p->reopen_ms = 0;
+    io->lane_until_ms = 0;
+    if (event == SOCK_CONNECTED)
+        return;
+    (void)drain(io, p, WORKER_EV_LANE_MSG, UINT32_MAX);
+    step(io, broken);
+}
+
+static void on_sink_event(struct worker_io *io, struct peer *p, enum sock_event event)
+{
+    step(io, event_of_sink(event == SOCK_CONNECTED ? WORKER_EV_SINK_CONNECTED : WORKER_EV_SINK_LOST,
+                           (uint32_t)(p - io->sinks)));
+}
+
+static void drain_monitors(struct worker_io *io)
+{
+    drain_monitor(io, &io->control, on_control_event);
+    peer_reopen(io, &io->control);
+    drain_monitor(io, &io->lane, on_lane_event);
+    if (io->lane_until_ms != 0 && io->now_ms >= io->lane_until_ms) {
+        io->lane_until_ms = 0;
+        step(io, event_of_lane(io));
+    }
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        drain_monitor(io, &io->sinks[i], on_sink_event);
+        peer_reopen(io, &io->sinks[i]);
+    }
+}
+
+static bool is_writable(const struct peer *p)
+{
+    int events = 0;
+    size_t bytes = sizeof events;
+
+    return zmq_getsockopt(p->sock.zmq, ZMQ_EVENTS, &events, &bytes) == 0 &&
+           (events & ZMQ_POLLOUT) != 0;
+}
+
+static void check_full_sinks(struct worker_io *io)
+{
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        struct peer *p = &io->sinks[i];
+
+        if (!p->is_full || p->sock.zmq == NULL || !is_writable(p))
+            continue;
+        p->is_full = false;
+        step(io, event_of_sink(WORKER_EV_SINK_WRITABLE, i));
+    }
+}
+
+static void announce(struct worker_io *io)
+{
+    char pairs[DTQI_ENDPOINT_BYTES_MAX + 2 * DTQI_NAME_BYTES_MAX];
+    const struct worker_cfg *w = &io->cfg->worker;
+
+    if (io->is_ready)
+        return;
+    io->is_ready = true;
+    snprintf(pairs, sizeof pairs, "name=%.*s slots=%u ventilator=%s", (int)w->name.len, w->name.at,
+             w->slots, io->cfg->ventilator);
+    proc_ready(pairs);
+}
+
+static void drain_slots(struct worker_io *io, bool look)
+{
+    struct worker_event ev;
+
+    slot_pool_poll(io->slots, io->now_ms);
+    if (look || io->now_ms != io->looked_ms) {
+        io->looked_ms = io->now_ms;
+        slot_pool_look(io->slots, io->now_ms);
+    }
+    while (!io->is_over && slot_pool_next(io->slots, io->now_ms, proc_wall_ms(),
+                                          worker_result_room_bytes(io->core), &ev)) {
+        step(io, ev);
+        if (ev.type == WORKER_EV_SLOT_READY)
+            announce(io);
+    }
+}
+
+/* ---------------------------------------------------------------- the loop */
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t deadline_ms(const struct worker_io *io)
+{
+    uint64_t at = sooner(worker_deadline_ms(io->core), slot_pool_deadline_ms(io->slots));
+
+    at = sooner(at, io->trim_at_ms);
+    if (io->alive_every_ms != 0)
+        at = sooner(at, io->alive_at_ms);
+    if (io->lane_until_ms != 0)
+        at = sooner(at, io->lane_until_ms);
+    if (io->control.reopen_ms != 0)
+        at = sooner(at, io->control.reopen_ms);
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
+        if (io->sinks[i].reopen_ms != 0)
+            at = sooner(at, io->sinks[i].reopen_ms);
+    return at;
+}
+
+static long timeout_ms(uint64_t at_ms)
+{
+    uint64_t now_ms = proc_now_ms();
+
+    if (at_ms <= now_ms)
+        return 0;
+    return at_ms - now_ms < WAIT_MS_MAX ? (long)(at_ms - now_ms) : WAIT_MS_MAX;
+}
+
+static int poll_peer(zmq_pollitem_t *polls, const struct peer *p, short events)
+{
+    int n = 0;
+
+    if (p->sock.zmq != NULL && events != 0)
+        polls[n++] = (zmq_pollitem_t){.socket = p->sock.zmq, .events = events};
+    if (p->monitor.zmq != NULL)
+        polls[n++] = (zmq_pollitem_t){.socket = p->monitor.zmq, .events = ZMQ_POLLIN};
+    return n;
+}
+
+/* @return true: nothing came until the deadline. */
+static bool wait(struct worker_io *io, bool more)
+{
+    zmq_pollitem_t polls[SOCKETS_MAX];
+    uint64_t at_ms = deadline_ms(io);
+    int n = 0;
+    int found;
+
+    polls[n++] = (zmq_pollitem_t){.fd = io->signal_fd, .events = ZMQ_POLLIN};
+    polls[n++] = (zmq_pollitem_t){.fd = slot_pool_fd(io->slots), .events = ZMQ_POLLIN};
+    n += poll_peer(polls + n, &io->control, ZMQ_POLLIN);
+    n += poll_peer(polls + n, &io->lane, ZMQ_POLLIN);
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
+        n += poll_peer(polls + n, &io->sinks[i], io->sinks[i].is_full ? ZMQ_POLLOUT : 0);
+    found = zmq_poll(polls, n, more ? 0 : timeout_ms(at_ms));
+    if (found < 0 && errno != EINTR) {
+        log_error("poll_failed", log_str("why", zmq_strerror(errno)));
+        io->status = 1;
+        io->is_over = true;
+    }
+    io->now_ms = proc_now_ms();
+    return found == 0 && io->now_ms >= at_ms;
+}
+
+/* What the process does for itself, beside the core. */
+static void keep_house(struct worker_io *io, bool was_busy)
+{
+    if (io->alive_every_ms != 0 && io->now_ms >= io->alive_at_ms) {
+        io->alive_at_ms = io->now_ms + io->alive_every_ms;
+        proc_alive();
+    }
+    if (was_busy) {
+        io->trim_at_ms = io->now_ms + TRIM_MS;
+    } else if (io->now_ms >= io->trim_at_ms) {
+        io->trim_at_ms = UINT64_MAX;
+        proc_trim();
+    }
+}
+
+static void loop(struct worker_io *io)
+{
+    bool more = false;
+
+    while (!io->is_over) {
+        uint64_t before = worker_stats(io->core)->tasks_received;
+        bool due = wait(io, more);
+
+        on_signals(io);
+        drain_monitors(io);
+        more = drain(io, &io->control, WORKER_EV_CONTROL_MSG, MESSAGES_PER_ROUND);
+        if (drain(io, &io->lane, WORKER_EV_LANE_MSG, MESSAGES_PER_ROUND))
+            more = true;
+        drain_slots(io, due);
+        check_full_sinks(io);
+        if (!io->is_over)
+            step(io, (struct worker_event){.type = WORKER_EV_TICK});
+        keep_house(io, worker_stats(io->core)->tasks_received != before);
+    }
+}
+
+/* ---------------------------------------------------------------- opening and closing */
+
+static dtq_err open_core(struct worker_io *io)
+{
+    struct worker_cfg cfg = io->cfg->worker;
+
+    proc_random(&cfg.instance, sizeof cfg.instance);
+    proc_random(&cfg.seed, sizeof cfg.seed);
+    return worker_new(&cfg, &io->core);
+}
+
+static bool open_all(struct worker_io *io)
+{
+    dtq_err err;
+
+    io->signal_fd = proc_signals_open(); /* before any thread */
+    io->context = sock_context_new(SOCKETS_MAX);
+    if (io->signal_fd < 0 || io->context == NULL) {
+        log_error("start_failed", log_str("why", strerror(errno)));
+        return false;
+    }
+    err = open_core(io);
+    if (err == DTQ_OK)
+        err = slot_pool_open(&io->cfg->slots, &io->slots);
+    if (err != DTQ_OK)
+        log_error("start_failed", log_str("why", dtq_strerror(err)));
+    return err == DTQ_OK && peer_open(io, &io->control, dtqi_str(io->cfg->ventilator));
+}
+
+/* What was sent last, outcomes and BYE, may still have to leave. */
+static void close_all(struct worker_io *io)
+{
+    proc_shutdown_watchdog(WATCHDOG_S);
+    slot_pool_close(io->slots);
+    peer_close(&io->lane);
+    sock_monitor_close(&io->control.monitor, &io->control.sock);
+    sock_close_linger(&io->control.sock, GOODBYE_MS);
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        sock_monitor_close(&io->sinks[i].monitor, &io->sinks[i].sock);
+        sock_close_linger(&io->sinks[i].sock, GOODBYE_MS);
+    }
+    sock_context_free(io->context);
+    worker_actions_done(&io->actions);
+    worker_free(io->core);
+    if (io->signal_fd >= 0)
+        close(io->signal_fd);
+    proc_shutdown_watchdog(0);
+}
+
+int worker_io_run(const struct worker_io_cfg *cfg)
+{
+    struct worker_io io = {
+        .cfg = cfg,
+        .signal_fd = -1,
+        .status = 1,
+        .control = {.kind = SOCK_CONTROL_PEER},
+        .lane = {.kind = SOCK_LANE_PEER},
+    };
+
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
+        io.sinks[i].kind = SOCK_INTAKE_PEER;
+    io.now_ms = proc_now_ms();
+    io.trim_at_ms = io.now_ms + TRIM_MS;
+    io.alive_every_ms = proc_watchdog_ms();
+    if (open_all(&io))
+        loop(&io);
+    close_all(&io);
+    return io.status;
+}
