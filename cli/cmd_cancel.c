@@ -1,0 +1,81 @@
+/* dtq cancel: tasks that shall not run, or not any longer. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CANCEL_AT_ONCE 1024u
+
+static const char *what_happens(const dtq_cancelled *x)
+{
+    return x->cancelling ? "cancelling" : dtq_state_name(x->state);
+}
+
+/* Too late, or unknown: the operation failed for this task. One that was cancelled before is what
+ * was asked for. */
+static int status_of(const dtq_cancelled *x)
+{
+    return x->cancelling || x->state == DTQ_CANCELLED ? CLI_DONE : CLI_FAILED;
+}
+
+static int print_one(const struct cli *c, const dtq_cancelled *x)
+{
+    char text[DTQ_ID_TEXT_BYTES];
+
+    dtq_id_format(&x->id, text);
+    if (c->json)
+        cli_print_json(json_pack("{s:s, s:s, s:b}", "id", text, "state", dtq_state_name(x->state),
+                                 "cancelling", x->cancelling));
+    else
+        printf("%s %s\n", text, what_happens(x));
+    return status_of(x);
+}
+
+static int cancel_ids(struct cli *c, const struct cli_ids *ids)
+{
+    dtq_cancelled *answers = malloc(CANCEL_AT_ONCE * sizeof *answers);
+    int status = CLI_DONE;
+
+    if (answers == NULL)
+        cli_out_of_memory();
+    for (size_t at = 0; at < ids->n; at += CANCEL_AT_ONCE) {
+        size_t n = ids->n - at < CANCEL_AT_ONCE ? ids->n - at : CANCEL_AT_ONCE;
+        dtq_err err = dtq_cancel(c->client, ids->at + at, n, CLI_ANSWER_MS, answers);
+
+        if (err != DTQ_OK) {
+            free(answers);
+            return cli_fail(c, err, "%zu of %zu tasks were not cancelled", ids->n - at, ids->n);
+        }
+        for (size_t i = 0; i < n; i++)
+            status = cli_worse(status, print_one(c, &answers[i]));
+    }
+    free(answers);
+    return cli_flush(c, status);
+}
+
+int cmd_cancel(int argc, char **argv)
+{
+    struct cli_ids ids = {0};
+    struct cli c;
+    struct cli_spec spec = {
+        .command = "cancel",
+        .usage = "[OPTION...] ID...",
+        .summary = "Cancel tasks: what waits never starts, what runs is stopped.",
+        .epilog = "Prints for each task `cancelling`, or the state that makes it too late. `dtq "
+                  "wait` tells how it ended.\n"
+                  "The status is 1 if a task had finished before, or is not found.",
+        .operands_min = 1,
+        .operands_max = SIZE_MAX,
+    };
+    int status = cli_parse(&c, &spec, argc, argv);
+
+    if (status == OPT_GO)
+        status = cli_ids(&c, &ids);
+    if (status == OPT_GO && c.client == NULL)
+        status = cli_connect(&c, DTQ_FOLLOW_NONE);
+    if (status == OPT_GO)
+        status = cancel_ids(&c, &ids);
+    free(ids.at);
+    cli_done(&c);
+    return status;
+}

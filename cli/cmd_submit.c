@@ -1,0 +1,358 @@
+/* dtq submit: one task, or many. */
+#include "submit.h"
+
+#include "bounds.h"
+#include "last.h"
+#include "text.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+const struct opt submit_table[] = {
+    {.name = "queue",
+     .letter = 'q',
+     .type = OPT_STRING,
+     OPT_AT(struct submit_options, queue),
+     .meta = "NAME",
+     .initial = "default",
+     .help = "the queue to put it into"},
+    {.name = "priority",
+     .letter = 'p',
+     .type = OPT_INTEGER,
+     OPT_AT(struct submit_options, priority),
+     .meta = "0..9",
+     .initial = "5",
+     .max = 9,
+     .help = "within its queue; 9 comes first"},
+    {.name = "delay",
+     .type = OPT_DURATION,
+     OPT_AT(struct submit_options, delay_ms),
+     .meta = "D",
+     .help = "do not start it before so long from now"},
+    {.name = "eta",
+     .type = OPT_TIME,
+     OPT_AT(struct submit_options, eta_wall_ms),
+     .meta = "TIME",
+     .help = "do not start it before this time (RFC 3339)"},
+    {.name = "expires",
+     .type = OPT_DURATION,
+     OPT_AT(struct submit_options, expires_ms),
+     .meta = "D",
+     .help = "if it has not started by then, it never does"},
+    {.name = "retries",
+     .type = OPT_INTEGER,
+     OPT_AT(struct submit_options, retries),
+     .meta = "N",
+     .initial = "3",
+     .max = DTQI_RETRIES_MAX,
+     .help = "how many failed attempts are repeated"},
+    {.name = "backoff",
+     .type = OPT_STRING,
+     OPT_AT(struct submit_options, backoff),
+     .meta = "MIN..MAX",
+     .initial = "1s..10m",
+     .help = "wait before a retry: doubles from MIN up to MAX, at random below that"},
+    {.name = "no-retry",
+     .type = OPT_FLAG,
+     OPT_AT(struct submit_options, no_retry),
+     .help = "the same as --retries 0"},
+    {.name = "time-limit",
+     .type = OPT_DURATION,
+     OPT_AT(struct submit_options, time_limit_ms),
+     .meta = "D",
+     .help = "kill an attempt that runs longer"},
+    {.name = "result-ttl",
+     .type = OPT_DURATION,
+     OPT_AT(struct submit_options, result_ttl_ms),
+     .meta = "D",
+     .help = "how long the sink keeps the result"},
+    {.name = "no-result",
+     .type = OPT_FLAG,
+     OPT_AT(struct submit_options, no_result),
+     .help = "keep the outcome, drop the result"},
+    {.name = "payload-file",
+     .type = OPT_PATH,
+     OPT_AT(struct submit_options, payload_file),
+     .meta = "F",
+     .command_line_only = true,
+     .help = "the payload is the content of this file"},
+    {.name = "stdin",
+     .type = OPT_FLAG,
+     OPT_AT(struct submit_options, from_stdin),
+     .command_line_only = true,
+     .help = "the payload is read from standard input"},
+    {.name = "each-line",
+     .type = OPT_PATH,
+     OPT_AT(struct submit_options, each_line),
+     .meta = "FILE|-",
+     .command_line_only = true,
+     .help = "one task for each line, which is its payload"},
+    {.name = "jsonl",
+     .type = OPT_PATH,
+     OPT_AT(struct submit_options, jsonl),
+     .meta = "FILE|-",
+     .command_line_only = true,
+     .help = "one task for each line, a JSON object"},
+    {.name = "wait",
+     .type = OPT_FLAG,
+     OPT_AT(struct submit_options, wait),
+     .command_line_only = true,
+     .help = "wait for the outcome and print the result instead of the id"},
+    {.name = "timeout",
+     .type = OPT_DURATION,
+     OPT_AT(struct submit_options, timeout_ms),
+     OPT_GIVEN(struct submit_options, timeout_given),
+     .meta = "D",
+     .help = "longest time that the whole command waits (default: 30 s for a confirmation, for "
+             "ever with --wait)"},
+};
+const size_t submit_table_n = sizeof submit_table / sizeof *submit_table;
+
+#define CONFIRM_MS 30000
+
+bool submit_parse_backoff(const char *text, uint64_t *ret_min_ms, uint64_t *ret_max_ms)
+{
+    const char *dots = strstr(text, "..");
+    char min[64];
+
+    if (dots == NULL || (size_t)(dots - text) >= sizeof min)
+        return false;
+    memcpy(min, text, (size_t)(dots - text));
+    min[dots - text] = '\0';
+    return text_parse_duration(min, ret_min_ms) == DTQ_OK &&
+           text_parse_duration(dots + 2, ret_max_ms) == DTQ_OK && *ret_min_ms <= *ret_max_ms;
+}
+
+void submit_task_init(const struct submit_options *o, dtq_task *ret_task)
+{
+    dtq_task_init(ret_task, NULL, NULL, 0);
+    ret_task->queue = o->queue;
+    ret_task->priority = (uint32_t)o->priority;
+    ret_task->retries = o->no_retry ? 0 : (uint32_t)o->retries;
+    submit_parse_backoff(o->backoff, &ret_task->backoff_min_ms, &ret_task->backoff_max_ms);
+    ret_task->time_limit_ms = o->time_limit_ms;
+    ret_task->delay_ms = o->delay_ms;
+    ret_task->not_before_wall_ms = o->eta_wall_ms;
+    ret_task->expires_ms = o->expires_ms;
+    ret_task->result_ttl_ms = o->result_ttl_ms;
+    ret_task->no_result = o->no_result;
+}
+
+FILE *submit_open(const struct cli *c, const char *path, uint64_t *ret_total)
+{
+    struct stat st;
+    FILE *f;
+    int byte;
+
+    *ret_total = 0;
+    if (strcmp(path, "-") == 0)
+        return stdin;
+    f = fopen(path, "re");
+    if (f == NULL || fstat(fileno(f), &st) != 0) {
+        cli_error(c, CLI_FAILED, "cannot open %s: %s", path, strerror(errno));
+        if (f != NULL)
+            fclose(f);
+        return NULL;
+    }
+    /* Counting pays only where somebody looks at the bar. */
+    if (S_ISREG(st.st_mode) && isatty(STDERR_FILENO)) {
+        while ((byte = getc(f)) != EOF)
+            *ret_total += byte == '\n';
+        rewind(f);
+    }
+    return f;
+}
+
+struct payload {
+    void *at;
+    size_t bytes;
+};
+
+/* One byte more than allowed is read, so that a file that is too large is refused and not cut. */
+static int read_payload(const struct cli *c, FILE *f, const char *path, struct payload *ret)
+{
+    size_t room = (size_t)DTQ_PAYLOAD_BYTES_MAX + 1;
+
+    ret->at = malloc(room);
+    if (ret->at == NULL)
+        cli_out_of_memory();
+    ret->bytes = fread(ret->at, 1, room, f);
+    if (ferror(f))
+        return cli_error(c, CLI_FAILED, "cannot read %s: %s", path, strerror(errno));
+    if (ret->bytes == room)
+        return cli_error(c, CLI_USAGE, "%s is larger than a payload may be (%u bytes)", path,
+                         DTQ_PAYLOAD_BYTES_MAX);
+    return OPT_GO;
+}
+
+static int payload_of_options(const struct cli *c, const struct submit_options *o,
+                              struct payload *ret)
+{
+    FILE *f;
+    int status;
+
+    if (o->from_stdin)
+        return read_payload(c, stdin, "standard input", ret);
+    f = fopen(o->payload_file, "re");
+    if (f == NULL)
+        return cli_error(c, CLI_FAILED, "cannot open %s: %s", o->payload_file, strerror(errno));
+    status = read_payload(c, f, o->payload_file, ret);
+    fclose(f);
+    return status;
+}
+
+static int wait_for_result(struct cli *c, const struct submit_options *o, const dtq_id *id)
+{
+    char text[DTQ_ID_TEXT_BYTES];
+    char reason[64];
+    dtq_result r;
+    dtq_err err = dtq_wait_one(c->client, id, cli_timeout(o->timeout_given, o->timeout_ms), &r);
+
+    dtq_id_format(id, text);
+    if (err != DTQ_OK)
+        return cli_fail(c, err, "%s was accepted, but its outcome is not known yet", text);
+    if (c->json) {
+        cli_print_json(cli_json_result(&r, true));
+    } else if (r.state == DTQ_SUCCEEDED) {
+        fwrite(r.body, 1, r.body_bytes, stdout);
+        if (r.body_bytes > 0 && ((const char *)r.body)[r.body_bytes - 1] != '\n')
+            putchar('\n');
+    } else {
+        cli_reason_text(r.reason, r.code, reason, sizeof reason);
+        cli_error(c, 0, "%s %s%s%s%s%.*s", text, dtq_state_name(r.state),
+                  r.state == DTQ_FAILED ? " (" : "", r.state == DTQ_FAILED ? reason : "",
+                  r.state == DTQ_FAILED ? "): " : "", (int)r.body_bytes, (const char *)r.body);
+    }
+    return cli_flush(c, cli_status_of_state(r.state));
+}
+
+static int submit_one(struct cli *c, const struct submit_options *o, const char *name,
+                      struct payload payload)
+{
+    char text[DTQ_ID_TEXT_BYTES];
+    struct last last;
+    dtq_task task;
+    dtq_err err;
+    dtq_id id;
+
+    submit_task_init(o, &task);
+    task.name = name;
+    task.payload = payload.at;
+    task.payload_bytes = payload.bytes;
+    err = dtq_submit(c->client, &task,
+                     o->timeout_given ? cli_timeout(true, o->timeout_ms) : CONFIRM_MS, &id);
+    if (err == DTQ_EUNKNOWN)
+        dtq_id_format(&id, text);
+    if (err != DTQ_OK)
+        return cli_fail(c, err, "not confirmed%s%s",
+                        err == DTQ_EUNKNOWN ? ", it may run all the same: " : "",
+                        err == DTQ_EUNKNOWN ? text : "");
+    last_begin(&last);
+    last_add(&last, &id);
+    last_end(&last);
+    if (o->wait)
+        return wait_for_result(c, o, &id);
+    dtq_id_format(&id, text);
+    if (c->json)
+        cli_print_json(json_pack("{s:s}", "id", text));
+    else
+        puts(text);
+    return cli_flush(c, CLI_DONE);
+}
+
+static int submit_single(struct cli *c, const struct submit_options *o)
+{
+    struct payload payload = {0};
+    bool owned = o->from_stdin || o->payload_file != NULL;
+    int status = OPT_GO;
+
+    if (owned && c->parsed.operands_n == 2)
+        return cli_error(c, CLI_USAGE, "the payload is given twice: as '%s' and by %s",
+                         c->parsed.operands[1], o->from_stdin ? "--stdin" : "--payload-file");
+    if (owned)
+        status = payload_of_options(c, o, &payload);
+    else if (c->parsed.operands_n == 2)
+        payload = (struct payload){c->parsed.operands[1], strlen(c->parsed.operands[1])};
+    if (status == OPT_GO)
+        status = submit_one(c, o, c->parsed.operands[0], payload);
+    if (owned)
+        free(payload.at);
+    return status;
+}
+
+/* What goes together, before anything is sent. */
+static int check(const struct cli *c, const struct submit_options *o)
+{
+    uint64_t min_ms;
+    uint64_t max_ms;
+    int ways =
+        o->from_stdin + (o->payload_file != NULL) + (o->each_line != NULL) + (o->jsonl != NULL);
+    size_t operands = c->parsed.operands_n;
+
+    if (ways > 1)
+        return cli_error(c, CLI_USAGE,
+                         "give one of --stdin, --payload-file, --each-line and --jsonl");
+    if (!submit_parse_backoff(o->backoff, &min_ms, &max_ms))
+        return cli_error(c, CLI_USAGE, "--backoff: '%s' is not MIN..MAX, as in 1s..10m",
+                         o->backoff);
+    if (o->delay_ms != 0 && o->eta_wall_ms != 0)
+        return cli_error(c, CLI_USAGE, "give one of --delay and --eta");
+    if (o->jsonl != NULL && operands != 0)
+        return cli_error(c, CLI_USAGE, "--jsonl: the objects name their tasks; '%s' is too much",
+                         c->parsed.operands[0]);
+    if (o->jsonl == NULL && operands == 0)
+        return cli_error(c, CLI_USAGE, "which task? Give its NAME; `dtq submit --help` tells more");
+    if (o->each_line != NULL && operands != 1)
+        return cli_error(c, CLI_USAGE, "--each-line: the lines are the payloads; '%s' is too much",
+                         c->parsed.operands[1]);
+    return OPT_GO;
+}
+
+int cmd_submit(int argc, char **argv)
+{
+    struct submit_options o;
+    struct cli c;
+    struct cli_spec spec = {
+        .command = "submit",
+        .usage = "[OPTION...] NAME [PAYLOAD]\n--each-line FILE|- [OPTION...] NAME\n--jsonl FILE|- "
+                 "[OPTION...]",
+        .summary = "Submit tasks and print their ids once they are safe.",
+        .epilog = "An object of --jsonl has name (needed), payload (a string, or any JSON value, "
+                  "which is passed on as\n"
+                  "text) or payload_base64, and as needed queue, priority, delay, eta, expires, "
+                  "retries, backoff,\n"
+                  "time_limit, result_ttl, no_result; options are the default for all. A line that "
+                  "is not valid is\n"
+                  "named and left out, the others are submitted; the status is then 1.\n\n"
+                  "  dtq submit primes.check 3333333333333301 --wait\n"
+                  "  printf 'a\\nb\\n' | dtq submit --each-line - upper\n"
+                  "  echo '{\"name\":\"upper\",\"payload\":\"x\",\"delay\":\"5s\"}' | dtq submit "
+                  "--jsonl -",
+        .opts = submit_table,
+        .opts_n = submit_table_n,
+        .values = &o,
+        .operands_max = 2,
+    };
+    int status = cli_parse(&c, &spec, argc, argv);
+
+    if (status == OPT_GO)
+        status = check(&c, &o);
+    if (status == OPT_GO)
+        status =
+            cli_connect(&c, (o.each_line != NULL || o.jsonl != NULL) && o.wait ? DTQ_FOLLOW_OWN
+                                                                               : DTQ_FOLLOW_NONE);
+    if (status == OPT_GO) {
+        if (o.each_line != NULL)
+            status = submit_each_line(&c, &o, c.parsed.operands[0]);
+        else if (o.jsonl != NULL)
+            status = submit_jsonl(&c, &o);
+        else
+            status = submit_single(&c, &o);
+    }
+    cli_done(&c);
+    return status;
+}

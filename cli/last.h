@@ -1,0 +1,28 @@
+/*
+ * What `last` stands for on the command line: the tasks of the last `dtq submit` of this user, in
+ * $XDG_STATE_HOME/dtq/last (~/.local/state/dtq/last): 16 bytes an id. The file is written beside
+ * its place while ids come, and moved there at the end, so that a reader sees a whole submission.
+ */
+#ifndef DTQ_CLI_LAST_H
+#define DTQ_CLI_LAST_H
+
+#include "dtq/base.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+struct last {
+    FILE *file; /* NULL: there is no place to write to; submitting goes on without */
+    char path[PATH_MAX];
+    char part[PATH_MAX + 16];
+};
+
+void last_begin(struct last *l);
+void last_add(struct last *l, const dtq_id *id);
+void last_end(struct last *l);
+
+/* @return the ids (free() them) and their number in `ret_n`; NULL: nothing was submitted, or the
+ * file cannot be read. */
+dtq_id *last_read(size_t *ret_n);
+
+#endif

@@ -1,0 +1,62 @@
+/* The options of a task, shared by the ways to submit: one task, one for each line, one for each
+ * JSON object. */
+#ifndef DTQ_CLI_SUBMIT_H
+#define DTQ_CLI_SUBMIT_H
+
+#include "cli.h"
+
+struct submit_options {
+    const char *queue;
+    uint64_t priority;
+    uint64_t delay_ms;
+    uint64_t eta_wall_ms;
+    uint64_t expires_ms;
+    uint64_t retries;
+    const char *backoff; /* "MIN..MAX" */
+    bool no_retry;
+    uint64_t time_limit_ms;
+    uint64_t result_ttl_ms;
+    bool no_result;
+    bool wait;
+    uint64_t timeout_ms;
+    bool timeout_given;
+    const char *payload_file;
+    bool from_stdin;
+    const char *each_line;
+    const char *jsonl;
+};
+
+extern const struct opt submit_table[];
+extern const size_t submit_table_n;
+
+/* "1s..10m". @return false: it is not of that form, or MIN is larger than MAX. */
+bool submit_parse_backoff(const char *text, uint64_t *ret_min_ms, uint64_t *ret_max_ms);
+/* A task with everything but its name and payload from the options. Strings are borrowed. */
+void submit_task_init(const struct submit_options *o, dtq_task *ret_task);
+
+/*
+ * Where the tasks of a bulk submission come from. `next` fills in `task`; what it points to may go
+ * at the following call.
+ */
+enum bulk_next { BULK_TASK, BULK_BAD_LINE, BULK_END, BULK_ERROR };
+struct bulk_source {
+    enum bulk_next (*next)(struct bulk_source *s, dtq_task *task);
+    uint64_t line;  /* number of the line that the last call read, from 1 */
+    char why[256];  /* BULK_BAD_LINE, BULK_ERROR: what is wrong with it */
+    uint64_t total; /* lines in all, for the progress bar; 0: not known */
+};
+
+/* Submit everything, print ids (or with --wait the results) in the order of the lines. @return the
+ * status. */
+int submit_bulk(struct cli *c, const struct submit_options *o, struct bulk_source *source);
+
+/* Lines of a file, or of standard input ("-"): the payloads of tasks called `name`. */
+int submit_each_line(struct cli *c, const struct submit_options *o, const char *name);
+/* JSON objects, one a line. */
+int submit_jsonl(struct cli *c, const struct submit_options *o);
+
+/* Open for reading; "-" is standard input. NULL after a message. Lines in it are counted in
+ * `ret_total` if it is a file. */
+FILE *submit_open(const struct cli *c, const char *path, uint64_t *ret_total);
+
+#endif

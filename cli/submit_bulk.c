@@ -1,0 +1,325 @@
+/*
+ * Bulk submission: tasks are queued as fast as their source gives them; confirmations (and with
+ * --wait, results) come in any order and are printed in the order of the lines. What came early
+ * waits in a window of lines; the library's bound on open tasks bounds it.
+ */
+#include "submit.h"
+
+#include "last.h"
+#include "proc.h"
+#include "progress.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum line_state { LINE_OPEN, LINE_DONE, LINE_REFUSED };
+
+struct line {
+    enum line_state state;
+    dtq_id id;
+    uint64_t number; /* of the line in its source */
+    char *text;      /* with --wait: what is to be printed; NULL: nothing */
+    size_t text_bytes;
+};
+
+struct bulk {
+    struct cli *c;
+    const struct submit_options *o;
+    struct line *ring; /* lines head .. tail - 1, at (index & mask) */
+    uint64_t mask;
+    uint64_t head;
+    uint64_t tail;
+    uint64_t submitted;
+    uint64_t finished; /* confirmed, or with --wait settled */
+    uint64_t failed;
+    uint64_t deadline_ms; /* UINT64_MAX: none */
+    struct last last;
+    struct progress bar;
+    int status;
+};
+
+static struct line *line_at(struct bulk *b, uint64_t index)
+{
+    return &b->ring[index & b->mask];
+}
+
+static void grow(struct bulk *b)
+{
+    uint64_t mask = 2 * b->mask + 1;
+    struct line *ring = malloc((mask + 1) * sizeof *ring);
+
+    if (ring == NULL)
+        cli_out_of_memory();
+    for (uint64_t i = b->head; i != b->tail; i++)
+        ring[i & mask] = *line_at(b, i);
+    free(b->ring);
+    b->ring = ring;
+    b->mask = mask;
+}
+
+static uint64_t add_line(struct bulk *b, uint64_t number)
+{
+    if (b->tail - b->head > b->mask)
+        grow(b);
+    *line_at(b, b->tail) = (struct line){.number = number};
+    return b->tail++;
+}
+
+/* A line that was refused has said so already. */
+static void print_line(struct bulk *b, const struct line *l)
+{
+    char text[DTQ_ID_TEXT_BYTES];
+
+    if (l->state == LINE_REFUSED)
+        return;
+    if (b->o->wait) {
+        if (l->text != NULL)
+            fwrite(l->text, 1, l->text_bytes, stdout);
+        return;
+    }
+    dtq_id_format(&l->id, text);
+    if (b->c->json)
+        cli_print_json(json_pack("{s:s, s:I}", "id", text, "line", (json_int_t)l->number));
+    else
+        puts(text);
+}
+
+static void print_what_is_next(struct bulk *b)
+{
+    while (b->head != b->tail && line_at(b, b->head)->state != LINE_OPEN) {
+        struct line *l = line_at(b, b->head);
+
+        if (l->state == LINE_DONE)
+            last_add(&b->last, &l->id);
+        print_line(b, l);
+        free(l->text);
+        b->head++;
+    }
+    progress_show(&b->bar, b->finished, b->failed);
+}
+
+static void refuse(struct bulk *b, struct line *l, int status, const char *why)
+{
+    b->status = cli_worse(
+        b->status, cli_error(b->c, status, "line %llu: %s", (unsigned long long)l->number, why));
+    b->failed++;
+    b->finished++;
+    l->state = LINE_REFUSED;
+}
+
+static void on_submitted(struct bulk *b, const dtq_submitted *s)
+{
+    struct line *l = line_at(b, s->tag);
+
+    if (s->err != DTQ_OK) {
+        refuse(b, l, s->err == DTQ_EBUSY || s->err == DTQ_ENOSPC ? CLI_BUSY : CLI_FAILED,
+               s->text[0] != '\0' ? s->text : dtq_strerror(s->err));
+        return;
+    }
+    l->id = s->id;
+    if (b->o->wait)
+        return;
+    l->state = LINE_DONE;
+    b->finished++;
+}
+
+/* What a finished task prints: its result and a newline, or nothing where it failed. Copied, as its
+ * turn may come late. */
+static void keep_text(struct line *l, const void *at, size_t bytes)
+{
+    l->text = malloc(bytes + 1);
+    if (l->text == NULL)
+        cli_out_of_memory();
+    memcpy(l->text, at, bytes);
+    l->text_bytes = bytes;
+    if (bytes == 0 || l->text[bytes - 1] != '\n')
+        l->text[l->text_bytes++] = '\n';
+}
+
+static void keep_json(struct line *l, const dtq_result *r)
+{
+    json_t *o = cli_json_result(r, true);
+    char *text;
+
+    json_object_set_new(o, "line", json_integer((json_int_t)l->number));
+    text = json_dumps(o, JSON_COMPACT | JSON_ENSURE_ASCII);
+    if (text == NULL)
+        cli_out_of_memory();
+    keep_text(l, text, strlen(text));
+    free(text);
+    json_decref(o);
+}
+
+static void on_result(struct bulk *b, const dtq_result *r)
+{
+    struct line *l = line_at(b, r->tag);
+    int status = cli_status_of_state(r->state);
+    char reason[64];
+
+    l->id = r->id;
+    if (b->c->json) {
+        keep_json(l, r);
+    } else if (r->state == DTQ_SUCCEEDED) {
+        keep_text(l, r->body, r->body_bytes);
+    } else {
+        cli_reason_text(r->reason, r->code, reason, sizeof reason);
+        cli_error(b->c, 0, "line %llu: %s%s%s%s%.*s", (unsigned long long)l->number,
+                  dtq_state_name(r->state), r->state == DTQ_FAILED ? " (" : "",
+                  r->state == DTQ_FAILED ? reason : "", r->state == DTQ_FAILED ? "): " : "",
+                  (int)r->body_bytes, (const char *)r->body);
+    }
+    b->failed += status != CLI_DONE;
+    b->status = cli_worse(b->status, status);
+    l->state = LINE_DONE;
+    b->finished++;
+}
+
+static int32_t time_left(const struct bulk *b, int32_t at_most_ms)
+{
+    uint64_t now_ms = proc_now_ms();
+
+    if (b->deadline_ms == UINT64_MAX)
+        return at_most_ms;
+    if (b->deadline_ms <= now_ms)
+        return 0;
+    return b->deadline_ms - now_ms < (uint64_t)at_most_ms ? (int32_t)(b->deadline_ms - now_ms)
+                                                          : at_most_ms;
+}
+
+/* Take events: all that are there, waiting up to `timeout_ms` for the first. */
+static dtq_err take_events(struct bulk *b, int32_t timeout_ms)
+{
+    dtq_event event;
+    dtq_err err = dtq_next_event(b->c->client, timeout_ms, &event);
+    dtq_err first = err;
+
+    while (err == DTQ_OK) {
+        if (event.type == DTQ_EVENT_SUBMITTED)
+            on_submitted(b, &event.submitted);
+        else
+            on_result(b, &event.result);
+        err = dtq_next_event(b->c->client, 0, &event);
+    }
+    print_what_is_next(b);
+    return first;
+}
+
+#define ROOM_MS 1000
+
+/* The library has no room while confirmations (or results) are under way: taking events makes some.
+ */
+static dtq_err queue_task(struct bulk *b, dtq_task *task)
+{
+    for (;;) {
+        dtq_err err = dtq_submit_async(b->c->client, task, 0, NULL);
+        dtq_err taken;
+
+        if (err != DTQ_EAGAIN && err != DTQ_EBUSY)
+            return err;
+        if (time_left(b, ROOM_MS) == 0)
+            return DTQ_ETIMEOUT;
+        taken = take_events(b, time_left(b, ROOM_MS));
+        if (taken != DTQ_OK && taken != DTQ_ETIMEOUT && taken != DTQ_EAGAIN &&
+            taken != DTQ_EUNREACHABLE)
+            return taken;
+        /* Without a time-out of the user's, a cluster that is away is waited for as long as one
+         * task would be. */
+        if (taken == DTQ_EUNREACHABLE && b->deadline_ms == UINT64_MAX && b->finished == 0)
+            return taken;
+    }
+}
+
+static int submit_all(struct bulk *b, struct bulk_source *source)
+{
+    dtq_task task;
+    enum bulk_next next;
+    dtq_err err;
+    unsigned since = 0;
+
+    submit_task_init(b->o, &task);
+    while ((next = source->next(source, &task)) != BULK_END) {
+        uint64_t index;
+
+        if (next == BULK_ERROR)
+            return cli_error(b->c, CLI_FAILED, "%s", source->why);
+        index = add_line(b, source->line);
+        if (next == BULK_BAD_LINE) {
+            refuse(b, line_at(b, index), CLI_FAILED, source->why);
+            continue;
+        }
+        task.tag = index;
+        err = queue_task(b, &task);
+        if (err == DTQ_EINVAL || err == DTQ_ETOOBIG) {
+            refuse(b, line_at(b, index), CLI_FAILED, dtq_client_errmsg(b->c->client));
+            continue;
+        }
+        if (err != DTQ_OK) {
+            line_at(b, index)->state = LINE_REFUSED;
+            return cli_fail(b->c, err, "line %llu and those behind it were not submitted",
+                            (unsigned long long)source->line);
+        }
+        b->submitted++;
+        if (++since % 256 == 0)
+            take_events(b, 0);
+    }
+    return CLI_DONE;
+}
+
+/* Until every line has its answer. DTQ_ENOTFOUND: no further event will come. */
+static int collect(struct bulk *b)
+{
+    while (b->head != b->tail) {
+        dtq_err err = take_events(b, time_left(b, ROOM_MS));
+
+        if (err == DTQ_OK)
+            continue;
+        if ((err == DTQ_ETIMEOUT || err == DTQ_EAGAIN || err == DTQ_EUNREACHABLE) &&
+            time_left(b, ROOM_MS) > 0)
+            continue;
+        if (b->head == b->tail)
+            break;
+        return cli_fail(b->c, err == DTQ_EAGAIN ? DTQ_ETIMEOUT : err,
+                        "%llu of %llu lines have no answer",
+                        (unsigned long long)(b->tail - b->head), (unsigned long long)b->tail);
+    }
+    return CLI_DONE;
+}
+
+/* After a failure: the ids that are known to be safe are still printed, each beside its line, so
+ * that nothing is lost. */
+static void print_the_rest(struct bulk *b)
+{
+    for (; b->head != b->tail; b->head++) {
+        struct line *l = line_at(b, b->head);
+
+        if (l->state == LINE_DONE) {
+            last_add(&b->last, &l->id);
+            print_line(b, l);
+        }
+        free(l->text);
+    }
+}
+
+int submit_bulk(struct cli *c, const struct submit_options *o, struct bulk_source *source)
+{
+    struct bulk b = {.c = c, .o = o, .mask = 1023, .deadline_ms = UINT64_MAX};
+    int status;
+
+    b.ring = malloc((b.mask + 1) * sizeof *b.ring);
+    if (b.ring == NULL)
+        cli_out_of_memory();
+    if (o->timeout_given)
+        b.deadline_ms = proc_now_ms() + o->timeout_ms;
+    last_begin(&b.last);
+    progress_start(&b.bar, o->wait ? "finished" : "confirmed", source->total);
+    status = submit_all(&b, source);
+    b.bar.total = b.tail;
+    if (status == CLI_DONE || b.submitted > 0)
+        status = status == CLI_DONE ? collect(&b) : (collect(&b), status);
+    print_the_rest(&b);
+    progress_end(&b.bar);
+    last_end(&b.last);
+    free(b.ring);
+    return cli_flush(c, status == CLI_DONE ? b.status : status);
+}
