@@ -1,0 +1,143 @@
+/*
+ * The whole of dtq in one thread and in virtual time: the real cores of ventilator, workers, sinks
+ * and clients, the real codec, journal and result store, on a simulated network, disk and slots.
+ * One seed decides every delay, loss and crash, and replays exactly.
+ *
+ * After every step the promises are checked against what the simulation itself has seen
+ * (sim_check.c):
+ *   - a confirmed task is in the journal, or its outcome is committed
+ *   - an outcome is of a task that was submitted, there is one, and its result is what a slot made
+ *   - nothing is dispatched whose settlement the ventilator has been told (R22)
+ *   - a worker gets no more than the credit it gave (R15)
+ *   - a task fails for good only when its retries or crashes are used up (R2, R21)
+ *   - what a client is told is what was committed
+ * and, once faults have stopped, that everything settles and nothing is left (sim_settle()).
+ *
+ * A simulation that has failed stands still; sim_failure() says why.
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sim;
+
+#define SIM_WORKERS_MAX 6
+#define SIM_SINKS_MAX 3
+#define SIM_CLIENTS_MAX 3
+
+struct sim_cfg {
+    uint64_t seed;
+    uint32_t workers; /* 0: 1; the same for the other counts */
+    uint32_t sinks;
+    uint32_t clients;
+    uint32_t slots; /* of each worker */
+
+    /* Each delay is a random number between two bounds, in microseconds; equal bounds: always the
+     * same. */
+    uint32_t link_us[2];
+    uint32_t disk_us[2];
+    uint32_t think_us[2]; /* from an input to the step that takes it in */
+
+    uint32_t window_max; /* of workers; 0: the default */
+    bool small;          /* small limits everywhere: batches, windows of memory, the journal's
+                            resident part */
+    bool is_quiet;       /* no story is written: faster */
+    bool trace;          /* every message and log line to stdout */
+};
+
+/* Story tests: 1 ventilator, 1 sink, 1 client; links of 10 ms, commits of 5 ms, nothing random. */
+struct sim_cfg sim_story_cfg(uint32_t workers);
+
+struct sim *sim_new(const struct sim_cfg *cfg);
+void sim_free(struct sim *s);
+
+/* What a task will do; zero: succeeds at once. */
+struct sim_plan {
+    uint32_t duration_ms;
+    uint32_t fail_runs;  /* so many runs end with an error .. */
+    uint32_t crash_runs; /* .. so many after them with the death of the slot */
+    bool no_retry;       /* a failure says so */
+    uint32_t retries;
+    uint32_t backoff_ms;
+    uint32_t crash_limit; /* 0: the default */
+    uint32_t expires_ms;  /* 0: never */
+    uint32_t delay_ms;
+    uint32_t time_limit_ms;
+    uint32_t priority;
+    uint32_t queue; /* 0..2 */
+    uint32_t payload_bytes;
+    uint32_t result_bytes;
+};
+
+/* The named ones. A node that was killed is started again by sim_start(). */
+enum sim_kind { SIM_VENTILATOR, SIM_SINK, SIM_WORKER, SIM_CLIENT };
+
+/* Let `client` submit a task now; tasks are named a, b, .., z, t26, .. in this order. @return its
+ * number. */
+uint32_t sim_submit(struct sim *s, uint32_t client, const struct sim_plan *plan);
+void sim_cancel(struct sim *s, uint32_t task);
+
+void sim_kill(struct sim *s, enum sim_kind kind, uint32_t index); /* as kill -9 does */
+void sim_start(struct sim *s, enum sim_kind kind, uint32_t index);
+void sim_stop(struct sim *s, enum sim_kind kind, uint32_t index);  /* SIGTERM */
+void sim_pause(struct sim *s, enum sim_kind kind, uint32_t index); /* SIGSTOP, SIGCONT */
+void sim_resume(struct sim *s, enum sim_kind kind, uint32_t index);
+bool sim_is_up(const struct sim *s, enum sim_kind kind, uint32_t index);
+
+/* Nothing passes from one to the other (TCP holds it back) until sim_heal(). Both directions: two
+ * calls. */
+void sim_block(struct sim *s, enum sim_kind from, uint32_t from_index, enum sim_kind to,
+               uint32_t to_index);
+void sim_heal(struct sim *s, enum sim_kind from, uint32_t from_index, enum sim_kind to,
+              uint32_t to_index);
+/* Both directions of one node to all others. */
+void sim_cut_off(struct sim *s, enum sim_kind kind, uint32_t index);
+void sim_join_again(struct sim *s, enum sim_kind kind, uint32_t index);
+/* All connections between two nodes break: of what is under way in either direction, a part that
+ * came first arrives, the rest is lost. */
+void sim_break(struct sim *s, enum sim_kind a, uint32_t a_index, enum sim_kind b, uint32_t b_index);
+/* The disk of a ventilator or sink: so many bytes; UINT64_MAX: enough. And: the next commit fails
+ * as after an I/O error. */
+void sim_disk_limit(struct sim *s, enum sim_kind kind, uint32_t index, uint64_t bytes);
+void sim_disk_fail(struct sim *s, enum sim_kind kind, uint32_t index);
+void sim_jump_clock(struct sim *s, enum sim_kind kind, uint32_t index, int64_t ms);
+
+void sim_run_until_ms(struct sim *s, uint64_t ms);
+uint64_t sim_now_ms(const struct sim *s);
+
+/* Heal everything, start what is down, then run until every task has its outcome, the clients know
+ * all of them, and the ventilator and the workers hold nothing any more; it is a failure if that
+ * takes more than `within_ms`. */
+bool sim_settle(struct sim *s, uint64_t within_ms);
+
+/* How often a run of the task has begun. */
+uint32_t sim_runs(const struct sim *s, uint32_t task);
+
+/* What happened, line by line, in virtual milliseconds: see sim_story.c. Borrowed. */
+const char *sim_story(const struct sim *s);
+/* Why it failed; NULL: it did not. */
+const char *sim_failure(const struct sim *s);
+/* A number that depends on everything that happened: equal for equal seeds. */
+uint64_t sim_fingerprint(const struct sim *s);
+uint64_t sim_steps(const struct sim *s);
+
+/* ---- random faults */
+
+struct sim_fault_cfg {
+    uint64_t seed;
+    bool trace;
+};
+
+/* Sums over all runs of what the ventilators counted, one per line: which paths were taken. */
+void sim_print_counters(void);
+/* The longest time that it took to settle once faults had stopped. */
+void sim_print_settle(void);
+
+/* One run: a cluster, tasks and faults as the seed says, then calm. @return true: all promises
+ * were kept; else `why` says which was not. */
+bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_bytes,
+                    uint64_t *ret_steps, uint64_t *ret_fingerprint);
+
+#endif

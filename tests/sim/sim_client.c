@@ -1,0 +1,277 @@
+#include "sim_parts.h"
+
+/*
+ * A client's shell, and the program above it: it submits when the story says so, takes every event,
+ * and remembers on its disk (the tasks of the simulation) what it has submitted. After a crash it
+ * submits again, under the same ids, what was not confirmed, and asks for what it did not learn.
+ */
+
+#define SUBMIT_AGAIN_US 50000u /* when the client takes no more just now */
+
+static struct client_time time_of(const struct sim *s, const struct node *n)
+{
+    return (struct client_time){sim_now_ms(s), sim_wall_ms(s, n)};
+}
+
+static void ask_again(struct sim *s, struct node *n);
+
+bool client_start(struct sim *s, struct node *n)
+{
+    struct client_cfg cfg = {.endpoint = dtqi_str("tcp://V:5570"),
+                             .name = dtqi_str(n->name),
+                             .program = dtqi_str("sim"),
+                             .instance = sim_uid(s),
+                             .seed = sim_random(s),
+                             .reply_to = sim_random(s) | 1,
+                             .follow = CLIENT_FOLLOW_OWN};
+
+    memset(&n->client, 0, sizeof n->client);
+    if (client_new(&cfg, &n->client.core) != DTQ_OK)
+        return false;
+    ask_again(s, n);
+    return true;
+}
+
+void client_drop(struct sim *s, struct node *n)
+{
+    (void)s;
+    client_actions_done(&n->client.actions);
+    client_free(n->client.core);
+    n->client.core = NULL;
+}
+
+/* ---------------------------------------------------------------- the program */
+
+static struct dtqi_slice spec_of(const struct sim_plan *plan, struct dtqi_buf *buf)
+{
+    static const char *const queues[] = {"q0", "q1", "q2"};
+    struct dtqi_spec spec = {.name = dtqi_str("work"),
+                             .queue = dtqi_str(queues[plan->queue % 3]),
+                             .priority = plan->priority,
+                             .retries = plan->retries,
+                             .backoff_min_ms = plan->backoff_ms,
+                             .backoff_max_ms = 4ull * plan->backoff_ms,
+                             .time_limit_ms = plan->time_limit_ms,
+                             .crash_limit = plan->crash_limit,
+                             .expires_ms = plan->expires_ms};
+
+    return dtqi_spec_encode(&spec, buf);
+}
+
+static void try_again(struct sim *s, uint64_t task)
+{
+    client_take_task(s, (uint32_t)task);
+}
+
+static dtq_err submit(struct sim *s, struct node *n, uint32_t task, struct dtqi_buf *buf,
+                      dtq_id *ret_id)
+{
+    struct task_info *t = &s->tasks[task];
+    void *payload = dtqi_buf_alloc(buf, t->plan.payload_bytes);
+    struct client_task c = {.payload = {payload, t->plan.payload_bytes},
+                            .again = t->has_id ? &t->id : NULL,
+                            .not_before_wall_ms = t->not_before_wall_ms,
+                            .timeout_ms = (uint64_t)CLIENT_GIVE_UP_MS,
+                            .tag = task,
+                            .tell = CLIENT_TELL_EVENT};
+
+    if (t->plan.delay_ms != 0 && t->not_before_wall_ms == 0)
+        c.not_before_wall_ms = t->not_before_wall_ms = sim_wall_ms(s, n) + t->plan.delay_ms;
+    c.spec = spec_of(&t->plan, buf);
+    check_bytes(task, 0, payload, t->plan.payload_bytes);
+    return client_submit(n->client.core, &c, time_of(s, n), ret_id);
+}
+
+void client_take_task(struct sim *s, uint32_t task)
+{
+    struct node *n = sim_node(s, SIM_CLIENT, s->tasks[task].client);
+    struct dtqi_buf *buf = dtqi_buf_new(1024, SIZE_MAX);
+    dtq_err err = DTQ_EAGAIN;
+    char name[8];
+    dtq_id id;
+
+    assert(buf != NULL);
+    if (n->is_up && !n->is_paused)
+        err = submit(s, n, task, buf, &id);
+    dtqi_buf_unref(buf);
+    if (err == DTQ_EAGAIN || err == DTQ_EBUSY) {
+        sim_call_at(s, s->now_us + SUBMIT_AGAIN_US, try_again, task);
+        return;
+    }
+    if (err == DTQ_EINVAL && s->tasks[task].has_id)
+        return; /* this process has it already */
+    if (err != DTQ_OK) {
+        sim_fail(s, "%s cannot submit: %s", n->name, dtq_errname(err));
+        return;
+    }
+    story(s, "%s submits %s", n->name, story_task(task, name));
+    check_add_id(s, task, &id);
+    sim_wake(s, n, s->now_us);
+}
+
+/* A new process of the same program. */
+static void ask_again(struct sim *s, struct node *n)
+{
+    for (uint32_t i = 0; i < s->tasks_n; i++) {
+        struct task_info *t = &s->tasks[i];
+
+        if (t->client != n->index || !t->has_id || t->is_told)
+            continue;
+        if (t->verdict == VERDICT_NONE || t->verdict == VERDICT_UNKNOWN)
+            sim_call_at(s, s->now_us + 1000, try_again, i);
+        else if (t->verdict == VERDICT_CONFIRMED &&
+                 client_ask(n->client.core, &t->id, 1, CLIENT_KEEP, time_of(s, n)) != DTQ_OK)
+            sim_fail(s, "%s cannot ask", n->name);
+    }
+}
+
+static void on_verdict(struct sim *s, struct node *n, const struct client_verdict *v)
+{
+    uint32_t task = check_task(s, &v->id);
+    char name[8];
+
+    trace(s, "%s: verdict %s %.*s", n->name, dtq_errname(v->err), (int)v->text.len, v->text.at);
+    if (task == NONE) {
+        sim_fail(s, "%s got a verdict on a task that it did not submit", n->name);
+        return;
+    }
+    if (v->err == DTQ_OK)
+        story(s, "%s: %s is confirmed", n->name, story_task(task, name));
+    else
+        story(s, "%s: %s is refused: %s", n->name, story_task(task, name), dtq_errname(v->err));
+    check_verdict(s, n, task, v->err);
+    if (v->err == DTQ_EUNKNOWN)
+        sim_call_at(s, s->now_us + SUBMIT_AGAIN_US, try_again, task);
+}
+
+void client_cancel_task(struct sim *s, uint64_t task)
+{
+    struct task_info *t = &s->tasks[task];
+    struct node *n = sim_node(s, SIM_CLIENT, t->client);
+    char name[8];
+
+    if (!n->is_up || n->is_paused || !t->has_id || n->client.cancel.type != 0) {
+        sim_call_at(s, s->now_us + SUBMIT_AGAIN_US, client_cancel_task, task);
+        return;
+    }
+    story(s, "%s cancels %s", n->name, story_task((uint32_t)task, name));
+    t->cancel = true;
+    n->client.cancel_id = t->id;
+    n->client.cancel = (struct dtqi_msg){.type = DTQI_CANCEL};
+    n->client.cancel.cancel = (struct dtqi_cancel){.n = 1, .ids = &n->client.cancel_id};
+    client_question(n->client.core, CLIENT_VENTILATOR, &n->client.cancel);
+    sim_wake(s, n, s->now_us);
+}
+
+void sim_cancel(struct sim *s, uint32_t task)
+{
+    client_cancel_task(s, task);
+}
+
+static void take_cancel_reply(struct node *n)
+{
+    if (n->client.cancel.type == 0 || client_answer(n->client.core) == NULL)
+        return;
+    client_question_done(n->client.core);
+    n->client.cancel.type = (enum dtqi_msg_type)0;
+}
+
+static void take_events(struct sim *s, struct node *n)
+{
+    struct client_verdict verdict;
+    struct client_result result;
+
+    for (;;) {
+        switch (client_take_event(n->client.core, &verdict, &result)) {
+        case CLIENT_TOOK_NOTHING: return;
+        case CLIENT_TOOK_VERDICT: on_verdict(s, n, &verdict); break;
+        case CLIENT_TOOK_RESULT: check_result(s, n, &result); break;
+        }
+        if (s->has_failed)
+            return;
+    }
+}
+
+/* ---------------------------------------------------------------- the shell */
+
+static void execute(struct sim *s, struct node *n, struct client_action *a)
+{
+    struct node *target;
+    uint32_t number = 0;
+
+    switch (a->type) {
+    case CLIENT_OPEN:
+        target = sim_node_at(s, a->endpoint, &number);
+        net_open(s, n, a->peer, a->peer == CLIENT_VENTILATOR ? CONN_CONTROL : CONN_RESULTS, target,
+                 number);
+        n->client.down[a->peer] = false;
+        return;
+    case CLIENT_CLOSE:
+        net_close(s, n, a->peer);
+        n->client.down[a->peer] = false;
+        return;
+    case CLIENT_SEND:
+        if (!net_send(s, n, a->peer, &a->msg))
+            n->client.down[a->peer] = true;
+        return;
+    }
+}
+
+static void step(struct sim *s, struct node *n, enum client_event_type type, uint32_t peer,
+                 const struct dtqi_msg *msg)
+{
+    struct client_event e = {.type = type, .at = time_of(s, n), .peer = peer, .msg = msg};
+
+    client_step(n->client.core, &e, &n->client.actions);
+    for (uint32_t i = 0; i < n->client.actions.n; i++)
+        execute(s, n, &n->client.actions.at[i]);
+    client_actions_reset(&n->client.actions);
+}
+
+static void tell_losses(struct sim *s, struct node *n)
+{
+    for (uint32_t i = 0; i < CLIENT_PEERS_MAX; i++) {
+        if (!n->client.down[i])
+            continue;
+        n->client.down[i] = false;
+        net_close(s, n, i);
+        step(s, n, CLIENT_DOWN, i, NULL);
+    }
+}
+
+static void on_frame(struct sim *s, struct node *n, struct input *in)
+{
+    struct dtqi_msg msg;
+    char why[200];
+
+    if (in->conn->closed[in->end])
+        return;
+    if (dtqi_decode(in->frame->data, in->frame->bytes, &msg, why, sizeof why) != DTQ_OK) {
+        sim_fail(s, "%s got what does not decode: %s", n->name, why);
+        return;
+    }
+    step(s, n, CLIENT_MESSAGE, in->conn->port, &msg);
+    dtqi_msg_done(&msg);
+}
+
+void client_input(struct sim *s, struct node *n, struct input *in)
+{
+    if (in->type == IN_FRAME)
+        on_frame(s, n, in);
+    else if (in->type == IN_LOST && n->ports[in->port].generation == in->generation)
+        n->client.down[in->port] = true;
+}
+
+void client_tick(struct sim *s, struct node *n)
+{
+    tell_losses(s, n);
+    step(s, n, CLIENT_TICK, 0, NULL);
+    tell_losses(s, n);
+    take_cancel_reply(n);
+    take_events(s, n);
+}
+
+uint64_t client_due_ms(const struct node *n)
+{
+    return client_deadline_ms(n->client.core);
+}

@@ -1,0 +1,429 @@
+#include "sim_parts.h"
+
+#include <stdio.h>
+
+/*
+ * Random runs. The seed chooses a cluster, delays, limits, the tasks and when they are submitted,
+ * and faults: what breaks and for how long. Each run has its own mix, so that rare kinds meet.
+ * Faults end by themselves; then everything must settle.
+ */
+
+#define TASKS_MAX 60u
+#define FAULTS_MS 20000u  /* tasks and faults begin within this time, at most .. */
+#define LONG_MS 150000u   /* .. but in long runs, whose faults outlast every timer */
+#define SETTLE_MS 240000u /* then this long for everything to settle */
+
+enum fault {
+    FAULT_KILL_VENTILATOR,
+    FAULT_KILL_SINK,
+    FAULT_KILL_WORKER,
+    FAULT_KILL_CLIENT,
+    FAULT_STOP_VENTILATOR,
+    FAULT_STOP_SINK,
+    FAULT_STOP_WORKER,
+    FAULT_PAUSE,
+    FAULT_BREAK,
+    FAULT_STALL,
+    FAULT_BLOCK_ONE_WAY,
+    FAULT_BLOCK_BOTH_WAYS,
+    FAULT_CUT_OFF,
+    FAULT_DISK_FULL,
+    FAULT_DISK_FAILS,
+    FAULT_CLOCK,
+    FAULT_CANCEL,
+    FAULTS,
+};
+
+struct run {
+    uint32_t weights[FAULTS];
+    uint32_t tasks_left;
+    uint32_t faults_left;
+    uint32_t faults_ms;
+    uint32_t while_ms; /* how long a fault lasts, at most */
+};
+
+/* Mostly small, sometimes large: 0..max */
+static uint32_t skewed(struct sim *s, uint32_t max)
+{
+    uint32_t half = max / (1u + sim_below(s, 8));
+
+    return sim_below(s, half + 1);
+}
+
+static struct sim_plan random_plan(struct sim *s)
+{
+    struct sim_plan plan = {
+        .duration_ms = skewed(s, sim_chance(s, 25) ? 6000 : 200),
+        .retries = sim_below(s, 4),
+        .backoff_ms = 1 + skewed(s, 2000),
+        .priority = sim_below(s, 10),
+        .queue = sim_below(s, 3),
+        .payload_bytes = skewed(s, 600),
+        .result_bytes = skewed(s, 600),
+    };
+
+    if (sim_chance(s, 15))
+        plan.fail_runs = 1 + sim_below(s, 5);
+    if (sim_chance(s, 7))
+        plan.crash_runs = 1 + sim_below(s, 5);
+    plan.no_retry = sim_chance(s, 5);
+    if (sim_chance(s, 10))
+        plan.expires_ms = 1 + sim_below(s, 10000);
+    if (sim_chance(s, 10))
+        plan.delay_ms = sim_below(s, 5000);
+    if (sim_chance(s, 5))
+        plan.time_limit_ms = 500;
+    return plan;
+}
+
+static void submit_one(struct sim *s, uint64_t number)
+{
+    struct sim_plan plan = random_plan(s);
+    uint32_t task = sim_submit(s, sim_below(s, s->cfg.clients), &plan);
+
+    (void)number;
+    if (sim_chance(s, 3))
+        sim_call_at(s, s->now_us + sim_below(s, 3000) * 1000ull, client_cancel_task, task);
+}
+
+/* ---------------------------------------------------------------- faults and their ends */
+
+static struct node *random_node(struct sim *s)
+{
+    return &s->nodes[sim_below(s, s->nodes_n)];
+}
+
+/* Two that talk to each other: anybody and the ventilator, or a sink. */
+static void random_pair(struct sim *s, struct node **ret_a, struct node **ret_b)
+{
+    do {
+        *ret_a = random_node(s);
+        *ret_b = &s->nodes[sim_below(s, 1 + s->cfg.sinks)];
+    } while (*ret_a == *ret_b);
+    if (sim_chance(s, 50)) {
+        struct node *a = *ret_a;
+
+        *ret_a = *ret_b;
+        *ret_b = a;
+    }
+}
+
+static void start_node(struct sim *s, uint64_t number)
+{
+    struct node *n = &s->nodes[number];
+
+    sim_start(s, n->kind, n->index);
+}
+
+static void resume_node(struct sim *s, uint64_t number)
+{
+    struct node *n = &s->nodes[number];
+
+    sim_resume(s, n->kind, n->index);
+}
+
+static void heal_pair(struct sim *s, uint64_t number)
+{
+    struct node *a = &s->nodes[number / NODES_MAX];
+    struct node *b = &s->nodes[number % NODES_MAX];
+
+    sim_heal(s, a->kind, a->index, b->kind, b->index);
+    if (sim_chance(s, 40))
+        sim_break(s, a->kind, a->index, b->kind, b->index);
+}
+
+static void join_node(struct sim *s, uint64_t number)
+{
+    struct node *n = &s->nodes[number];
+
+    sim_join_again(s, n->kind, n->index);
+    for (uint32_t i = 0; i < s->nodes_n && sim_chance(s, 50); i++)
+        net_break_between(s, n, &s->nodes[i]);
+}
+
+static void free_disk(struct sim *s, uint64_t number)
+{
+    struct node *n = &s->nodes[number];
+
+    sim_disk_limit(s, n->kind, n->index, UINT64_MAX);
+}
+
+static uint64_t a_while(struct sim *s)
+{
+    const struct run *run = s->faults;
+
+    return s->now_us + (uint64_t)skewed(s, run->while_ms) * 1000;
+}
+
+static uint64_t number_of(const struct sim *s, const struct node *n)
+{
+    return (uint64_t)(n - s->nodes);
+}
+
+static void kill_node(struct sim *s, enum sim_kind kind, uint32_t count)
+{
+    struct node *n = sim_node(s, kind, sim_below(s, count));
+
+    sim_kill(s, n->kind, n->index);
+    sim_call_at(s, a_while(s), start_node, number_of(s, n));
+}
+
+static void stop_node(struct sim *s, enum sim_kind kind, uint32_t count)
+{
+    struct node *n = sim_node(s, kind, sim_below(s, count));
+
+    if (!n->is_up || n->is_paused)
+        return;
+    sim_stop(s, n->kind, n->index);
+    sim_call_at(s, a_while(s) + 15000000, start_node, number_of(s, n));
+}
+
+static void pause_node(struct sim *s)
+{
+    struct node *n = random_node(s);
+
+    sim_pause(s, n->kind, n->index);
+    sim_call_at(s, a_while(s), resume_node, number_of(s, n));
+}
+
+static void block(struct sim *s, bool both)
+{
+    uint64_t until_us = a_while(s);
+    struct node *a;
+    struct node *b;
+
+    random_pair(s, &a, &b);
+    sim_block(s, a->kind, a->index, b->kind, b->index);
+    sim_call_at(s, until_us, heal_pair, number_of(s, a) * NODES_MAX + number_of(s, b));
+    if (!both)
+        return;
+    sim_block(s, b->kind, b->index, a->kind, a->index);
+    sim_call_at(s, until_us, heal_pair, number_of(s, b) * NODES_MAX + number_of(s, a));
+}
+
+static void cut_off(struct sim *s)
+{
+    struct node *n = random_node(s);
+
+    sim_cut_off(s, n->kind, n->index);
+    sim_call_at(s, a_while(s), join_node, number_of(s, n));
+}
+
+static void break_pair(struct sim *s)
+{
+    struct node *a;
+    struct node *b;
+
+    random_pair(s, &a, &b);
+    sim_break(s, a->kind, a->index, b->kind, b->index);
+}
+
+static void flow(struct sim *s, uint64_t number)
+{
+    for (struct conn *c = s->conns; c != NULL; c = c->next)
+        if (c->route == number)
+            net_flow(s, c);
+}
+
+static void stall_one(struct sim *s)
+{
+    struct conn *c = net_stall_one(s);
+
+    if (c == NULL)
+        return;
+    story(s, "a connection of %s and %s stalls", c->ends[0]->name, c->ends[1]->name);
+    sim_call_at(s, a_while(s), flow, c->route);
+}
+
+static struct node *random_disk(struct sim *s)
+{
+    uint32_t i = sim_below(s, 1 + s->cfg.sinks);
+
+    return i == 0 ? &s->nodes[VENT] : sim_node(s, SIM_SINK, i - 1);
+}
+
+static void fill_disk(struct sim *s)
+{
+    struct node *n = random_disk(s);
+
+    sim_disk_limit(s, n->kind, n->index, sim_below(s, 20000));
+    sim_call_at(s, a_while(s), free_disk, number_of(s, n));
+}
+
+static void fail_disk(struct sim *s)
+{
+    struct node *n = random_disk(s);
+
+    if (!n->is_up)
+        return;
+    sim_disk_fail(s, n->kind, n->index);
+    sim_call_at(s, a_while(s) + 1000000, start_node, number_of(s, n));
+}
+
+/* Within what R6 allows an id to be off. */
+static void jump_clock(struct sim *s)
+{
+    struct node *n = random_node(s);
+
+    sim_jump_clock(s, n->kind, n->index, (int64_t)sim_below(s, 120000) - 60000);
+}
+
+static void cancel_one(struct sim *s)
+{
+    if (s->tasks_n != 0)
+        client_cancel_task(s, sim_below(s, s->tasks_n));
+}
+
+static void do_fault(struct sim *s, enum fault fault)
+{
+    switch (fault) {
+    case FAULT_KILL_VENTILATOR: kill_node(s, SIM_VENTILATOR, 1); break;
+    case FAULT_KILL_SINK: kill_node(s, SIM_SINK, s->cfg.sinks); break;
+    case FAULT_KILL_WORKER: kill_node(s, SIM_WORKER, s->cfg.workers); break;
+    case FAULT_KILL_CLIENT: kill_node(s, SIM_CLIENT, s->cfg.clients); break;
+    case FAULT_STOP_VENTILATOR: stop_node(s, SIM_VENTILATOR, 1); break;
+    case FAULT_STOP_SINK: stop_node(s, SIM_SINK, s->cfg.sinks); break;
+    case FAULT_STOP_WORKER: stop_node(s, SIM_WORKER, s->cfg.workers); break;
+    case FAULT_PAUSE: pause_node(s); break;
+    case FAULT_BREAK: break_pair(s); break;
+    case FAULT_STALL: stall_one(s); break;
+    case FAULT_BLOCK_ONE_WAY: block(s, false); break;
+    case FAULT_BLOCK_BOTH_WAYS: block(s, true); break;
+    case FAULT_CUT_OFF: cut_off(s); break;
+    case FAULT_DISK_FULL: fill_disk(s); break;
+    case FAULT_DISK_FAILS: fail_disk(s); break;
+    case FAULT_CLOCK: jump_clock(s); break;
+    case FAULT_CANCEL: cancel_one(s); break;
+    case FAULTS: break;
+    }
+}
+
+static void random_fault(struct sim *s, uint64_t number)
+{
+    const struct run *run = s->faults;
+    uint32_t sum = 0;
+    uint32_t at;
+
+    (void)number;
+    for (uint32_t i = 0; i < FAULTS; i++)
+        sum += run->weights[i];
+    if (sum == 0)
+        return;
+    at = sim_below(s, sum);
+    for (uint32_t i = 0; i < FAULTS; i++) {
+        if (at < run->weights[i]) {
+            do_fault(s, (enum fault)i);
+            return;
+        }
+        at -= run->weights[i];
+    }
+}
+
+/* ---------------------------------------------------------------- a run */
+
+static uint32_t draw(uint64_t *random, uint32_t n)
+{
+    *random += 0x9e3779b97f4a7c15ull;
+    return (uint32_t)(dtqi_mix64(*random) % n);
+}
+
+static struct sim_cfg random_cfg(const struct sim_fault_cfg *cfg)
+{
+    struct sim_cfg c = {.seed = cfg->seed, .trace = cfg->trace, .is_quiet = true};
+    uint64_t random = dtqi_mix64(cfg->seed);
+
+    c.workers = 1 + draw(&random, 4);
+    c.sinks = draw(&random, 8) == 0 ? 2 : 1;
+    c.clients = 1 + draw(&random, 2);
+    c.slots = 1 + draw(&random, 3);
+    c.link_us[0] = 50 + draw(&random, 500);
+    c.link_us[1] = c.link_us[0] + 1 + draw(&random, draw(&random, 3) == 0 ? 100000 : 2000);
+    c.disk_us[0] = 100 + draw(&random, 2000);
+    c.disk_us[1] = c.disk_us[0] + 1 + draw(&random, 10000);
+    c.think_us[1] = draw(&random, 500);
+    c.window_max = draw(&random, 2) == 0 ? 1 + draw(&random, 8) : 0;
+    c.small = draw(&random, 3) == 0;
+    return c;
+}
+
+static void choose_faults(struct sim *s, struct run *run)
+{
+    uint32_t kinds = 1 + sim_below(s, 5);
+
+    while (kinds-- > 0)
+        run->weights[sim_below(s, FAULTS)] += 1 + sim_below(s, 3);
+    run->faults_ms = 200 + sim_below(s, sim_chance(s, 50) ? 3000 : FAULTS_MS);
+    run->while_ms = sim_chance(s, 50) ? 12000 : 2000;
+    if (sim_chance(s, 5))
+        run->faults_ms = run->while_ms = LONG_MS;
+    if (sim_chance(s, 20))
+        s->full_permille = 1 + sim_below(s, 30);
+}
+
+static bool knows_all_sinks(struct sim *s, const struct node *client)
+{
+    uint32_t peers[DTQI_SINKS_MAX];
+
+    return client_sinks(client->client.core, peers) == s->cfg.sinks;
+}
+
+/* With several sinks, all clients must know all of them before the first task: which one a task
+ * belongs to depends on which there are. */
+static void wait_for_sinks(struct sim *s)
+{
+    bool all = s->cfg.sinks == 1;
+
+    while (!all) {
+        sim_run_until_ms(s, sim_now_ms(s) + 100);
+        all = true;
+        for (uint32_t i = 0; i < s->cfg.clients; i++)
+            all &= knows_all_sinks(s, sim_node(s, SIM_CLIENT, i));
+    }
+}
+
+static void schedule(struct sim *s, struct run *run)
+{
+    uint64_t from_us = s->now_us;
+    uint32_t tasks = 1 + skewed(s, TASKS_MAX);
+    uint32_t faults = sim_below(s, sim_chance(s, 50) ? 6 : 20);
+    uint32_t burst_ms = sim_chance(s, 40) ? 1 : run->faults_ms;
+
+    for (uint32_t i = 0; i < tasks; i++)
+        sim_call_at(s, from_us + sim_below(s, burst_ms * 1000), submit_one, i);
+    for (uint32_t i = 0; i < faults; i++)
+        sim_call_at(s, from_us + sim_below(s, run->faults_ms * 1000), random_fault, i);
+}
+
+static uint64_t settle_ms_max; /* of all runs */
+
+void sim_print_settle(void)
+{
+    printf("%-20s %llu\n", "settle_ms_max", (unsigned long long)settle_ms_max);
+}
+
+bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_bytes,
+                    uint64_t *ret_steps, uint64_t *ret_fingerprint)
+{
+    struct sim_cfg c = random_cfg(cfg);
+    struct run run = {0};
+    struct sim *s = sim_new(&c);
+    uint64_t calm_ms;
+    bool good;
+
+    s->faults = &run;
+    wait_for_sinks(s);
+    choose_faults(s, &run);
+    schedule(s, &run);
+    sim_run_until_ms(s, sim_now_ms(s) + run.faults_ms);
+    check_durable(s);
+    calm_ms = sim_now_ms(s);
+    good = sim_settle(s, SETTLE_MS);
+    if (sim_now_ms(s) - calm_ms > settle_ms_max)
+        settle_ms_max = sim_now_ms(s) - calm_ms;
+    if (!good)
+        snprintf(why, why_bytes, "%s", sim_failure(s));
+    *ret_steps += sim_steps(s);
+    *ret_fingerprint = sim_fingerprint(s);
+    sim_free(s);
+    return good;
+}

@@ -1,0 +1,452 @@
+/*
+ * What the files of the simulation share.
+ *
+ *   sim.c         the world: time, events, nodes that live and die
+ *   sim_net.c     connections
+ *   sim_disk.c    commit threads and stores
+ *   sim_vent.c, sim_sink.c, sim_worker.c, sim_client.c   the shells of the cores
+ *   sim_check.c   what the simulation knows about each task, and what must hold
+ *   sim_story.c   the story, the trace
+ *   sim_faults.c  random runs
+ */
+#ifndef SIM_PARTS_H
+#define SIM_PARTS_H
+
+#include "sim.h"
+
+#include "client_core.h"
+#include "codec.h"
+#include "idmap.h"
+#include "journal.h"
+#include "results.h"
+#include "sink_core.h"
+#include "store.h"
+#include "vent_core.h"
+#include "worker_core.h"
+
+#define NODES_MAX (1 + SIM_SINKS_MAX + SIM_WORKERS_MAX + SIM_CLIENTS_MAX)
+#define VENT 0u                                 /* its node */
+#define PORT_CONTROL 0u                         /* of workers, sinks and clients */
+#define PORT_LANE 1u                            /* of workers */
+#define PORT_SINKS 2u                           /* of workers and the ventilator: intakes */
+#define PORTS_MAX (PORT_SINKS + DTQI_SINKS_MAX) /* a client has one for each of its peers */
+#define WALL_MS_START 1700000000000ull
+#define SLOTS_MAX 8u
+#define NONE UINT32_MAX
+
+/* ---------------------------------------------------------------- network */
+
+struct frame {
+    struct frame *next;
+    uint64_t at_us;
+    size_t bytes;
+    unsigned char data[];
+};
+
+enum conn_kind { CONN_CONTROL, CONN_LANE, CONN_INTAKE, CONN_RESULTS };
+
+/* One direction of a connection: what is under way, in order. */
+struct pipe {
+    struct frame *head;
+    struct frame *tail;
+    uint32_t n;
+    uint64_t last_us;
+    bool scheduled; /* an event will deliver the first one */
+};
+
+/* From the connector, end 0, to the listener, end 1. It stays in the list until the end of the
+ * simulation. */
+struct conn {
+    struct conn *next;
+    enum conn_kind kind;
+    struct node *ends[2];
+    uint32_t incarnation[2];
+    uint32_t port;    /* of the connector */
+    uint32_t route;   /* at the listener */
+    uint64_t session; /* of a lane */
+    bool broken;
+    bool is_stalled;      /* nothing passes, though other connections of the two may be well */
+    bool knows[2];        /* this end has noticed that it is broken .. */
+    bool closed[2];       /* .. or has closed it: takes nothing any more */
+    struct pipe pipes[2]; /* from end 0, from end 1 */
+};
+
+/* A connecting socket. */
+struct port {
+    bool is_open;
+    enum conn_kind kind;
+    struct node *target;
+    uint32_t number; /* of a lane's endpoint, and in the core's words */
+    uint32_t lane;
+    uint64_t generation; /* of attempts to connect */
+    uint32_t backoff_ms;
+    struct conn *conn;
+    struct frame *queue; /* of a client: sent before it was connected */
+    struct frame *queue_tail;
+    bool is_full;
+    bool skip; /* the rest of this list of actions is not sent */
+};
+
+/* A lane's listening end. */
+struct lane {
+    struct lane *next;
+    uint64_t session;
+    uint32_t number;
+    struct conn *conn;
+    bool had_peer;
+    struct frame *queue; /* sent before the peer was there */
+    struct frame *queue_tail;
+};
+
+/* ---------------------------------------------------------------- nodes */
+
+enum input_type {
+    IN_FRAME,     /* conn, end, frame */
+    IN_CONNECTED, /* port */
+    IN_LOST,      /* port, number */
+    IN_WORK,      /* work is done */
+    IN_STOP,
+};
+
+struct input {
+    struct input *next;
+    enum input_type type;
+    struct conn *conn;
+    uint32_t end;
+    struct frame *frame;
+    uint32_t port;
+    uint32_t number;     /* IN_LOST: of a lane */
+    uint64_t generation; /* IN_LOST: of the port's connection */
+    struct work *work;
+    bool cold;
+};
+
+struct work {
+    struct work *next;
+    bool is_write;
+    void *at;
+};
+
+struct disk {
+    struct store *store; /* NULL: no disk */
+    dtqi_uid uid;
+    struct work *head;
+    struct work *tail;
+    uint64_t limit_bytes;
+};
+
+struct slot_task {
+    uint32_t handle;
+    uint32_t attempt;
+    uint32_t task;
+    uint64_t time_limit_ms;
+};
+
+enum slot_life { SLOT_LIFE_DOWN, SLOT_LIFE_STARTING, SLOT_LIFE_UP, SLOT_LIFE_DEAD };
+
+struct slot_end {
+    struct slot_end *next;
+    uint32_t handle;
+    dtq_reason reason;
+    int32_t code;
+    bool no_retry;
+    uint32_t task;
+    uint32_t attempt;
+    uint64_t started_wall_ms;
+    uint64_t duration_us;
+};
+
+struct slot {
+    enum slot_life life;
+    uint32_t incarnation;
+    bool ready_told;
+    bool by_signal;
+    int32_t status;
+    struct slot_task fed[WORKER_RING_TASKS_MAX]; /* in order; the first one runs */
+    uint32_t fed_n;
+    uint64_t started_us; /* of the first one; UINT64_MAX: not yet */
+    bool started_tell;
+    struct slot_end *ends; /* not taken by the shell */
+    struct slot_end *ends_tail;
+    bool back_asked;
+    uint32_t back[WORKER_RING_TASKS_MAX];
+    uint32_t back_n;
+    uint32_t full[WORKER_RING_TASKS_MAX];
+    uint32_t full_n;
+    bool ran; /* DEAD: the first of fed was running */
+};
+
+struct node {
+    enum sim_kind kind;
+    uint32_t index; /* among its kind */
+    char name[16];
+    bool is_up;
+    bool is_paused;
+    bool is_over; /* it has said that it exits */
+    int status;
+    uint32_t incarnation;
+    int64_t wall_offset_ms;
+    uint64_t wake_us; /* UINT64_MAX: not */
+    uint64_t wake_generation;
+    uint32_t idle_wakes; /* in a row, within a millisecond */
+    uint64_t idle_since_us;
+    struct input *inbox;
+    struct input *inbox_tail;
+    struct port ports[PORTS_MAX];
+    struct disk disk;
+
+    union {
+        struct {
+            struct vent *core;
+            struct vent_actions actions;
+            struct journal *journal;
+            struct lane *lanes;
+            struct vent_event pending[256];
+            uint32_t pending_n;
+        } vent;
+        struct {
+            struct sink *core;
+            struct sink_actions actions;
+            struct results *results;
+            struct sink_cfg cfg;
+            bool intake_paused;
+            char intake[32];
+            char results_at[32];
+        } sink;
+        struct {
+            struct worker *core;
+            struct worker_actions actions;
+            struct slot slots[SLOTS_MAX];
+            struct worker_event late[256];
+            uint32_t late_n;
+            uint64_t got_tasks; /* of the present session, on the lane */
+            uint64_t told_credit_tasks;
+        } worker;
+        struct {
+            struct client *core;
+            struct client_actions actions;
+            bool down[CLIENT_PEERS_MAX];
+            struct dtqi_msg cancel; /* the question under way; type 0: none */
+            dtq_id cancel_id;
+        } client;
+    };
+};
+
+/* ---------------------------------------------------------------- what is known of tasks */
+
+enum verdict { VERDICT_NONE, VERDICT_CONFIRMED, VERDICT_REFUSED, VERDICT_UNKNOWN };
+
+struct task_info {
+    dtq_id id;
+    bool has_id; /* a client has taken it */
+    uint32_t client;
+    struct sim_plan plan;
+    uint64_t not_before_wall_ms;
+    enum verdict verdict;
+    uint8_t outcome; /* dtq_state, committed by a sink; 0: none */
+    uint8_t outcome_reason;
+    uint32_t outcome_attempt;
+    uint64_t outcome_bytes;
+    bool is_told; /* its client has got the outcome */
+    bool cancel;
+    uint32_t dispatched; /* attempts sent to workers */
+    uint32_t runs;       /* begun */
+    uint32_t succeeded;  /* ended well */
+    uint32_t failed;     /* ended with an error, or over the time limit */
+    uint32_t crashed;    /* slots that died under it */
+    uint32_t lost;       /* runs that ended with their worker */
+    bool no_retry;       /* said in one of them */
+    uint32_t settled_in; /* incarnation of the ventilator that was told its settlement; 0: none */
+};
+
+/* ---------------------------------------------------------------- the world */
+
+enum event_type {
+    EVENT_WAKE,    /* node, number = wake generation */
+    EVENT_PUMP,    /* conn, end: the pipe's first frame arrives */
+    EVENT_KNOW,    /* conn, end notices that it is broken */
+    EVENT_CONNECT, /* node, port, number = generation */
+    EVENT_GIVE_UP, /* the same: the attempt times out */
+    EVENT_DISK,    /* node: the first work is done */
+    EVENT_SLOT,    /* node, port = slot, number = its incarnation: see slot_event() */
+    EVENT_CALL,    /* call(s, number, arg) */
+};
+
+struct event {
+    uint64_t at_us;
+    uint64_t order;
+    enum event_type type;
+    struct node *node;
+    uint32_t incarnation;
+    struct conn *conn;
+    uint32_t port; /* or end */
+    uint64_t number;
+    void (*call)(struct sim *s, uint64_t number);
+};
+
+struct sim {
+    struct sim_cfg cfg;
+    uint64_t random;
+    uint64_t now_us;
+    uint64_t steps;
+    uint64_t order;
+    uint64_t fingerprint;
+    struct event *heap;
+    uint32_t heap_n;
+    uint32_t heap_room;
+
+    struct node nodes[NODES_MAX];
+    uint32_t nodes_n;
+    bool blocked[NODES_MAX][NODES_MAX]; /* from, to */
+    struct conn *conns;
+    uint32_t routes;
+    uint32_t lane_numbers;
+
+    struct task_info *tasks;
+    uint32_t tasks_n;
+    uint32_t tasks_room;
+    struct dtqi_idmap by_id;
+    uint32_t settled_n; /* tasks that have an outcome */
+
+    /* What the present ventilator has been told of each sink's stream; see check_frame_to_vent().
+     */
+    struct told {
+        bool is_known;
+        uint32_t route;
+        uint64_t applied;
+    } told[SIM_SINKS_MAX];
+    uint32_t unknown_route; /* the last one that V answered UNKNOWN_SESSION */
+
+    struct vent_cfg vent_cfg;
+    uint32_t full_permille; /* so many sends on control and results sockets find them full */
+    bool calm;              /* no commit is delayed for long, and the like */
+    void *faults;
+
+    bool has_failed;
+    char failure[1024];
+    char *story;
+    uint32_t story_n;
+    uint32_t story_room;
+};
+
+/* ---- sim.c */
+
+uint64_t sim_random(struct sim *s);
+/* 0..n-1 */
+uint32_t sim_below(struct sim *s, uint32_t n);
+bool sim_chance(struct sim *s, uint32_t percent);
+uint32_t sim_between(struct sim *s, const uint32_t bounds[2]);
+struct event *sim_at(struct sim *s, uint64_t at_us, enum event_type type, struct node *n);
+void sim_call_at(struct sim *s, uint64_t at_us, void (*call)(struct sim *s, uint64_t number),
+                 uint64_t number);
+uint64_t sim_wall_ms(const struct sim *s, const struct node *n);
+struct node *sim_node(struct sim *s, enum sim_kind kind, uint32_t index);
+struct node *sim_node_at(struct sim *s, struct dtqi_str endpoint, uint32_t *ret_number);
+/* An input for a living node, which will look at it soon. NULL: it is not up. */
+struct input *sim_input(struct sim *s, struct node *n, enum input_type type);
+void sim_wake(struct sim *s, struct node *n, uint64_t at_us);
+void sim_exit(struct sim *s, struct node *n, int status, struct dtqi_str why);
+dtqi_uid sim_uid(struct sim *s);
+
+/* ---- sim_net.c */
+
+/* Open `port` to `target`, closing what it was before. */
+void net_open(struct sim *s, struct node *n, uint32_t port, enum conn_kind kind,
+              struct node *target, uint32_t number);
+void net_close(struct sim *s, struct node *n, uint32_t port);
+struct frame *net_frame(struct sim *s, const struct dtqi_msg *msg);
+/* @return false: not connected, or full. */
+bool net_send(struct sim *s, struct node *n, uint32_t port, const struct dtqi_msg *msg);
+/* The listener's side. */
+enum net_sent { NET_SENT, NET_GONE, NET_FULL };
+enum net_sent net_send_to(struct sim *s, struct node *n, uint32_t route,
+                          const struct dtqi_msg *msg);
+bool net_is_writable(const struct node *n, uint32_t port);
+void net_on_connect(struct sim *s, const struct event *e);
+void net_on_pump(struct sim *s, struct conn *c, uint32_t end);
+void net_on_know(struct sim *s, struct conn *c, uint32_t end);
+void net_break(struct sim *s, struct conn *c);
+void net_break_between(struct sim *s, struct node *a, struct node *b);
+void net_node_died(struct sim *s, struct node *n);
+void net_unblocked(struct sim *s);
+/* Nothing passes on one connection of any two, until net_flow(). */
+struct conn *net_stall_one(struct sim *s);
+void net_flow(struct sim *s, struct conn *c);
+void net_free(struct sim *s);
+
+void lane_open(struct sim *s, struct node *n, uint64_t session);
+void lane_close(struct sim *s, struct node *n, uint64_t session);
+struct lane *lane_find(struct node *n, uint64_t session);
+bool lane_send(struct sim *s, struct node *n, uint64_t session, const struct dtqi_msg *msg);
+
+/* ---- sim_disk.c */
+
+void disk_push(struct sim *s, struct node *n, bool is_write, void *at);
+void disk_on_done(struct sim *s, struct node *n);
+/* The process has died: what was not committed is gone. */
+void disk_died(struct sim *s, struct node *n);
+void disk_free(struct node *n);
+
+/* ---- the shells */
+
+bool vent_start(struct sim *s, struct node *n);
+void vent_drop(struct sim *s, struct node *n);
+void vent_input(struct sim *s, struct node *n, struct input *in);
+void vent_tick(struct sim *s, struct node *n);
+uint64_t vent_due_ms(const struct node *n);
+
+bool sink_start(struct sim *s, struct node *n);
+void sink_drop(struct sim *s, struct node *n);
+void sink_input(struct sim *s, struct node *n, struct input *in);
+void sink_tick(struct sim *s, struct node *n);
+uint64_t sink_due_ms(const struct node *n);
+
+bool worker_start(struct sim *s, struct node *n);
+void worker_drop(struct sim *s, struct node *n);
+void worker_input(struct sim *s, struct node *n, struct input *in);
+void worker_tick(struct sim *s, struct node *n);
+uint64_t worker_due_ms(const struct node *n);
+void worker_on_slot(struct sim *s, struct node *n, const struct event *e);
+
+bool client_start(struct sim *s, struct node *n);
+void client_drop(struct sim *s, struct node *n);
+void client_input(struct sim *s, struct node *n, struct input *in);
+void client_tick(struct sim *s, struct node *n);
+uint64_t client_due_ms(const struct node *n);
+void client_take_task(struct sim *s, uint32_t task);
+void client_cancel_task(struct sim *s, uint64_t task);
+
+/* ---- sim_check.c */
+
+uint32_t check_task(const struct sim *s, const dtq_id *id); /* NONE: unknown */
+void check_add_id(struct sim *s, uint32_t task, const dtq_id *id);
+void check_vent_started(struct sim *s, const struct journal_start *start);
+void check_vent_msg(struct sim *s, struct node *v, uint32_t route, const struct dtqi_msg *msg);
+void check_frame_to_vent(struct sim *s, const struct conn *c, const struct dtqi_msg *msg);
+void check_dispatch(struct sim *s, const struct dtqi_msg *msg);
+void check_lane_msg(struct sim *s, struct node *w, const struct dtqi_msg *msg);
+void check_worker_msg(struct sim *s, struct node *w, const struct dtqi_msg *msg);
+void check_journal_write(struct sim *s, const struct journal_batch *batch);
+void check_commit(struct sim *s, struct node *sink, const struct results_batch *batch);
+void check_verdict(struct sim *s, struct node *client, uint32_t task, dtq_err err);
+void check_result(struct sim *s, struct node *client, const struct client_result *r);
+void check_feed(struct sim *s, struct node *w, const struct worker_feed *feed);
+void check_node(struct sim *s, struct node *n);
+/* The whole of what was confirmed is in the journal or has its outcome. */
+void check_durable(struct sim *s);
+/* Is there nothing left to do? `why` says what there is. */
+bool check_is_settled(struct sim *s, char *why, unsigned why_bytes);
+/* The payload or result of a task: the same bytes each time. */
+void check_bytes(uint32_t task, uint32_t salt, unsigned char *ret, uint32_t bytes);
+
+/* ---- sim_story.c */
+
+void sim_fail(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void story(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void trace(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void trace_msg(struct sim *s, const struct node *from, const struct node *to,
+               const struct dtqi_msg *msg, const char *how);
+/* "a", "b", .. */
+const char *story_task(uint32_t task, char ret[8]);
+
+#endif

@@ -1,0 +1,408 @@
+/*
+ * Stories of the whole system in virtual time. Links take 10 ms, commits 5 ms, and nothing is
+ * random, so each line of a story is where it is for a reason; milliseconds are in brackets.
+ */
+#include "sim.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct sim *begin(uint32_t workers)
+{
+    struct sim_cfg cfg = sim_story_cfg(workers);
+    struct sim *s = sim_new(&cfg);
+
+    sim_run_until_ms(s, 1000); /* everybody has met */
+    return s;
+}
+
+/* The part of the story behind the line that says `from`. */
+static const char *story_from(const struct sim *s, const char *from)
+{
+    const char *at = strstr(sim_story(s), from);
+
+    while (at != NULL && at > sim_story(s) && at[-1] != '\n')
+        at--;
+    return at != NULL ? at : sim_story(s);
+}
+
+static void expect(const struct sim *s, const char *from, const char *story)
+{
+    if (sim_failure(s) != NULL)
+        fail_msg("%s\n%s", sim_failure(s), sim_story(s));
+    assert_string_equal(story_from(s, from), story);
+}
+
+static void end(struct sim *s)
+{
+    if (!sim_settle(s, 60000))
+        fail_msg("%s\n%s", sim_failure(s), sim_story(s));
+    sim_free(s);
+}
+/* ---------------------------------------------------------------- stories */
+
+static void a_task_runs_and_its_result_arrives(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.duration_ms = 30, .payload_bytes = 100, .result_bytes = 50};
+
+    (void)state;
+    sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 2000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1050] W0 ends a: done\n"
+           "[  1065] S0 commits a: succeeded\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  1075] P0: a succeeded\n");
+    end(s);
+}
+
+static void a_silent_worker_loses_its_task(void **state)
+{
+    struct sim *s = begin(2);
+    struct sim_plan plan = {.duration_ms = 10000};
+
+    (void)state;
+    sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 2000);
+    sim_cut_off(s, SIM_WORKER, 0);
+    sim_run_until_ms(s, 20000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  2000] W0 is cut off\n"
+           "[  4060] W1 runs a (attempt 2)\n"
+           "[ 11020] W0 ends a: done\n"
+           "[ 14060] W1 ends a: done\n"
+           "[ 14075] S0 commits a: succeeded\n"
+           "[ 14085] P0: a succeeded\n");
+    end(s);
+}
+
+static void a_killed_worker_loses_its_task_to_another(void **state)
+{
+    struct sim *s = begin(2);
+    struct sim_plan plan = {.duration_ms = 1000};
+
+    (void)state;
+    sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 1500);
+    sim_kill(s, SIM_WORKER, 0);
+    sim_run_until_ms(s, 10000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  1500] W0 is killed\n"
+           "[  4060] W1 runs a (attempt 2)\n"
+           "[  5060] W1 ends a: done\n"
+           "[  5075] S0 commits a: succeeded\n"
+           "[  5085] P0: a succeeded\n");
+    end(s);
+}
+
+static void a_restarted_ventilator_adopts_what_runs(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.duration_ms = 3000};
+    uint32_t a;
+
+    (void)state;
+    a = sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 2000);
+    sim_kill(s, SIM_VENTILATOR, 0);
+    sim_run_until_ms(s, 2500);
+    sim_start(s, SIM_VENTILATOR, 0);
+    sim_run_until_ms(s, 10000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  2000] V is killed\n"
+           "[  2500] V starts\n"
+           "[  4020] W0 ends a: done\n"
+           "[  4035] S0 commits a: succeeded\n"
+           "[  4045] P0: a succeeded\n");
+    assert_int_equal(sim_runs(s, a), 1);
+    end(s);
+}
+
+static void a_sink_that_restarts_gets_what_was_kept(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.duration_ms = 500};
+    uint32_t a;
+
+    (void)state;
+    a = sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 1200);
+    sim_kill(s, SIM_SINK, 0);
+    sim_run_until_ms(s, 3000);
+    sim_start(s, SIM_SINK, 0);
+    sim_run_until_ms(s, 10000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  1200] S0 is killed\n"
+           "[  1520] W0 ends a: done\n"
+           "[  3000] S0 starts\n"
+           "[  4425] S0 commits a: succeeded\n"
+           "[  4435] P0: a succeeded\n");
+    assert_int_equal(sim_runs(s, a), 1);
+    end(s);
+}
+
+static void a_lost_confirmation_is_asked_for_again(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.duration_ms = 30};
+    uint32_t a;
+
+    (void)state;
+    a = sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 1005);
+    sim_block(s, SIM_VENTILATOR, 0, SIM_CLIENT, 0);
+    sim_block(s, SIM_SINK, 0, SIM_CLIENT, 0);
+    sim_run_until_ms(s, 2000);
+    sim_break(s, SIM_VENTILATOR, 0, SIM_CLIENT, 0);
+    sim_break(s, SIM_SINK, 0, SIM_CLIENT, 0);
+    sim_heal(s, SIM_VENTILATOR, 0, SIM_CLIENT, 0);
+    sim_heal(s, SIM_SINK, 0, SIM_CLIENT, 0);
+    sim_run_until_ms(s, 10000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1005] V to P0 is blocked\n"
+           "[  1005] S0 to P0 is blocked\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1050] W0 ends a: done\n"
+           "[  1065] S0 commits a: succeeded\n"
+           "[  2000] connections of V and P0 break\n"
+           "[  2000] connections of S0 and P0 break\n"
+           "[  2000] V to P0 is healed\n"
+           "[  2000] S0 to P0 is healed\n"
+           "[  2180] P0: a is confirmed\n"
+           "[  2205] P0: a succeeded\n");
+    assert_int_equal(sim_runs(s, a), 1);
+    end(s);
+}
+
+static void a_failure_is_retried_with_backoff_then_final(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.duration_ms = 10, .fail_runs = 9, .retries = 2, .backoff_ms = 1000};
+
+    (void)state;
+    sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 20000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1030] W0 ends a: error\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  2204] W0 runs a (attempt 2)\n"
+           "[  2214] W0 ends a: error\n"
+           "[  4515] W0 runs a (attempt 3)\n"
+           "[  4525] W0 ends a: error\n"
+           "[  4550] S0 commits a: failed\n"
+           "[  4560] P0: a failed\n");
+    end(s);
+}
+
+static void a_task_that_kills_its_slot_is_poison(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.duration_ms = 10, .crash_runs = 9, .retries = 100};
+
+    (void)state;
+    sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 30000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1030] W0: slot dies under a\n"
+           "[  1052] W0 runs a (attempt 2)\n"
+           "[  1062] W0: slot dies under a\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  1084] W0 runs a (attempt 3)\n"
+           "[  1094] W0: slot dies under a\n"
+           "[  1121] S0 commits a: failed\n"
+           "[  1131] P0: a failed\n");
+    end(s);
+}
+
+static void what_waits_on_a_busy_worker_is_recalled_for_an_idle_one(void **state)
+{
+    struct sim *s = begin(2);
+    struct sim_plan quick = {.duration_ms = 1};
+    struct sim_plan slow = {.duration_ms = 2000};
+
+    (void)state;
+    sim_kill(s, SIM_WORKER, 1);
+    sim_run_until_ms(s, 5000); /* V knows that it is dead */
+    for (uint32_t i = 0; i < 4; i++)
+        sim_submit(s, 0, &quick);
+    sim_run_until_ms(s, 5500); /* W0 believes that tasks are quick, and asks for several */
+    for (uint32_t i = 0; i < 3; i++)
+        sim_submit(s, 0, &slow);
+    sim_run_until_ms(s, 6000);
+    sim_start(s, SIM_WORKER, 1);
+    sim_run_until_ms(s, 20000);
+    expect(s, "P0 submits e",
+           "[  5500] P0 submits e\n"
+           "[  5500] P0 submits f\n"
+           "[  5500] P0 submits g\n"
+           "[  5520] W0 runs e (attempt 1)\n"
+           "[  5597] P0: e is confirmed\n"
+           "[  5597] P0: f is confirmed\n"
+           "[  5597] P0: g is confirmed\n"
+           "[  6000] W1 starts\n"
+           "[  6070] W1 runs f (attempt 2)\n"
+           "[  7520] W0 ends e: done\n"
+           "[  7535] S0 commits e: succeeded\n"
+           "[  7540] W0 runs g (attempt 2)\n"
+           "[  7545] P0: e succeeded\n"
+           "[  8070] W1 ends f: done\n"
+           "[  8085] S0 commits f: succeeded\n"
+           "[  8095] P0: f succeeded\n"
+           "[  9540] W0 ends g: done\n"
+           "[  9555] S0 commits g: succeeded\n"
+           "[  9565] P0: g succeeded\n");
+    end(s);
+}
+
+static void a_cancelled_task_does_not_start(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.delay_ms = 3000};
+    uint32_t a;
+
+    (void)state;
+    a = sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 2000);
+    sim_cancel(s, a);
+    sim_run_until_ms(s, 10000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1025] P0: a is confirmed\n"
+           "[  2000] P0 cancels a\n"
+           "[  2030] S0 commits a: cancelled\n"
+           "[  2040] P0: a cancelled\n");
+    assert_int_equal(sim_runs(s, a), 0);
+    end(s);
+}
+
+/* The first one runs though it cannot be written, and is confirmed by its settlement (R7); so is
+ * the second, once the ventilator tries again. */
+static void with_a_full_disk_what_is_settled_is_confirmed_and_the_rest_waits(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.duration_ms = 1000, .payload_bytes = 3000};
+
+    (void)state;
+    sim_disk_limit(s, SIM_VENTILATOR, 0, 1000);
+    sim_submit(s, 0, &plan); /* runs, and cannot be written */
+    sim_run_until_ms(s, 1500);
+    sim_submit(s, 0, &plan); /* is refused for now */
+    sim_run_until_ms(s, 4000);
+    sim_disk_limit(s, SIM_VENTILATOR, 0, UINT64_MAX);
+    sim_run_until_ms(s, 30000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1500] P0 submits b\n"
+           "[  2020] W0 ends a: done\n"
+           "[  2035] S0 commits a: succeeded\n"
+           "[  2045] P0: a is confirmed\n"
+           "[  2045] P0: a succeeded\n"
+           "[  2490] W0 runs b (attempt 1)\n"
+           "[  3490] W0 ends b: done\n"
+           "[  3505] S0 commits b: succeeded\n"
+           "[  3515] P0: b is confirmed\n"
+           "[  3515] P0: b succeeded\n");
+    end(s);
+}
+
+/* W0 believes that its outcome has left; V asks it to send again, then gives the task away (R30).
+ */
+static void a_worker_that_cannot_reach_the_sink_loses_its_task(void **state)
+{
+    struct sim *s = begin(2);
+    struct sim_plan plan = {.duration_ms = 100};
+
+    (void)state;
+    sim_submit(s, 0, &plan);
+    sim_block(s, SIM_WORKER, 0, SIM_SINK, 0);
+    sim_run_until_ms(s, 120000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1000] W0 to S0 is blocked\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  1120] W0 ends a: done\n"
+           "[ 61188] W1 runs a (attempt 2)\n"
+           "[ 61288] W1 ends a: done\n"
+           "[ 61303] S0 commits a: succeeded\n"
+           "[ 61313] P0: a succeeded\n");
+    end(s);
+}
+
+static void a_ventilator_that_was_down_for_long_learns_what_was_settled(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.duration_ms = 1000};
+    uint32_t a;
+
+    (void)state;
+    a = sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 1500);
+    sim_kill(s, SIM_VENTILATOR, 0);
+    sim_run_until_ms(s, 3000);
+    sim_kill(s, SIM_WORKER, 0); /* the only one that could tell it of the task */
+    sim_run_until_ms(s, 20000);
+    sim_start(s, SIM_VENTILATOR, 0);
+    sim_start(s, SIM_WORKER, 0);
+    sim_run_until_ms(s, 40000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  1500] V is killed\n"
+           "[  2020] W0 ends a: done\n"
+           "[  2035] S0 commits a: succeeded\n"
+           "[  2045] P0: a succeeded\n"
+           "[  3000] W0 is killed\n"
+           "[ 20000] V starts\n"
+           "[ 20000] W0 starts\n");
+    assert_int_equal(sim_runs(s, a), 1);
+    end(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_task_runs_and_its_result_arrives),
+        cmocka_unit_test(a_silent_worker_loses_its_task),
+        cmocka_unit_test(a_killed_worker_loses_its_task_to_another),
+        cmocka_unit_test(a_restarted_ventilator_adopts_what_runs),
+        cmocka_unit_test(a_sink_that_restarts_gets_what_was_kept),
+        cmocka_unit_test(a_lost_confirmation_is_asked_for_again),
+        cmocka_unit_test(a_failure_is_retried_with_backoff_then_final),
+        cmocka_unit_test(a_task_that_kills_its_slot_is_poison),
+        cmocka_unit_test(what_waits_on_a_busy_worker_is_recalled_for_an_idle_one),
+        cmocka_unit_test(a_worker_that_cannot_reach_the_sink_loses_its_task),
+        cmocka_unit_test(a_ventilator_that_was_down_for_long_learns_what_was_settled),
+        cmocka_unit_test(a_cancelled_task_does_not_start),
+        cmocka_unit_test(with_a_full_disk_what_is_settled_is_confirmed_and_the_rest_waits),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
