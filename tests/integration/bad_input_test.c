@@ -1,0 +1,534 @@
+/* Bad input gets a clear error, and loses nothing else. */
+#include "cluster.h"
+
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#define NO_ID "01900000-0000-7000-8000-000000000000"
+
+static void expect_error(struct run *r, int status, const char *part)
+{
+    if (r->status != status)
+        print_error("status %d, not %d\n", r->status, status);
+    expect_in(r, r->said, part);
+    assert_int_equal(r->status, status);
+    assert_string_equal(r->text, "");
+}
+
+/* The cluster still works. */
+static void expect_service(struct cluster *c)
+{
+    assert_true(run_is_alive(c->ventilator));
+    assert_true(run_is_alive(c->sink));
+    assert_string_equal(dtq_expect(c, 0, NULL, "submit", "echo", "fine", "--wait", NULL), "fine\n");
+}
+
+/* ---- submitting */
+
+static void a_payload_over_the_limit_is_refused_and_the_largest_is_not(void **state)
+{
+    struct cluster *c = *state;
+    size_t limit = 4u << 20;
+    char *payload = malloc(limit + 1);
+    const char *path;
+    struct run *r;
+
+    assert_non_null(payload);
+    memset(payload, 'x', limit + 1);
+    cluster_start(c);
+    path = cluster_file(c, payload, limit + 1);
+    expect_error(dtq_run(c, NULL, "submit", "echo", "--payload-file", path, NULL), 2, "4194304");
+    r = run_start(c, path, "dtq", "submit", "echo", "--stdin", NULL);
+    run_end(r);
+    expect_error(r, 2, "4194304");
+    path = cluster_file(c, payload, limit);
+    r = dtq_run(c, NULL, "submit", "echo", "--payload-file", path, "--wait", NULL);
+    assert_int_equal(r->status, 0);
+    assert_int_equal(r->bytes, limit + 1); /* with a newline */
+    free(payload);
+}
+
+static void a_line_over_the_limit_is_named_and_the_others_go_on(void **state)
+{
+    struct cluster *c = *state;
+    size_t large = (4u << 20) + 1;
+    char *text = malloc(large + 16);
+    struct run *r;
+
+    assert_non_null(text);
+    strcpy(text, "one\n");
+    memset(text + 4, 'x', large);
+    strcpy(text + 4 + large, "\nthree\n");
+    cluster_start(c);
+    r = dtq_run(c, text, "submit", "--each-line", "-", "echo", "--wait", NULL);
+    free(text);
+    expect_in(r, r->said, "line 2: ");
+    assert_int_equal(r->status, 1);
+    assert_string_equal(r->text, "one\nthree\n");
+}
+
+static void names_have_their_characters(void **state)
+{
+    struct cluster *c = *state;
+    char text[130];
+
+    cluster_start(c);
+    memset(text, 'q', 129);
+    text[129] = '\0';
+    expect_error(dtq_run(c, NULL, "submit", "-q", "a b", "echo", NULL), 2, "queue");
+    expect_error(dtq_run(c, NULL, "submit", "-q", "a/b", "echo", NULL), 2, "queue");
+    expect_error(dtq_run(c, NULL, "submit", "-q", "", "echo", NULL), 2, "queue");
+    expect_error(dtq_run(c, NULL, "submit", "-q", text, "echo", NULL), 2, "queue");
+    expect_error(dtq_run(c, NULL, "submit", "a b", NULL), 2, "name");
+    expect_error(dtq_run(c, NULL, "submit", "", NULL), 2, "name");
+    expect_service(c);
+}
+
+static void bad_lines_of_json_are_named_and_the_good_ones_run(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+
+    cluster_start(c);
+    r = dtq_run(c,
+                "{\"name\":\"echo\",\"payload\":\"one\"}\n"
+                "{\"name\":\"echo\",\"payload\":\n"
+                "[\"echo\"]\n"
+                "{\"name\":\"echo\",\"payload\":\"four\",\"priority\":10}\n"
+                "\n"
+                "{\"name\":\"echo\",\"payload\":{\"six\":[6]},\"queue\":\"q\"}\n"
+                "{\"name\":\"echo\",\"payloud\":\"seven\"}\n"
+                "{\"payload\":\"eight\"}\n"
+                "{\"name\":\"echo\",\"payload_base64\":\"bmluZQ==\"}\n"
+                "{\"name\":\"echo\",\"queue\":\"no good\"}\n"
+                "{\"name\":\"echo\",\"delay\":\"soon\"}\n"
+                "{\"name\":\"echo\",\"payload\":\"twelve\"}",
+                "submit", "--jsonl", "-", "--wait", NULL);
+    expect_in(r, r->said, "line 2: not valid JSON");
+    expect_in(r, r->said, "line 3: a JSON object is needed");
+    expect_in(r, r->said, "line 4: \"priority\"");
+    expect_in(r, r->said, "line 7: \"payloud\" is not known");
+    expect_in(r, r->said, "line 8: \"name\"");
+    expect_in(r, r->said, "line 10: ");
+    expect_in(r, r->said, "line 11: \"delay\"");
+    assert_string_equal(r->text, "one\n{\"six\":[6]}\nnine\ntwelve\n");
+    assert_int_equal(r->status, 1);
+}
+
+static void what_does_not_go_together_is_an_error_of_usage(void **state)
+{
+    struct cluster *c = *state;
+
+    expect_error(dtq_run(c, NULL, "submit", "echo", "x", "--stdin", NULL), 2, "twice");
+    expect_error(dtq_run(c, NULL, "submit", NULL), 2, "NAME");
+    expect_error(dtq_run(c, NULL, "submit", "--each-line", "-", "echo", "x", NULL), 2, "too much");
+    expect_error(dtq_run(c, NULL, "submit", "--backoff=5s..1s", "echo", NULL), 2, "--backoff");
+    expect_error(dtq_run(c, NULL, "submit", "--delay=soon", "echo", NULL), 2, "--delay");
+    expect_error(dtq_run(c, NULL, "submit", "-p10", "echo", NULL), 2, "--priority");
+    expect_error(dtq_run(c, NULL, "submit", "--prioriti=1", "echo", NULL), 2,
+                 "did you mean --priority?");
+    expect_error(dtq_run(c, NULL, "submitt", NULL), 2, "did you mean 'submit'?");
+    expect_error(dtq_run(c, NULL, "list", "--state=gone", NULL), 2, "scheduled");
+    expect_error(dtq_run(c, NULL, "status", "-V", "127.0.0.1:5570", NULL), 2, "tcp://");
+    expect_error(dtq_run(c, NULL, "status", "-V", "tcp://a:1,tcp://b:1", NULL), 2,
+                 "one ventilator only");
+}
+
+static void a_backlog_that_is_full_refuses_and_keeps_what_it_has(void **state)
+{
+    struct cluster *c = *state;
+    size_t bytes = 700 * 1024;
+    char *payload = malloc(bytes);
+    const char *path;
+    struct run *r;
+    char id[64];
+
+    assert_non_null(payload);
+    memset(payload, 'x', bytes);
+    path = cluster_file(c, payload, bytes);
+    free(payload);
+    cluster_start_ventilator(c, "--max-backlog-bytes=1m", NULL);
+    cluster_start_sink(c, NULL);
+    /* The bound is looked at before each batch: what crosses it is still taken. */
+    dtq_submit_id(c, id, "echo", "--payload-file", path, NULL);
+    dtq_submit_id(c, id, "echo", "--payload-file", path, NULL);
+    r = dtq_run(c, NULL, "submit", "echo", "--payload-file", path, "--timeout=1s", NULL);
+    assert_int_equal(r->status, 75);
+    assert_string_equal(r->text, "");
+    cluster_start_worker(c, "--module", HANDLERS_MODULE, NULL);
+    assert_int_equal(dtq_run(c, NULL, "result", "--wait", "--raw", id, NULL)->bytes, bytes);
+}
+
+/* ---- asking */
+
+static void unknown_ids_are_not_found(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+
+    cluster_start(c);
+    expect_error(dtq_run(c, NULL, "show", NO_ID, NULL), 1, "not found");
+    expect_error(dtq_run(c, NULL, "result", NO_ID, NULL), 1, "not found");
+    r = dtq_run(c, NULL, "wait", NO_ID, NULL);
+    assert_int_equal(r->status, 1);
+    expect_in(r, r->text, "not found");
+    r = dtq_run(c, NULL, "cancel", NO_ID, NULL);
+    assert_int_equal(r->status, 1);
+    expect_in(r, r->text, "not found");
+    expect_error(dtq_run(c, NULL, "show", "01900000", NULL), 1, "not found");
+}
+
+static void prefixes_need_eight_digits(void **state)
+{
+    struct cluster *c = *state;
+    char prefix[64];
+    char id[64];
+
+    cluster_start(c);
+    dtq_submit_id(c, id, "echo", "x", NULL);
+    dtq_expect(c, 0, NULL, "wait", id, NULL);
+    expect_error(dtq_run(c, NULL, "show", "0190000", NULL), 2, "8 or more");
+    expect_error(dtq_run(c, NULL, "show", "nonsense", NULL), 2, "8 or more");
+    snprintf(prefix, sizeof prefix, "%.34s", id);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", prefix, NULL), "x\n");
+}
+
+static void a_prefix_of_several_tasks_names_none(void **state)
+{
+    struct cluster *c = *state;
+    char prefix[64];
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    snprintf(prefix, sizeof prefix, "%.8s",
+             dtq_expect(c, 0, "a\nb\nc\n", "submit", "--each-line", "-", "echo", NULL));
+    expect_error(dtq_run(c, NULL, "show", prefix, NULL), 2, "several tasks");
+}
+
+static void last_needs_a_submit_before_it(void **state)
+{
+    struct cluster *c = *state;
+
+    expect_error(dtq_run(c, NULL, "result", NULL), 2, "nothing was submitted");
+}
+
+/* A port that is taken, where nobody listens. */
+static int take_port(char ret_endpoint[64])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &bytes), 0);
+    snprintf(ret_endpoint, 64, "tcp://127.0.0.1:%u", ntohs(at.sin_port));
+    return fd;
+}
+
+static void nobody_there_is_told_with_a_hint(void **state)
+{
+    struct cluster *c = *state;
+    char nowhere[64];
+    int fd = take_port(nowhere);
+
+    expect_error(dtq_run(c, NULL, "status", "-V", nowhere, NULL), 69, "`dtq up`");
+    expect_error(dtq_run(c, NULL, "submit", "-V", nowhere, "echo", "--timeout=1s", NULL), 69,
+                 nowhere);
+    expect_error(dtq_run(c, NULL, "wait", "-V", nowhere, NO_ID, "--timeout=1s", NULL), 69, nowhere);
+    close(fd);
+}
+
+/* ---- starting */
+
+static void expect_no_start(struct run *r, int status, const char *part)
+{
+    run_end(r);
+    expect_error(r, status, part);
+}
+
+static void a_port_in_use_is_named(void **state)
+{
+    struct cluster *c = *state;
+    char data[PATH_MAX];
+    char taken[64];
+    int fd = take_port(taken);
+
+    cluster_path(c, "journal", data, sizeof data);
+    expect_no_start(run_start(c, NULL, "dtq-ventilator", "--bind", taken, "--data", data, NULL), 1,
+                    taken);
+    cluster_path(c, "results", data, sizeof data);
+    expect_no_start(run_start(c, NULL, "dtq-sink", "--intake", taken, "--results",
+                              "tcp://127.0.0.1:*", "--data", data, NULL),
+                    1, taken);
+    close(fd);
+}
+
+static void a_locked_data_directory_names_its_process(void **state)
+{
+    struct cluster *c = *state;
+    char data[PATH_MAX];
+    char pid[64];
+
+    cluster_start(c);
+    cluster_path(c, "ventilator", data, sizeof data);
+    snprintf(pid, sizeof pid, "process %ld has", (long)c->ventilator->pid);
+    expect_no_start(
+        run_start(c, NULL, "dtq-ventilator", "--bind=tcp://127.0.0.1:*", "--data", data, NULL), 1,
+        pid);
+    cluster_path(c, "sink", data, sizeof data);
+    snprintf(pid, sizeof pid, "process %ld has", (long)c->sink->pid);
+    expect_no_start(run_start(c, NULL, "dtq-sink", "--intake=tcp://127.0.0.1:*",
+                              "--results=tcp://127.0.0.1:*", "--data", data, NULL),
+                    1, pid);
+    expect_service(c);
+}
+
+/* Root may write wherever it likes, but not where a file stands. */
+static void a_data_directory_that_cannot_be_written_is_named(void **state)
+{
+    struct cluster *c = *state;
+    const char *file = cluster_file(c, "", 0);
+    char below[PATH_MAX];
+    char closed[PATH_MAX];
+
+    snprintf(below, sizeof below, "%s/data", file);
+    expect_no_start(
+        run_start(c, NULL, "dtq-ventilator", "--bind=tcp://127.0.0.1:*", "--data", below, NULL), 1,
+        below);
+    expect_no_start(run_start(c, NULL, "dtq-sink", "--intake=tcp://127.0.0.1:*",
+                              "--results=tcp://127.0.0.1:*", "--data", below, NULL),
+                    1, below);
+    if (geteuid() == 0)
+        return;
+    cluster_path(c, "closed", closed, sizeof closed);
+    assert_int_equal(mkdir(closed, 0500), 0);
+    expect_no_start(
+        run_start(c, NULL, "dtq-ventilator", "--bind=tcp://127.0.0.1:*", "--data", closed, NULL), 1,
+        closed);
+}
+
+static void listening_to_everybody_has_to_be_said_in_so_many_words(void **state)
+{
+    struct cluster *c = *state;
+
+    expect_no_start(run_start(c, NULL, "dtq-ventilator", "--bind=tcp://0.0.0.0:*", NULL), 1,
+                    "--insecure");
+    expect_no_start(run_start(c, NULL, "dtq-sink", "--intake=tcp://0.0.0.0:*", NULL), 1,
+                    "--insecure");
+}
+
+static void a_worker_without_good_handlers_does_not_start(void **state)
+{
+    struct cluster *c = *state;
+
+    cluster_start_ventilator(c, NULL);
+    expect_no_start(run_start(c, NULL, "dtq-worker", NULL), 2, "--exec NAME=COMMAND");
+    expect_no_start(run_start(c, NULL, "dtq-worker", "--module=/nowhere/libx.so", NULL), 1,
+                    "/nowhere/libx.so");
+    expect_no_start(run_start(c, NULL, "dtq-worker", "--module", BAD_MODULE "1.so", NULL), 1,
+                    "handler ABI");
+    expect_no_start(run_start(c, NULL, "dtq-worker", "--module", BAD_MODULE "2.so", NULL), 1,
+                    "dtq_module");
+    expect_no_start(run_start(c, NULL, "dtq-worker", "--exec=upper", NULL), 2, "NAME=COMMAND");
+    expect_no_start(run_start(c, NULL, "dtq-worker", "--exec=a=/nowhere/program", NULL), 2,
+                    "/nowhere/program");
+}
+
+/* ---- bytes from anybody */
+
+static unsigned port_of(const char *endpoint)
+{
+    return (unsigned)atoi(strrchr(endpoint, ':') + 1);
+}
+
+static void send_raw(const char *endpoint, const void *at, size_t bytes)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons((uint16_t)port_of(endpoint))};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    assert_int_equal(send(fd, at, bytes, MSG_NOSIGNAL), bytes);
+    close(fd);
+}
+
+static uint64_t next_random(uint64_t *seed)
+{
+    uint64_t z = *seed += 0x9e3779b97f4a7c15u;
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static void fill(unsigned char *at, size_t n, uint64_t *seed)
+{
+    for (size_t i = 0; i < n; i++)
+        at[i] = (unsigned char)next_random(seed);
+}
+
+/* No ZMTP at all, and a greeting with rubbish behind it. */
+static void send_no_zmtp(const char *endpoint, uint64_t *seed)
+{
+    static const char http[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    unsigned char bytes[4096] = {0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0, 'N', 'U', 'L', 'L'};
+
+    send_raw(endpoint, http, sizeof http - 1);
+    send_raw(endpoint, bytes, 64);
+    fill(bytes + 64, sizeof bytes - 64, seed);
+    send_raw(endpoint, bytes, sizeof bytes);
+    fill(bytes, sizeof bytes, seed);
+    send_raw(endpoint, bytes, sizeof bytes);
+}
+
+struct zmq_peer {
+    void *context;
+    void *socket;
+};
+
+static struct zmq_peer zmq_peer_open(const char *endpoint, int type)
+{
+    struct zmq_peer p = {.context = zmq_ctx_new()};
+    int linger = 5000;
+
+    p.socket = zmq_socket(p.context, type);
+    assert_non_null(p.socket);
+    zmq_setsockopt(p.socket, ZMQ_LINGER, &linger, sizeof linger);
+    assert_int_equal(zmq_connect(p.socket, endpoint), 0);
+    return p;
+}
+
+static void zmq_peer_close(struct zmq_peer *p)
+{
+    zmq_close(p->socket);
+    zmq_ctx_term(p->context);
+}
+
+/* Frames of random bytes, most behind a header that is one of ours; one, none or several a message.
+ */
+static void send_bad_frames(const char *endpoint, int type, uint64_t *seed)
+{
+    struct zmq_peer p = zmq_peer_open(endpoint, type);
+    unsigned char bytes[512];
+
+    for (unsigned i = 0; i < 2000; i++) {
+        size_t frames = 1 + (i % 5 == 0 ? next_random(seed) % 4 : 0);
+
+        for (size_t f = 0; f < frames; f++) {
+            size_t n = next_random(seed) % sizeof bytes;
+
+            fill(bytes, n, seed);
+            if (n >= 4 && i % 3 != 0) {
+                bytes[0] = 0xd7;
+                bytes[1] = i % 7 == 0 ? 9 : 1; /* version */
+                bytes[2] = (unsigned char)(i % 64);
+                bytes[3] = 0;
+            }
+            assert_true(zmq_send(p.socket, bytes, n, f + 1 < frames ? ZMQ_SNDMORE : 0) >= 0);
+        }
+    }
+    zmq_peer_close(&p);
+}
+
+/* Larger than any frame may be. */
+static void send_large_frame(const char *endpoint, int type)
+{
+    struct zmq_peer p = zmq_peer_open(endpoint, type);
+    size_t bytes = 9u << 20;
+    void *at = calloc(1, bytes);
+    int linger = 500; /* it is never taken */
+
+    assert_non_null(at);
+    zmq_setsockopt(p.socket, ZMQ_LINGER, &linger, sizeof linger);
+    assert_true(zmq_send(p.socket, at, bytes, 0) >= 0);
+    free(at);
+    zmq_peer_close(&p);
+}
+
+/* With a routing id of its own, of the wrong kind, and with the wrong type of socket. */
+static void connect_as_stranger(const char *endpoint)
+{
+    static const int types[] = {ZMQ_REQ, ZMQ_SUB, ZMQ_PUSH, ZMQ_ROUTER};
+    void *context = zmq_ctx_new();
+    int linger = 200;
+
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        void *socket = zmq_socket(context, types[i]);
+
+        zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
+        if (types[i] == ZMQ_REQ || types[i] == ZMQ_ROUTER)
+            zmq_setsockopt(socket, ZMQ_ROUTING_ID, "a stranger", 10);
+        assert_int_equal(zmq_connect(socket, endpoint), 0);
+        if (types[i] == ZMQ_REQ || types[i] == ZMQ_PUSH)
+            zmq_send(socket, "hello", 5, ZMQ_DONTWAIT);
+        zmq_close(socket);
+    }
+    zmq_ctx_term(context);
+}
+
+static void rubbish_from_the_network_disturbs_nobody(void **state)
+{
+    struct cluster *c = *state;
+    struct run *worker = cluster_start(c);
+    uint64_t seed = 1;
+    const char *endpoints[] = {c->control, c->intake, c->results};
+    char *lines = malloc(5000 * 8);
+    struct run *submit;
+    size_t bytes = 0;
+
+    assert_non_null(lines);
+    for (int i = 0; i < 5000; i++)
+        bytes += (size_t)sprintf(lines + bytes, "%d\n", i);
+    submit = run_start(c, cluster_file(c, lines, bytes), "dtq", "submit", "--each-line", "-",
+                       "--wait", "echo", NULL);
+    run_wait_lines(submit, 1);
+    for (size_t e = 0; e < 3; e++) {
+        int type = endpoints[e] == c->intake ? ZMQ_PUSH : ZMQ_DEALER;
+
+        send_no_zmtp(endpoints[e], &seed);
+        send_bad_frames(endpoints[e], type, &seed);
+        send_large_frame(endpoints[e], type);
+        connect_as_stranger(endpoints[e]);
+    }
+    assert_int_equal(run_end(submit), 0);
+    assert_int_equal(submit->bytes, bytes);
+    assert_memory_equal(submit->text, lines, bytes);
+    free(lines);
+    assert_true(run_is_alive(worker));
+    expect_service(c);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        STORY(a_payload_over_the_limit_is_refused_and_the_largest_is_not),
+        STORY(a_line_over_the_limit_is_named_and_the_others_go_on),
+        STORY(names_have_their_characters),
+        STORY(bad_lines_of_json_are_named_and_the_good_ones_run),
+        STORY(what_does_not_go_together_is_an_error_of_usage),
+        STORY(a_backlog_that_is_full_refuses_and_keeps_what_it_has),
+        STORY(unknown_ids_are_not_found),
+        STORY(prefixes_need_eight_digits),
+        STORY(a_prefix_of_several_tasks_names_none),
+        STORY(last_needs_a_submit_before_it),
+        STORY(nobody_there_is_told_with_a_hint),
+        STORY(a_port_in_use_is_named),
+        STORY(a_locked_data_directory_names_its_process),
+        STORY(a_data_directory_that_cannot_be_written_is_named),
+        STORY(listening_to_everybody_has_to_be_said_in_so_many_words),
+        STORY(a_worker_without_good_handlers_does_not_start),
+        STORY(rubbish_from_the_network_disturbs_nobody),
+    };
+
+    return RUN_STORIES(argc, argv, tests);
+}

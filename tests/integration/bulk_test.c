@@ -1,0 +1,196 @@
+/*
+ * Many lines through `dtq submit --each-line`, and a process killed half-way: all come back, in
+ * order, equal. DTQ_TEST_LINES in the environment says how many.
+ */
+#include "cluster.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct lines {
+    char *text;
+    size_t bytes;
+    size_t n;
+    const char *path;
+};
+
+/* Different from each other, and of different lengths. Long enough that the pipe of the results
+ * holds only a few: whoever reads half of them stops the other end there. */
+static struct lines make_lines(struct cluster *c)
+{
+    const char *wanted = getenv("DTQ_TEST_LINES");
+    struct lines l = {.n = wanted != NULL ? strtoul(wanted, NULL, 10) : DTQ_LINES};
+    FILE *f = open_memstream(&l.text, &l.bytes);
+
+    assert_non_null(f);
+    for (size_t i = 0; i < l.n; i++)
+        fprintf(f, "line %zu %0*zu\n", i, (int)(40 + i * 7 % 80), i * i);
+    fclose(f);
+    l.path = cluster_file(c, l.text, l.bytes);
+    return l;
+}
+
+static struct run *start_submit(struct cluster *c, const struct lines *l)
+{
+    return run_start(c, l->path, "dtq", "submit", "--each-line", "-", "--wait", "echo", NULL);
+}
+
+static void expect_all(struct run *submit, struct lines *l)
+{
+    assert_int_equal(run_end(submit), 0);
+    assert_string_equal(submit->said, "");
+    assert_int_equal(submit->lines, l->n);
+    assert_int_equal(submit->bytes, l->bytes);
+    assert_memory_equal(submit->text, l->text, l->bytes);
+    free(l->text);
+}
+
+static struct run *start_worker(struct cluster *c)
+{
+    return cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c2", NULL);
+}
+
+static void lines_come_back_complete_in_order_and_equal(void **state)
+{
+    struct cluster *c = *state;
+    struct lines l = make_lines(c);
+
+    cluster_start(c);
+    start_worker(c);
+    expect_all(start_submit(c, &l), &l);
+}
+
+static void a_worker_killed_half_way_loses_none(void **state)
+{
+    struct cluster *c = *state;
+    struct lines l = make_lines(c);
+    struct run *victim = cluster_start(c);
+    struct run *submit;
+
+    start_worker(c);
+    submit = start_submit(c, &l);
+    run_wait_lines(submit, l.n / 2);
+    assert_int_equal(run_stop(victim, SIGKILL), 1000 + SIGKILL);
+    expect_all(submit, &l);
+}
+
+static void a_ventilator_killed_half_way_loses_none(void **state)
+{
+    struct cluster *c = *state;
+    struct lines l = make_lines(c);
+    struct run *submit;
+
+    cluster_start(c);
+    start_worker(c);
+    submit = start_submit(c, &l);
+    run_wait_lines(submit, l.n / 2);
+    assert_int_equal(run_stop(c->ventilator, SIGKILL), 1000 + SIGKILL);
+    cluster_start_ventilator(c, NULL);
+    expect_all(submit, &l);
+}
+
+static void a_sink_killed_half_way_loses_none(void **state)
+{
+    struct cluster *c = *state;
+    struct lines l = make_lines(c);
+    struct run *submit;
+
+    cluster_start(c);
+    start_worker(c);
+    submit = start_submit(c, &l);
+    run_wait_lines(submit, l.n / 2);
+    assert_int_equal(run_stop(c->sink, SIGKILL), 1000 + SIGKILL);
+    cluster_start_sink(c, NULL);
+    expect_all(submit, &l);
+}
+
+/* One after the other, at each tenth of the lines, each started again at once. */
+static void everything_killed_in_turn_loses_none(void **state)
+{
+    struct cluster *c = *state;
+    struct lines l = make_lines(c);
+    struct run *workers[2];
+    struct run *submit;
+
+    cluster_start_ventilator(c, "--heartbeat=200ms", NULL);
+    cluster_start_sink(c, NULL);
+    workers[0] = start_worker(c);
+    workers[1] = start_worker(c);
+    submit = start_submit(c, &l);
+    for (size_t i = 1; i < 10; i++) {
+        struct run **victim = i % 3 == 0   ? &c->ventilator
+                              : i % 3 == 1 ? &workers[i / 3 % 2]
+                                           : &c->sink;
+
+        run_wait_lines(submit, l.n * i / 10);
+        assert_int_equal(run_stop(*victim, SIGKILL), 1000 + SIGKILL);
+        if (i % 3 == 0)
+            cluster_start_ventilator(c, "--heartbeat=200ms", NULL);
+        else if (i % 3 == 1)
+            *victim = start_worker(c);
+        else
+            cluster_start_sink(c, NULL);
+    }
+    expect_all(submit, &l);
+}
+
+/* Each task fails in its first attempt. */
+static void retries_outlive_a_killed_ventilator(void **state)
+{
+    struct cluster *c = *state;
+    size_t n = DTQ_LINES / 10;
+    char *text = malloc(2 * n + 1);
+    struct run *submit;
+
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++)
+        memcpy(text + 2 * i, "2\n", 3);
+    cluster_start(c);
+    submit = run_start(c, cluster_file(c, text, 2 * n), "dtq", "submit", "--each-line", "-",
+                       "--wait", "--json", "--backoff=1ms..100ms", "flaky", NULL);
+    free(text);
+    run_wait_lines(submit, n / 2);
+    assert_int_equal(run_stop(c->ventilator, SIGKILL), 1000 + SIGKILL);
+    cluster_start_ventilator(c, NULL);
+    assert_int_equal(run_end(submit), 0);
+    assert_int_equal(submit->lines, n);
+}
+
+/* Confirmed, then all is stopped before anything ran: everything is in the journal. */
+static void tasks_that_wait_outlive_a_restart_of_everything(void **state)
+{
+    struct cluster *c = *state;
+    struct lines l = make_lines(c);
+    struct run *submit;
+    struct run *result;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    submit = run_start(c, l.path, "dtq", "submit", "--each-line", "-", "echo", NULL);
+    assert_int_equal(run_end(submit), 0);
+    assert_int_equal(submit->lines, l.n);
+    assert_int_equal(run_stop(c->sink, SIGTERM), 0);
+    assert_int_equal(run_stop(c->ventilator, SIGTERM), 0);
+
+    cluster_start(c);
+    start_worker(c);
+    result = run_start(c, NULL, "dtq", "result", "--wait", NULL);
+    expect_all(result, &l);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        STORY(lines_come_back_complete_in_order_and_equal),
+        STORY(a_worker_killed_half_way_loses_none),
+        STORY(a_ventilator_killed_half_way_loses_none),
+        STORY(a_sink_killed_half_way_loses_none),
+        STORY(everything_killed_in_turn_loses_none),
+        STORY(retries_outlive_a_killed_ventilator),
+        STORY(tasks_that_wait_outlive_a_restart_of_everything),
+    };
+
+    return RUN_STORIES(argc, argv, tests);
+}

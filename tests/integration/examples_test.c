@@ -1,0 +1,142 @@
+/* The example programs do what they say, against the real cluster. */
+#include "cluster.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Run an example to its end, which must be a success, and compare what it printed. */
+static struct run *run_example(struct cluster *c, const char *name, const char *input)
+{
+    char program[64];
+    struct run *r;
+
+    snprintf(program, sizeof program, "example_%s", name);
+    r = run_start(c, input, program, c->control, NULL);
+    assert_int_equal(run_end(r), 0);
+    return r;
+}
+
+static void expect_output(struct cluster *c, const char *name, const char *output)
+{
+    assert_string_equal(run_example(c, name, NULL)->text, output);
+}
+
+static void one_task_is_submitted(void **state)
+{
+    cluster_start(*state);
+    expect_output(*state, "submit_one", "succeeded: hello\n");
+}
+
+static void many_tasks_are_submitted_and_a_bad_one_is_named(void **state)
+{
+    struct run *r;
+
+    cluster_start(*state);
+    r = run_example(*state, "submit_many", NULL);
+    expect_in(r, r->text, "task 7: DTQ_EINVAL");
+    expect_in(r, r->text, "999 of 1000 accepted\n");
+}
+
+static void one_some_and_all_are_waited_for(void **state)
+{
+    cluster_start(*state);
+    expect_output(*state, "wait",
+                  "after 1 ms: the time is up\n"
+                  "first: task 1\n"
+                  "task 0: succeeded\n"
+                  "task 1: succeeded\n"
+                  "task 2: succeeded\n"
+                  "an unknown id: DTQ_ENOTFOUND\n");
+}
+
+static void results_are_followed(void **state)
+{
+    cluster_start(*state);
+    expect_output(*state, "follow", "10000 results, 0 refused, sum 49995000\n");
+}
+
+static void an_event_loop_takes_lines_and_gives_results(void **state)
+{
+    enum { LINES = 5000 };
+    struct cluster *c = *state;
+    char *text = malloc(LINES * 8);
+    unsigned char *seen = calloc(LINES + 1, 1);
+    const char *line;
+    struct run *r;
+    size_t n = 0;
+
+    assert_non_null(text);
+    assert_non_null(seen);
+    cluster_start(c);
+    for (int i = 1; i <= LINES; i++)
+        n += (size_t)sprintf(text + n, "%d\n", i);
+    r = run_example(c, "event_loop", cluster_file(c, text, n));
+    n = 0;
+    for (line = r->text; *line != 0; line = strchr(line, '\n') + 1) {
+        int number;
+        int body;
+
+        assert_int_equal(sscanf(line, "%d: %d\n", &number, &body), 2);
+        assert_int_equal(number, body);
+        assert_in_range(number, 1, LINES);
+        assert_int_equal(seen[number]++, 0);
+        n++;
+    }
+    assert_int_equal(n, LINES);
+    free(text);
+    free(seen);
+}
+
+static void a_task_is_cancelled_and_another_is_too_late(void **state)
+{
+    cluster_start(*state);
+    expect_output(*state, "cancel",
+                  "task 0 is succeeded\n"
+                  "task 1 is scheduled\n"
+                  "task 0: too late\n"
+                  "task 1: cancelling\n"
+                  "task 1 is cancelled\n"
+                  "1 sink\n");
+}
+
+static void tasks_are_submitted_from_cpp(void **state)
+{
+    cluster_start(*state);
+    expect_output(*state, "submit_cpp", "from\nC++\ntoo\n");
+}
+
+static void the_primes_job_finds_the_primes(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    cluster_start_worker(c, "--module", PRIMES_MODULE, "-c2", "-n", "counter", NULL);
+    r = run_start(c, NULL, "primes", c->control, NULL);
+    assert_int_equal(run_end(r), 0);
+    expect_in(r, r->text, "               2  prime ");
+    expect_in(r, r->text, "9999999999999917  prime ");
+    expect_in(r, r->text, "3333335652092209  smallest factor 57735047 ");
+    expect_in(r, r->text, "  counter\n");
+    expect_in(r, r->text, "20 numbers in ");
+    assert_int_equal(r->lines, 21);
+    assert_string_equal(r->said, ""); /* no progress bar where there is no terminal */
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        STORY(one_task_is_submitted),
+        STORY(many_tasks_are_submitted_and_a_bad_one_is_named),
+        STORY(one_some_and_all_are_waited_for),
+        STORY(results_are_followed),
+        STORY(an_event_loop_takes_lines_and_gives_results),
+        STORY(a_task_is_cancelled_and_another_is_too_late),
+        STORY(tasks_are_submitted_from_cpp),
+        STORY(the_primes_job_finds_the_primes),
+    };
+
+    return RUN_STORIES(argc, argv, tests);
+}

@@ -1,0 +1,394 @@
+/* Workers come and go, slots crash, tasks take too long: with the real programs. */
+#include "cluster.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static struct run *start_named(struct cluster *c, const char *name)
+{
+    return cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c1", "-n", name, NULL);
+}
+
+static size_t count(const char *text, const char *part)
+{
+    size_t n = 0;
+
+    for (; (text = strstr(text, part)) != NULL; text += strlen(part))
+        n++;
+    return n;
+}
+
+/* "payload\n" n times, as a file. */
+static const char *same_lines(struct cluster *c, const char *payload, size_t n)
+{
+    size_t bytes = strlen(payload) + 1;
+    char *text = malloc(n * bytes + 1);
+    const char *path;
+
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++)
+        sprintf(text + i * bytes, "%s\n", payload);
+    path = cluster_file(c, text, n * bytes);
+    free(text);
+    return path;
+}
+
+struct is_running {
+    const char *id;
+    const char *state;
+};
+
+static bool is_in_state(struct cluster *c, void *arg)
+{
+    const struct is_running *wanted = arg;
+
+    return strstr(dtq_run(c, NULL, "show", wanted->id, NULL)->text, wanted->state) != NULL;
+}
+
+static void wait_for_state(struct cluster *c, const char *id, const char *state)
+{
+    struct is_running wanted = {id, state};
+
+    wait_until(c, is_in_state, &wanted);
+}
+
+static void a_worker_that_starts_later_gets_work(void **state)
+{
+    struct cluster *c = *state;
+    const char *lines = same_lines(c, "100", 40);
+    struct run *submit;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    start_named(c, "first");
+    submit =
+        run_start(c, lines, "dtq", "submit", "--each-line", "-", "--wait", "--json", "sleep", NULL);
+    run_wait_lines(submit, 2);
+    start_named(c, "second");
+    assert_int_equal(run_end(submit), 0);
+    assert_int_equal(count(submit->text, "\"succeeded\""), 40);
+    assert_true(count(submit->text, "\"worker\":\"first\"") >= 2);
+    assert_true(count(submit->text, "\"worker\":\"second\"") >= 2);
+}
+
+/* What runs is finished there, what was handed out behind it runs elsewhere; nothing runs twice. */
+static void a_worker_told_to_stop_hands_back_what_it_has_not_started(void **state)
+{
+    struct cluster *c = *state;
+    const char *lines = same_lines(c, "x", 10);
+    struct run *first;
+    struct run *echoes;
+    char id[64];
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    first = start_named(c, "first");
+    dtq_submit_id(c, id, "sleep", "1500", NULL);
+    wait_for_state(c, id, "running");
+    echoes =
+        run_start(c, lines, "dtq", "submit", "--each-line", "-", "--wait", "--json", "echo", NULL);
+    kill(first->pid, SIGTERM);
+    start_named(c, "second");
+    assert_int_equal(run_end(first), 0);
+    expect_in(first, dtq_expect(c, 0, NULL, "result", id, "--json", "--wait", NULL),
+              "\"attempt\":1,\"worker\":\"first\"");
+    assert_int_equal(run_end(echoes), 0);
+    assert_int_equal(count(echoes->text, "\"worker\":\"second\""), 10);
+}
+
+static void a_worker_told_to_quit_stops_at_once_and_its_task_runs_elsewhere(void **state)
+{
+    struct cluster *c = *state;
+    struct run *first;
+    char id[64];
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    first = start_named(c, "first");
+    dtq_submit_id(c, id, "sleep", "3000", NULL);
+    wait_for_state(c, id, "running");
+    assert_int_equal(run_stop(first, SIGQUIT), 0);
+    start_named(c, "second");
+    expect_in(first, dtq_expect(c, 0, NULL, "result", id, "--json", "--wait", NULL),
+              "\"worker\":\"second\"");
+}
+
+/* Killed, it says nothing: its silence does. */
+static void the_running_task_of_a_killed_worker_runs_elsewhere(void **state)
+{
+    struct cluster *c = *state;
+    struct run *first;
+    char id[64];
+
+    cluster_start_ventilator(c, "--heartbeat=200ms", NULL);
+    cluster_start_sink(c, NULL);
+    first = start_named(c, "first");
+    dtq_submit_id(c, id, "sleep", "3000", NULL);
+    wait_for_state(c, id, "running");
+    assert_int_equal(run_stop(first, SIGKILL), 1000 + SIGKILL);
+    start_named(c, "second");
+    expect_in(first, dtq_expect(c, 0, NULL, "result", id, "--json", "--wait", NULL),
+              "\"attempt\":2,\"worker\":\"second\"");
+}
+
+/* A command that says when it has begun, waits until it may end, and adds a line to a file: as many
+ * lines as times it ran. */
+struct slow {
+    char begun[PATH_MAX];
+    char may_end[PATH_MAX];
+    char ended[PATH_MAX];
+    char id[64];
+};
+
+static void start_slow_task(struct cluster *c, struct slow *s)
+{
+    char exec[4 * PATH_MAX];
+    char line[64];
+
+    cluster_path(c, "begun", s->begun, sizeof s->begun);
+    cluster_path(c, "may_end", s->may_end, sizeof s->may_end);
+    cluster_path(c, "ended", s->ended, sizeof s->ended);
+    assert_int_equal(mkfifo(s->may_end, 0600), 0);
+    snprintf(exec, sizeof exec, "--exec=slow=sh -c 'echo begun > %s; read x < %s; echo $x >> %s'",
+             s->begun, s->may_end, s->ended);
+    cluster_start_worker(c, exec, "-c1", NULL);
+    dtq_submit_id(c, s->id, "slow", NULL);
+    wait_line_of_file(s->begun, line, sizeof line);
+}
+
+static void let_it_end(const struct slow *s)
+{
+    FILE *f = fopen(s->may_end, "w");
+    char line[64];
+
+    assert_non_null(f);
+    fputs("once\n", f);
+    fclose(f);
+    wait_line_of_file(s->ended, line, sizeof line);
+}
+
+static void expect_it_ran_once(struct cluster *c, const struct slow *s)
+{
+    struct run *r = dtq_run(c, NULL, "result", "--wait", "--json", s->id, NULL);
+    char text[64] = "";
+    FILE *f;
+
+    assert_int_equal(r->status, 0);
+    expect_in(r, r->text, "\"succeeded\"");
+    expect_in(r, r->text, "\"attempt\":1");
+    f = fopen(s->ended, "re");
+    assert_non_null(f);
+    assert_int_equal(fread(text, 1, sizeof text, f), 5);
+    fclose(f);
+    assert_string_equal(text, "once\n");
+}
+
+static void a_task_that_ends_while_the_ventilator_is_away_is_not_run_again(void **state)
+{
+    struct cluster *c = *state;
+    struct slow slow;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    start_slow_task(c, &slow);
+    assert_int_equal(run_stop(c->ventilator, SIGKILL), 1000 + SIGKILL);
+    let_it_end(&slow);
+    cluster_start_ventilator(c, NULL);
+    expect_it_ran_once(c, &slow);
+}
+
+static void a_restarted_ventilator_adopts_what_runs(void **state)
+{
+    struct cluster *c = *state;
+    struct slow slow;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    start_slow_task(c, &slow);
+    assert_int_equal(run_stop(c->ventilator, SIGKILL), 1000 + SIGKILL);
+    cluster_start_ventilator(c, NULL);
+    wait_for_state(c, slow.id, "running");
+    let_it_end(&slow);
+    expect_it_ran_once(c, &slow);
+}
+
+static void a_result_waits_at_the_worker_while_the_sink_is_away(void **state)
+{
+    struct cluster *c = *state;
+    struct slow slow;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    start_slow_task(c, &slow);
+    assert_int_equal(run_stop(c->sink, SIGKILL), 1000 + SIGKILL);
+    let_it_end(&slow);
+    dtq_expect(c, 69, NULL, "result", "--wait", "--timeout=500ms", slow.id, NULL);
+    cluster_start_sink(c, NULL);
+    expect_it_ran_once(c, &slow);
+}
+
+static void a_crash_costs_one_slot_and_no_other_task(void **state)
+{
+    struct cluster *c = *state;
+    struct run *worker = cluster_start(c);
+    struct run *others;
+    struct run *crash;
+
+    others = run_start(c, same_lines(c, "100", 40), "dtq", "submit", "--each-line", "-", "--wait",
+                       "--json", "sleep", NULL);
+    run_wait_lines(others, 1);
+    crash = dtq_run(c, NULL, "submit", "crash", "segv", "--wait", "--backoff=10ms..20ms", NULL);
+    assert_int_equal(crash->status, 1);
+    expect_in(crash, crash->said, "failed (crash)");
+    assert_int_equal(run_end(others), 0);
+    assert_int_equal(count(others->text, "\"succeeded\""), 40);
+    assert_true(run_is_alive(worker));
+    /* The limit of crashes, which is not that of failures. */
+    assert_int_equal(run_stop(worker, SIGTERM), 0);
+    assert_int_equal(count(worker->said, "ev=slot_died"), 3);
+}
+
+static void a_handler_that_exits_has_crashed(void **state)
+{
+    struct cluster *c = *state;
+    struct run *worker = cluster_start(c);
+    struct run *crash =
+        dtq_run(c, NULL, "submit", "crash", "exit 0", "--wait", "--backoff=10ms..20ms", NULL);
+
+    assert_int_equal(crash->status, 1);
+    expect_in(crash, crash->said, "failed (crash)");
+    assert_string_equal(dtq_expect(c, 0, NULL, "submit", "echo", "fine", "--wait", NULL), "fine\n");
+    assert_true(run_is_alive(worker));
+}
+
+/* A module's handler that left a child and a grandchild behind before it went on for ever. */
+static void the_time_limit_kills_all_processes_of_a_handler(void **state)
+{
+    struct cluster *c = *state;
+    char path[PATH_MAX];
+    struct run *worker;
+    struct run *r;
+    FILE *f;
+    int child;
+    int grandchild;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    worker = cluster_start_worker(c, "--module", ROGUE_MODULE, "-c2", NULL);
+    cluster_path(c, "pids", path, sizeof path);
+    r = dtq_run(c, NULL, "submit", "fork", path, "--time-limit=500ms", "--no-retry", "--wait",
+                NULL);
+    assert_int_equal(r->status, 1);
+    expect_in(r, r->said, "failed (timeout)");
+    f = fopen(path, "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%d %d", &child, &grandchild), 2);
+    fclose(f);
+    wait_gone(child);
+    wait_gone(grandchild);
+    assert_true(run_is_alive(worker));
+}
+
+/* A command, and what it started in the background. */
+static void the_time_limit_kills_all_processes_of_a_command(void **state)
+{
+    struct cluster *c = *state;
+    char exec[PATH_MAX + 100];
+    char path[PATH_MAX];
+    char pid[64];
+    struct run *r;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    cluster_path(c, "pid", path, sizeof path);
+    snprintf(exec, sizeof exec, "--exec=tree=sh -c 'sleep 1000 & echo $! > %s; wait'", path);
+    cluster_start_worker(c, exec, "--time-limit=1s", NULL);
+    r = dtq_run(c, NULL, "submit", "tree", "--no-retry", "--wait", NULL);
+    assert_int_equal(r->status, 1);
+    expect_in(r, r->said, "failed (timeout)");
+    wait_line_of_file(path, pid, sizeof pid);
+    wait_gone((pid_t)atol(pid));
+}
+
+static void a_command_says_by_its_status_how_it_ended(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    cluster_start_worker(c, "--exec=three=sh -c 'echo for this reason >&2; exit 3'",
+                         "--exec=killed=sh -c 'kill -9 $$'",
+                         "--exec=where=sh -c 'echo $DTQ_TASK_NAME "
+                         "$DTQ_QUEUE $DTQ_ATTEMPT'",
+                         "--exec=again=sh -c 'test $DTQ_ATTEMPT = 2 || exit 75'", "-c2", NULL);
+    r = dtq_run(c, NULL, "submit", "three", "--no-retry", "--wait", NULL);
+    assert_int_equal(r->status, 1);
+    expect_in(r, r->said, "failed (exit 3): for this reason");
+    r = dtq_run(c, NULL, "submit", "killed", "--no-retry", "--wait", NULL);
+    assert_int_equal(r->status, 1);
+    expect_in(r, r->said, "failed (signal KILL)");
+    assert_string_equal(dtq_expect(c, 0, NULL, "submit", "where", "-q", "here", "--wait", NULL),
+                        "where here 1\n");
+    expect_in(
+        r,
+        dtq_expect(c, 0, NULL, "submit", "again", "--backoff=10ms..20ms", "--wait", "--json", NULL),
+        "\"attempt\":2");
+}
+
+static void a_worker_serves_the_queues_it_is_told(void **state)
+{
+    struct cluster *c = *state;
+    char other[64];
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    cluster_start_worker(c, "--module", HANDLERS_MODULE, "-Q", "one,two", NULL);
+    dtq_submit_id(c, other, "-q", "three", "echo", "3", NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "submit", "-q", "one", "echo", "1", "--wait", NULL),
+                        "1\n");
+    assert_string_equal(dtq_expect(c, 0, NULL, "submit", "-q", "two", "echo", "2", "--wait", NULL),
+                        "2\n");
+    dtq_expect(c, 75, NULL, "result", other, NULL);
+    cluster_start_worker(c, "--module", HANDLERS_MODULE, "-Q", "three", NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", "--wait", other, NULL), "3\n");
+}
+
+/* Whatever is there is done, then it ends by itself. */
+static void a_burst_worker_ends_when_there_is_nothing_left(void **state)
+{
+    struct cluster *c = *state;
+    struct run *worker;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    dtq_expect(c, 0, "a\nb\nc\n", "submit", "--each-line", "-", "echo", NULL);
+    worker = cluster_start_worker(c, "--module", HANDLERS_MODULE, "--burst", NULL);
+    assert_int_equal(run_end(worker), 0);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", NULL), "a\nb\nc\n");
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        STORY(a_worker_that_starts_later_gets_work),
+        STORY(a_worker_told_to_stop_hands_back_what_it_has_not_started),
+        STORY(a_worker_told_to_quit_stops_at_once_and_its_task_runs_elsewhere),
+        STORY(the_running_task_of_a_killed_worker_runs_elsewhere),
+        STORY(a_task_that_ends_while_the_ventilator_is_away_is_not_run_again),
+        STORY(a_restarted_ventilator_adopts_what_runs),
+        STORY(a_result_waits_at_the_worker_while_the_sink_is_away),
+        STORY(a_crash_costs_one_slot_and_no_other_task),
+        STORY(a_handler_that_exits_has_crashed),
+        STORY(the_time_limit_kills_all_processes_of_a_handler),
+        STORY(the_time_limit_kills_all_processes_of_a_command),
+        STORY(a_command_says_by_its_status_how_it_ended),
+        STORY(a_worker_serves_the_queues_it_is_told),
+        STORY(a_burst_worker_ends_when_there_is_nothing_left),
+    };
+
+    return RUN_STORIES(argc, argv, tests);
+}
