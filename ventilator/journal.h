@@ -14,8 +14,8 @@
 #ifndef DTQ_JOURNAL_H
 #define DTQ_JOURNAL_H
 
-#include "buf.h"
 #include "bounds.h"
+#include "buf.h"
 #include "msg.h"
 #include "store.h"
 
