@@ -86,7 +86,8 @@ static int status_of(dtq_err err)
     case DTQ_EBUSY:
     case DTQ_EAGAIN:
     case DTQ_ENOSPC: return CLI_BUSY;
-    case DTQ_ETIMEOUT: return CLI_TIMED_OUT;
+    case DTQ_ETIMEOUT:
+    case DTQ_EUNKNOWN: return CLI_TIMED_OUT; /* sent, and no answer in time */
     case DTQ_ETOOBIG:
     case DTQ_EINVAL: return CLI_USAGE;
     case DTQ_ENOMEM:
@@ -97,8 +98,7 @@ static int status_of(dtq_err err)
     case DTQ_EPROTO:
     case DTQ_EIO:
     case DTQ_ELOCKED:
-    case DTQ_ECORRUPT:
-    case DTQ_EUNKNOWN: return CLI_FAILED;
+    case DTQ_ECORRUPT: return CLI_FAILED;
     }
     return CLI_FAILED;
 }
@@ -347,7 +347,8 @@ int cli_state(const struct cli *c, const char *word)
 
 void cli_print_json(json_t *value)
 {
-    if (value == NULL || json_dumpf(value, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) != 0)
+    if (value == NULL || (json_dumpf(value, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) != 0 &&
+                          !ferror(stdout))) /* a full disk is cli_flush()'s to tell */
         cli_out_of_memory();
     putchar('\n');
     json_decref(value);

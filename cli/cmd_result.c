@@ -64,29 +64,24 @@ static int print_result(const struct cli *c, const struct result_options *o, con
     return cli_status_of_state(r->state);
 }
 
-static int print_page(struct cli *c, const struct result_options *o, const dtq_id *ids, size_t n,
-                      uint64_t deadline_ms)
+/* @return false: the page could not be had, `status` is what to exit with. */
+static bool print_page(struct cli *c, const struct result_options *o, const dtq_id *ids, size_t n,
+                       uint64_t deadline_ms, int *status)
 {
     dtq_result results[PAGE];
-    int status = CLI_DONE;
     uint64_t now_ms = proc_now_ms();
     int32_t left =
         cli_timeout(deadline_ms != UINT64_MAX, deadline_ms > now_ms ? deadline_ms - now_ms : 0);
     dtq_err err = o->wait ? dtq_wait_all(c->client, ids, n, left, results)
                           : dtq_look(c->client, ids, n, CLI_ANSWER_MS, results);
 
-    if (err != DTQ_OK)
-        return cli_fail(c, err, "no result");
+    if (err != DTQ_OK) {
+        *status = cli_fail(c, err, "no result");
+        return false;
+    }
     for (size_t i = 0; i < n; i++)
-        status = cli_worse(status, print_result(c, o, &results[i]));
-    return status;
-}
-
-/* A page that could not be had ends the command; one with failed tasks does not. */
-static bool is_answer(int status)
-{
-    return status == CLI_DONE || status == CLI_FAILED || status == CLI_CANCELLED ||
-           status == CLI_BUSY;
+        *status = cli_worse(*status, print_result(c, o, &results[i]));
+    return true;
 }
 
 static int print_results(struct cli *c, const struct result_options *o, const struct cli_ids *ids)
@@ -96,11 +91,9 @@ static int print_results(struct cli *c, const struct result_options *o, const st
 
     for (size_t i = 0; i < ids->n; i += PAGE) {
         size_t n = ids->n - i < PAGE ? ids->n - i : PAGE;
-        int page = print_page(c, o, ids->at + i, n, deadline_ms);
 
-        if (!is_answer(page))
-            return page;
-        status = cli_worse(status, page);
+        if (!print_page(c, o, ids->at + i, n, deadline_ms, &status))
+            return status;
     }
     return cli_flush(c, status);
 }

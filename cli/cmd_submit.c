@@ -3,14 +3,13 @@
 
 #include "bounds.h"
 #include "last.h"
+#include "proc.h"
 #include "text.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 const struct opt submit_table[] = {
     {.name = "queue",
@@ -142,31 +141,6 @@ void submit_task_init(const struct submit_options *o, dtq_task *ret_task)
     ret_task->no_result = o->no_result;
 }
 
-FILE *submit_open(const struct cli *c, const char *path, uint64_t *ret_total)
-{
-    struct stat st;
-    FILE *f;
-    int byte;
-
-    *ret_total = 0;
-    if (strcmp(path, "-") == 0)
-        return stdin;
-    f = fopen(path, "re");
-    if (f == NULL || fstat(fileno(f), &st) != 0) {
-        cli_error(c, CLI_FAILED, "cannot open %s: %s", path, strerror(errno));
-        if (f != NULL)
-            fclose(f);
-        return NULL;
-    }
-    /* Counting pays only where somebody looks at the bar. */
-    if (S_ISREG(st.st_mode) && isatty(STDERR_FILENO)) {
-        while ((byte = getc(f)) != EOF)
-            *ret_total += byte == '\n';
-        rewind(f);
-    }
-    return f;
-}
-
 struct payload {
     void *at;
     size_t bytes;
@@ -205,12 +179,12 @@ static int payload_of_options(const struct cli *c, const struct submit_options *
     return status;
 }
 
-static int wait_for_result(struct cli *c, const struct submit_options *o, const dtq_id *id)
+static int wait_for_result(struct cli *c, const dtq_id *id, int32_t timeout_ms)
 {
     char text[DTQ_ID_TEXT_BYTES];
     char reason[64];
     dtq_result r;
-    dtq_err err = dtq_wait_one(c->client, id, cli_timeout(o->timeout_given, o->timeout_ms), &r);
+    dtq_err err = dtq_wait_one(c->client, id, timeout_ms, &r);
 
     dtq_id_format(id, text);
     if (err != DTQ_OK)
@@ -234,6 +208,7 @@ static int submit_one(struct cli *c, const struct submit_options *o, const char 
                       struct payload payload)
 {
     char text[DTQ_ID_TEXT_BYTES];
+    uint64_t started_ms = proc_now_ms();
     struct last last;
     dtq_task task;
     dtq_err err;
@@ -254,8 +229,13 @@ static int submit_one(struct cli *c, const struct submit_options *o, const char 
     last_begin(&last);
     last_add(&last, &id);
     last_end(&last);
-    if (o->wait)
-        return wait_for_result(c, o, &id);
+    if (o->wait) {
+        uint64_t spent_ms = proc_now_ms() - started_ms;
+
+        return wait_for_result(
+            c, &id,
+            cli_timeout(o->timeout_given, o->timeout_ms > spent_ms ? o->timeout_ms - spent_ms : 0));
+    }
     dtq_id_format(&id, text);
     if (c->json)
         cli_print_json(json_pack("{s:s}", "id", text));
@@ -293,6 +273,10 @@ static int check(const struct cli *c, const struct submit_options *o)
         o->from_stdin + (o->payload_file != NULL) + (o->each_line != NULL) + (o->jsonl != NULL);
     size_t operands = c->parsed.operands_n;
 
+    if (c->parsed.dashes_at != SIZE_MAX)
+        return cli_error(c, CLI_USAGE,
+                         "tasks that are commands ('-- COMMAND') are not in this version: name a "
+                         "handler of the workers instead");
     if (ways > 1)
         return cli_error(c, CLI_USAGE,
                          "give one of --stdin, --payload-file, --each-line and --jsonl");

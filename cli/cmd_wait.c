@@ -65,7 +65,7 @@ static dtq_err take_results(struct waiting *w, const dtq_id **sorted, size_t unt
         size_t i;
 
         if (err != DTQ_OK)
-            return err;
+            return err == DTQ_EAGAIN ? DTQ_ETIMEOUT : err; /* looked once: --timeout is over */
         i = index_of(w, sorted, &r.id);
         if (i == w->ids.n)
             continue;

@@ -47,6 +47,14 @@ static void print_help(FILE *out)
           out);
 }
 
+static int flush(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return CLI_DONE;
+    fputs("dtq: cannot write to standard output\n", stderr);
+    return CLI_FAILED;
+}
+
 static int unknown_command(const char *word)
 {
     const char *names[COMMANDS_N];
@@ -79,39 +87,65 @@ static int run_command(const struct cli_command *command, int at, int argc, char
     return status;
 }
 
-/* The first word that is no option, nor the value of -V. */
+static bool is_any_of(const char *word, const char *const *words)
+{
+    for (; *words != NULL; words++)
+        if (strcmp(word, *words) == 0)
+            return true;
+    return false;
+}
+
+/* The first word that is no option, nor the value of one. */
 static int command_at(int argc, char **argv)
 {
+    static const char *const with_value[] = {"-V", "--ventilator", "--config", NULL};
     int i = 1;
 
-    while (i < argc && argv[i][0] == '-') {
-        bool takes_next = strcmp(argv[i], "-V") == 0 || strcmp(argv[i], "--ventilator") == 0 ||
-                          strcmp(argv[i], "--config") == 0;
-
-        i += takes_next ? 2 : 1;
-    }
+    while (i < argc && argv[i][0] == '-')
+        i += is_any_of(argv[i], with_value) ? 2 : 1;
     return i;
+}
+
+/* `dtq help COMMAND` is `dtq COMMAND --help`. */
+static int help(int argc, char **argv)
+{
+    static char option[] = "--help";
+    const struct cli_command *command;
+
+    if (argc < 3) {
+        print_help(stdout);
+        return flush();
+    }
+    command = find_command(argv[2]);
+    if (command == NULL)
+        return unknown_command(argv[2]);
+    return command->run(2, (char *[]){argv[2], option, NULL});
 }
 
 int main(int argc, char **argv)
 {
+    static const char *const asking[] = {"--help", "-h", "help", NULL};
     const struct cli_command *command;
     int at = command_at(argc, argv);
 
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-                     strcmp(argv[1], "help") == 0)) {
-        print_help(stdout);
-        return CLI_DONE;
-    }
+    if (argc > 1 && is_any_of(argv[1], asking))
+        return help(argc, argv);
     if (argc > 1 && strcmp(argv[1], "--version") == 0) {
         puts("dtq " DTQ_VERSION);
-        return CLI_DONE;
+        return flush();
     }
-    if (at >= argc) {
+    if (at > argc) {
+        fprintf(stderr, "dtq: %s needs a value\n", argv[argc - 1]);
+        return CLI_USAGE;
+    }
+    if (at == argc) {
         print_help(stderr);
         return CLI_USAGE;
     }
     command = find_command(argv[at]);
+    if (command == NULL && at > 1)
+        fprintf(stderr, "dtq: options go behind the command's name, all but -V, --config and "
+                        "--json\n");
     if (command == NULL)
         return unknown_command(argv[at]);
     return run_command(command, at, argc, argv);

@@ -36,13 +36,16 @@ void submit_task_init(const struct submit_options *o, dtq_task *ret_task);
 
 /*
  * Where the tasks of a bulk submission come from. `next` fills in `task`; what it points to may go
- * at the following call.
+ * at the following call. It calls `wait`, set by submit_bulk(), before each read: that goes on with
+ * what was submitted until the descriptor is readable. @return of `wait`, false: read no more.
  */
 enum bulk_next { BULK_TASK, BULK_BAD_LINE, BULK_END, BULK_ERROR };
 struct bulk_source {
     enum bulk_next (*next)(struct bulk_source *s, dtq_task *task);
-    uint64_t line;  /* number of the line that the last call read, from 1 */
-    char why[256];  /* BULK_BAD_LINE, BULK_ERROR: what is wrong with it */
+    uint64_t line; /* number of the line that the last call read, from 1 */
+    char why[256]; /* BULK_BAD_LINE, BULK_ERROR: what is wrong with it */
+    bool (*wait)(void *arg, int fd);
+    void *wait_arg;
     uint64_t total; /* lines in all, for the progress bar; 0: not known */
 };
 
@@ -54,9 +57,5 @@ int submit_bulk(struct cli *c, const struct submit_options *o, struct bulk_sourc
 int submit_each_line(struct cli *c, const struct submit_options *o, const char *name);
 /* JSON objects, one a line. */
 int submit_jsonl(struct cli *c, const struct submit_options *o);
-
-/* Open for reading; "-" is standard input. NULL after a message. Lines in it are counted in
- * `ret_total` if it is a file. */
-FILE *submit_open(const struct cli *c, const char *path, uint64_t *ret_total);
 
 #endif

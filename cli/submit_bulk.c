@@ -9,6 +9,8 @@
 #include "proc.h"
 #include "progress.h"
 
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +40,26 @@ struct bulk {
     struct progress bar;
     int status;
 };
+
+/* ^C or SIGTERM: no further line is read, what is known to be safe is still told. A second one ends
+ * the command at once. */
+static volatile sig_atomic_t is_interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    is_interrupted = 1;
+}
+
+/* Without SA_RESTART: a read from a terminal or a pipe ends, too. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
 
 static struct line *line_at(struct bulk *b, uint64_t index)
 {
@@ -205,7 +227,7 @@ static dtq_err take_events(struct bulk *b, int32_t timeout_ms)
     return first;
 }
 
-#define ROOM_MS 1000
+#define ROOM_MS 200
 
 /* The library has no room while confirmations (or results) are under way: taking events makes some.
  */
@@ -217,6 +239,8 @@ static dtq_err queue_task(struct bulk *b, dtq_task *task)
 
         if (err != DTQ_EAGAIN && err != DTQ_EBUSY)
             return err;
+        if (is_interrupted)
+            return DTQ_EAGAIN;
         if (time_left(b, ROOM_MS) == 0)
             return DTQ_ETIMEOUT;
         taken = take_events(b, time_left(b, ROOM_MS));
@@ -230,6 +254,23 @@ static dtq_err queue_task(struct bulk *b, dtq_task *task)
     }
 }
 
+/* While there is no input, the client works: `tail -f` may be the other end. */
+static bool wait_for_input(void *arg, int fd)
+{
+    struct bulk *b = arg;
+    struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+
+    while (!is_interrupted && time_left(b, ROOM_MS) > 0) {
+        if (poll(fds, 1, 0) > 0)
+            return true;
+        fds[1].fd = dtq_client_fd(b->c->client);
+        take_events(b, 0);
+        fflush(stdout);
+        poll(fds, 2, time_left(b, ROOM_MS));
+    }
+    return false;
+}
+
 static int submit_all(struct bulk *b, struct bulk_source *source)
 {
     dtq_task task;
@@ -237,8 +278,10 @@ static int submit_all(struct bulk *b, struct bulk_source *source)
     dtq_err err;
     unsigned since = 0;
 
+    source->wait = wait_for_input;
+    source->wait_arg = b;
     submit_task_init(b->o, &task);
-    while ((next = source->next(source, &task)) != BULK_END) {
+    while (!is_interrupted && (next = source->next(source, &task)) != BULK_END) {
         uint64_t index;
 
         if (next == BULK_ERROR)
@@ -253,6 +296,10 @@ static int submit_all(struct bulk *b, struct bulk_source *source)
         if (err == DTQ_EINVAL || err == DTQ_ETOOBIG) {
             refuse(b, line_at(b, index), CLI_FAILED, dtq_client_errmsg(b->c->client));
             continue;
+        }
+        if (err == DTQ_EAGAIN) { /* interrupted: this one was not sent */
+            b->tail--;
+            break;
         }
         if (err != DTQ_OK) {
             line_at(b, index)->state = LINE_REFUSED;
@@ -274,6 +321,8 @@ static int collect(struct bulk *b)
 
         if (err == DTQ_OK)
             continue;
+        if (is_interrupted)
+            break;
         if ((err == DTQ_ETIMEOUT || err == DTQ_EAGAIN || err == DTQ_EUNREACHABLE) &&
             time_left(b, ROOM_MS) > 0)
             continue;
@@ -286,24 +335,44 @@ static int collect(struct bulk *b)
     return CLI_DONE;
 }
 
-/* After a failure: the ids that are known to be safe are still printed, each beside its line, so
- * that nothing is lost. */
-static void print_the_rest(struct bulk *b)
+static bool is_confirmed(const struct line *l)
 {
+    static const dtq_id none;
+
+    return l->state != LINE_REFUSED && memcmp(&l->id, &none, sizeof none) != 0;
+}
+
+/* After a failure: the ids that are known to be safe are still printed, each beside its line, so
+ * that nothing is lost. @return how many lines have no answer. */
+static uint64_t print_the_rest(struct bulk *b)
+{
+    uint64_t unanswered = 0;
+
     for (; b->head != b->tail; b->head++) {
         struct line *l = line_at(b, b->head);
 
-        if (l->state == LINE_DONE) {
+        if (is_confirmed(l))
             last_add(&b->last, &l->id);
+        if (l->state == LINE_DONE)
             print_line(b, l);
-        }
+        unanswered += l->state == LINE_OPEN;
         free(l->text);
     }
+    return unanswered;
+}
+
+static int say_interrupted(const struct bulk *b, uint64_t unanswered)
+{
+    return cli_error(b->c, CLI_CANCELLED,
+                     "interrupted: %llu lines were submitted, %llu of them without an answer yet; "
+                     "`dtq cancel last` takes back those that were confirmed",
+                     (unsigned long long)b->submitted, (unsigned long long)unanswered);
 }
 
 int submit_bulk(struct cli *c, const struct submit_options *o, struct bulk_source *source)
 {
     struct bulk b = {.c = c, .o = o, .mask = 1023, .deadline_ms = UINT64_MAX};
+    uint64_t unanswered;
     int status;
 
     b.ring = malloc((b.mask + 1) * sizeof *b.ring);
@@ -311,15 +380,18 @@ int submit_bulk(struct cli *c, const struct submit_options *o, struct bulk_sourc
         cli_out_of_memory();
     if (o->timeout_given)
         b.deadline_ms = proc_now_ms() + o->timeout_ms;
+    catch_signals();
     last_begin(&b.last);
     progress_start(&b.bar, o->wait ? "finished" : "confirmed", source->total);
     status = submit_all(&b, source);
     b.bar.total = b.tail;
     if (status == CLI_DONE || b.submitted > 0)
         status = status == CLI_DONE ? collect(&b) : (collect(&b), status);
-    print_the_rest(&b);
+    unanswered = print_the_rest(&b);
     progress_end(&b.bar);
     last_end(&b.last);
     free(b.ring);
+    if (is_interrupted)
+        status = say_interrupted(&b, unanswered);
     return cli_flush(c, status == CLI_DONE ? b.status : status);
 }

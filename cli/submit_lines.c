@@ -4,53 +4,112 @@
 #include "text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* JSON may write each byte of a payload with six characters, and names and options come on top. */
+#define OBJECT_BYTES_MAX (6 * (size_t)DTQ_PAYLOAD_BYTES_MAX + 65536)
+
+#define INPUT_BYTES 65536
 
 struct lines {
     struct bulk_source source; /* first, so that a source is its lines */
-    FILE *file;
+    int fd;
     const char *path;
+    char *input; /* INPUT_BYTES; input_at .. input_end are not read yet */
+    size_t input_at;
+    size_t input_end;
     char *line;
     size_t room;
+    size_t bytes_max;               /* of a line; what is longer is read to its end and refused */
     const char *name;               /* each-line: of all tasks */
     const struct submit_options *o; /* jsonl: the defaults */
     json_t *object;                 /* jsonl: of the last line; the task's strings are in it */
     char *payload;                  /* jsonl: made from it */
 };
 
-/* @return bytes of the next line without its end; -1: there is none; -2: it could not be read,
- * `why` says it. */
-static ssize_t read_line(struct lines *l)
+/* @return bytes that are there now; 0: the end; -1: they could not be read, errno says why. */
+static ssize_t fill(struct lines *l)
 {
     ssize_t n;
 
-    errno = 0;
-    n = getline(&l->line, &l->room, l->file);
-    if (n < 0 && (ferror(l->file) || errno == ENOMEM)) {
-        snprintf(l->source.why, sizeof l->source.why, "cannot read %s behind line %llu: %s",
-                 l->path, (unsigned long long)l->source.line, strerror(errno));
-        return -2;
-    }
-    if (n < 0)
-        return -1;
-    l->source.line++;
-    if (n > 0 && l->line[n - 1] == '\n')
-        l->line[--n] = '\0';
+    if (l->input_at < l->input_end)
+        return (ssize_t)(l->input_end - l->input_at);
+    do {
+        if (!l->source.wait(l->source.wait_arg, l->fd))
+            return 0;
+        n = read(l->fd, l->input, INPUT_BYTES);
+    } while (n < 0 && (errno == EINTR || errno == EAGAIN));
+    l->input_at = 0;
+    l->input_end = n > 0 ? (size_t)n : 0;
     return n;
+}
+
+/* The part of a line that has room. */
+static void keep(struct lines *l, size_t at, const char *from, size_t bytes)
+{
+    if (at >= l->bytes_max)
+        return;
+    if (bytes > l->bytes_max - at)
+        bytes = l->bytes_max - at;
+    if (at + bytes > l->room) {
+        l->room = 2 * (at + bytes);
+        l->line = realloc(l->line, l->room);
+        if (l->line == NULL)
+            cli_out_of_memory();
+    }
+    memcpy(l->line + at, from, bytes);
+}
+
+/* The next line without its end. getline() would take any memory for a file without newlines, and
+ * the client would stand still while it waits. */
+static enum bulk_next read_line(struct lines *l, size_t *ret_bytes)
+{
+    const char *end = NULL;
+    size_t bytes = 0;
+    ssize_t n = 0;
+
+    while (end == NULL && (n = fill(l)) > 0) {
+        const char *from = l->input + l->input_at;
+        size_t part;
+
+        end = memchr(from, '\n', (size_t)n);
+        part = end != NULL ? (size_t)(end - from) : (size_t)n;
+        keep(l, bytes, from, part);
+        bytes += part;
+        l->input_at += part + (end != NULL);
+    }
+    if (n < 0) {
+        snprintf(l->source.why, sizeof l->source.why, "cannot read line %llu of %s: %s",
+                 (unsigned long long)l->source.line + 1, l->path, strerror(errno));
+        return BULK_ERROR;
+    }
+    if (end == NULL && bytes == 0)
+        return BULK_END;
+    l->source.line++;
+    *ret_bytes = bytes;
+    if (bytes <= l->bytes_max)
+        return BULK_TASK;
+    snprintf(l->source.why, sizeof l->source.why, "%zu bytes; a line may have %zu", bytes,
+             l->bytes_max);
+    return BULK_BAD_LINE;
 }
 
 static enum bulk_next next_line(struct bulk_source *source, dtq_task *task)
 {
     struct lines *l = (struct lines *)source;
-    ssize_t n = read_line(l);
+    size_t bytes = 0;
+    enum bulk_next next = read_line(l, &bytes);
 
-    if (n < 0)
-        return n == -1 ? BULK_END : BULK_ERROR;
+    if (next != BULK_TASK)
+        return next;
     task->name = l->name;
     task->payload = l->line;
-    task->payload_bytes = (size_t)n;
+    task->payload_bytes = bytes;
     return BULK_TASK;
 }
 
@@ -230,18 +289,19 @@ static enum bulk_next next_object(struct bulk_source *source, dtq_task *task)
 {
     struct lines *l = (struct lines *)source;
     uint64_t tag = task->tag;
+    enum bulk_next next;
     json_error_t error;
-    ssize_t n;
+    size_t bytes = 0;
 
     drop_object(l);
     do
-        n = read_line(l);
-    while (n == 0); /* an empty line is nobody's mistake */
-    if (n < 0)
-        return n == -1 ? BULK_END : BULK_ERROR;
+        next = read_line(l, &bytes);
+    while (next == BULK_TASK && bytes == 0); /* an empty line is nobody's mistake */
+    if (next != BULK_TASK)
+        return next;
     submit_task_init(l->o, task);
     task->tag = tag;
-    l->object = json_loadb(l->line, (size_t)n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    l->object = json_loadb(l->line, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (l->object == NULL) {
         snprintf(l->source.why, sizeof l->source.why, "not valid JSON: %s (column %d)", error.text,
                  error.column);
@@ -255,32 +315,74 @@ static enum bulk_next next_object(struct bulk_source *source, dtq_task *task)
     return take_object(l, task) ? BULK_TASK : BULK_BAD_LINE;
 }
 
+/* How many there are: worth a second look at the file only where somebody sees the bar. */
+static uint64_t count_lines(int fd)
+{
+    char *part = malloc(INPUT_BYTES);
+    uint64_t lines = 0;
+    off_t at = 0;
+    ssize_t n;
+
+    if (part == NULL)
+        cli_out_of_memory();
+    while ((n = pread(fd, part, INPUT_BYTES, at)) > 0) {
+        for (ssize_t i = 0; i < n; i++)
+            lines += part[i] == '\n';
+        at += n;
+    }
+    free(part);
+    return lines;
+}
+
+/* "-" is standard input. @return a descriptor; -1 after a message. */
+static int open_lines(const struct cli *c, const char *path, uint64_t *ret_total)
+{
+    struct stat st;
+    int fd;
+
+    if (strcmp(path, "-") == 0)
+        return STDIN_FILENO;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0)
+        return cli_error(c, -1, "cannot open %s: %s", path, strerror(errno));
+    if (S_ISREG(st.st_mode) && isatty(STDERR_FILENO))
+        *ret_total = count_lines(fd);
+    return fd;
+}
+
 static int submit_lines(struct cli *c, const struct submit_options *o, struct lines *l)
 {
     int status;
 
     l->o = o;
-    l->file = submit_open(c, l->path, &l->source.total);
-    if (l->file == NULL)
+    l->fd = open_lines(c, l->path, &l->source.total);
+    if (l->fd < 0)
         return CLI_FAILED;
+    l->input = malloc(INPUT_BYTES);
+    if (l->input == NULL)
+        cli_out_of_memory();
     status = submit_bulk(c, o, &l->source);
     drop_object(l);
     free(l->line);
-    if (l->file != stdin)
-        fclose(l->file);
+    free(l->input);
+    if (l->fd != STDIN_FILENO)
+        close(l->fd);
     return status;
 }
 
 int submit_each_line(struct cli *c, const struct submit_options *o, const char *name)
 {
-    struct lines l = {.source.next = next_line, .path = o->each_line, .name = name};
+    struct lines l = {.source.next = next_line,
+                      .path = o->each_line,
+                      .bytes_max = DTQ_PAYLOAD_BYTES_MAX,
+                      .name = name};
 
     return submit_lines(c, o, &l);
 }
 
 int submit_jsonl(struct cli *c, const struct submit_options *o)
 {
-    struct lines l = {.source.next = next_object, .path = o->jsonl};
+    struct lines l = {.source.next = next_object, .path = o->jsonl, .bytes_max = OBJECT_BYTES_MAX};
 
     return submit_lines(c, o, &l);
 }

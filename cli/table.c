@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void table_init(struct table *t, const char *const *titles)
 {
@@ -73,6 +74,15 @@ static size_t text_width(const char *text)
     return width;
 }
 
+/* For cut, awk and sort: columns between tabs (no cell has one), titles in the first line. */
+static void print_plain(const struct table *t, FILE *out)
+{
+    for (size_t c = 0; c < t->columns; c++)
+        fprintf(out, "%s%c", title(t, c), c + 1 < t->columns ? '\t' : '\n');
+    for (size_t i = 0; i < t->cells_n; i++)
+        fprintf(out, "%s%c", t->cells[i], (i + 1) % t->columns != 0 ? '\t' : '\n');
+}
+
 static void print_cell(const struct table *t, size_t column, size_t width, const char *text,
                        FILE *out)
 {
@@ -90,6 +100,10 @@ void table_print(const struct table *t, FILE *out)
 {
     size_t widths[TABLE_COLUMNS_MAX];
 
+    if (!isatty(fileno(out))) {
+        print_plain(t, out);
+        return;
+    }
     for (size_t c = 0; c < t->columns; c++)
         widths[c] = text_width(title(t, c));
     for (size_t i = 0; i < t->cells_n; i++)

@@ -21,6 +21,7 @@ void table_init(struct table *t, const char *const *titles);
 /* The next cell; printf-like. Control characters become "?", so that no task can write to the
  * terminal. */
 void table_cell(struct table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Aligned at a terminal; elsewhere one row a line, with tabs between the columns. */
 void table_print(const struct table *t, FILE *out);
 void table_done(struct table *t);
 

@@ -990,6 +990,14 @@ static int fail(const struct opt_spec *spec, dtq_err err, const char *why)
     return 1;
 }
 
+static int end_of_output(const struct opt_spec *spec)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    fprintf(stderr, "%s: cannot write to standard output\n", spec->program);
+    return 1;
+}
+
 int opt_parse(const struct opt_spec *spec, int argc, char **argv, struct opt_result *ret)
 {
     struct line line = {.argc = argc, .argv = argv, .at = 1, .result = ret};
@@ -1003,11 +1011,11 @@ int opt_parse(const struct opt_spec *spec, int argc, char **argv, struct opt_res
     err = read_line(ret->state, &line);
     if (err == DTQ_OK && is_given(ret->state, "help")) {
         print_help(spec);
-        return 0;
+        return end_of_output(spec);
     }
     if (err == DTQ_OK && is_given(ret->state, "version")) {
         printf("%s %s\n", spec->program, DTQ_VERSION);
-        return 0;
+        return end_of_output(spec);
     }
     if (err == DTQ_OK)
         err = read_sources(ret->state, ret);
@@ -1017,7 +1025,7 @@ int opt_parse(const struct opt_spec *spec, int argc, char **argv, struct opt_res
     if (!builtin.show_config)
         return OPT_GO;
     opt_each(ret, print_entry, NULL);
-    return 0;
+    return end_of_output(spec);
 }
 
 void opt_done(struct opt_result *result)

@@ -109,8 +109,8 @@ struct opt_result {
  * Parse everything and fill in the values of all groups. --help, --version and --show-config print
  * to stdout.
  * @return OPT_GO: go on; else the status to exit with: 0 after one of these three, 2 after an error
- * (one sentence on stderr names option, cause and what is allowed), 1 out of memory. opt_done() is
- * to be called in any case.
+ * (one sentence on stderr names option, cause and what is allowed), 1 out of memory or out of room
+ * on stdout. opt_done() is to be called in any case.
  */
 int opt_parse(const struct opt_spec *spec, int argc, char **argv, struct opt_result *ret);
 void opt_done(struct opt_result *result); /* takes one that was zeroed, or done already */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -28,6 +29,21 @@ static void expect_service(struct cluster *c)
     assert_true(run_is_alive(c->ventilator));
     assert_true(run_is_alive(c->sink));
     assert_string_equal(dtq_expect(c, 0, NULL, "submit", "echo", "fine", "--wait", NULL), "fine\n");
+}
+
+/* A line of shell, whose standard output has `part` in it. */
+static void expect_shell(const char *line, int status, const char *part)
+{
+    char said[1024];
+    FILE *f = popen(line, "re");
+    size_t n;
+
+    assert_non_null(f);
+    n = fread(said, 1, sizeof said - 1, f);
+    said[n] = '\0';
+    assert_int_equal(WEXITSTATUS(pclose(f)), status);
+    if (strstr(said, part) == NULL)
+        fail_msg("%s: '%s' is not in: %s", line, part, said);
 }
 
 /* ---- submitting */
@@ -72,6 +88,46 @@ static void a_line_over_the_limit_is_named_and_the_others_go_on(void **state)
     expect_in(r, r->said, "line 2: ");
     assert_int_equal(r->status, 1);
     assert_string_equal(r->text, "one\nthree\n");
+}
+
+static void a_file_without_newlines_takes_no_memory(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+    char path[PATH_MAX];
+    FILE *f;
+
+    cluster_start(c);
+    cluster_path(c, "zeros", path, sizeof path);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    assert_int_equal(ftruncate(fileno(f), (off_t)1 << 30), 0);
+    fclose(f);
+    r = dtq_run(c, NULL, "submit", "--each-line", path, "echo", NULL);
+    expect_error(r, 1, "line 1: 1073741824 bytes; a line may have 4194304");
+    expect_error(dtq_run(c, NULL, "submit", "--each-line", "/", "echo", NULL), 1,
+                 "cannot read line 1 of /: Is a directory");
+}
+
+static void an_output_that_cannot_be_written_is_told(void **state)
+{
+    static const char *const commands[] = {"help",
+                                           "--version",
+                                           "submit --help",
+                                           "submit echo x",
+                                           "submit --json echo x --wait",
+                                           "results --json",
+                                           "status",
+                                           "status --json"};
+    struct cluster *c = *state;
+    char line[PATH_MAX + 256];
+
+    cluster_start(c);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        snprintf(line, sizeof line, "DTQ_VENTILATOR=%s %s/dtq %s 2>&1 >/dev/full", c->control,
+                 DTQ_BIN_DIR, commands[i]);
+        expect_shell(line, 1, "cannot write to standard output");
+    }
 }
 
 static void names_have_their_characters(void **state)
@@ -135,6 +191,10 @@ static void what_does_not_go_together_is_an_error_of_usage(void **state)
     expect_error(dtq_run(c, NULL, "submit", "--prioriti=1", "echo", NULL), 2,
                  "did you mean --priority?");
     expect_error(dtq_run(c, NULL, "submitt", NULL), 2, "did you mean 'submit'?");
+    expect_error(dtq_run(c, NULL, "submit", "--", "ls", NULL), 2, "tasks that are commands");
+    expect_error(dtq_run(c, NULL, "-V", NULL), 2, "-V needs a value");
+    expect_error(dtq_run(c, NULL, "--timeout", "3s", "wait", NULL), 2, "behind the command's name");
+    expect_error(dtq_run(c, NULL, "help", "submitt", NULL), 2, "did you mean 'submit'?");
     expect_error(dtq_run(c, NULL, "list", "--state=gone", NULL), 2, "scheduled");
     expect_error(dtq_run(c, NULL, "status", "-V", "127.0.0.1:5570", NULL), 2, "tcp://");
     expect_error(dtq_run(c, NULL, "status", "-V", "tcp://a:1,tcp://b:1", NULL), 2,
@@ -513,6 +573,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         STORY(a_payload_over_the_limit_is_refused_and_the_largest_is_not),
         STORY(a_line_over_the_limit_is_named_and_the_others_go_on),
+        STORY(a_file_without_newlines_takes_no_memory),
+        STORY(an_output_that_cannot_be_written_is_told),
         STORY(names_have_their_characters),
         STORY(bad_lines_of_json_are_named_and_the_good_ones_run),
         STORY(what_does_not_go_together_is_an_error_of_usage),

@@ -4,10 +4,13 @@
  */
 #include "cluster.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct lines {
     char *text;
@@ -180,6 +183,59 @@ static void tasks_that_wait_outlive_a_restart_of_everything(void **state)
     expect_all(result, &l);
 }
 
+/* ---- a source that trickles */
+
+struct trickle {
+    int fd; /* the end that the test writes to */
+    struct run *submit;
+};
+
+static void start_trickle(struct cluster *c, struct trickle *t, const char *option)
+{
+    char path[PATH_MAX];
+
+    cluster_start(c);
+    cluster_path(c, "trickle", path, sizeof path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    t->fd = open(path, O_RDWR | O_CLOEXEC); /* a reader too: open() would wait for one */
+    assert_true(t->fd >= 0);
+    t->submit = run_start(c, path, "dtq", "submit", "--each-line", "-", "echo", option, NULL);
+}
+
+static void trickle(struct trickle *t, const char *lines)
+{
+    assert_int_equal(write(t->fd, lines, strlen(lines)), (ssize_t)strlen(lines));
+}
+
+static void lines_that_come_slowly_do_not_wait_for_each_other(void **state)
+{
+    struct trickle t;
+
+    start_trickle(*state, &t, "--wait");
+    trickle(&t, "one\ntwo\n");
+    run_wait_lines(t.submit, 2);
+    trickle(&t, "three\n");
+    run_wait_lines(t.submit, 3);
+    assert_int_equal(run_stop(t.submit, SIGINT), 130);
+    close(t.fd);
+    assert_string_equal(t.submit->text, "one\ntwo\nthree\n");
+}
+
+static void an_interrupted_submit_keeps_the_ids_of_what_is_safe(void **state)
+{
+    struct cluster *c = *state;
+    struct trickle t;
+
+    start_trickle(c, &t, NULL);
+    trickle(&t, "one\ntwo\n");
+    run_wait_lines(t.submit, 2);
+    assert_int_equal(run_stop(t.submit, SIGTERM), 130);
+    close(t.fd);
+    expect_in(t.submit, t.submit->said, "interrupted: 2 lines were submitted");
+    dtq_expect(c, 0, NULL, "wait", "last", NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", "last", NULL), "one\ntwo\n");
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +246,8 @@ int main(int argc, char **argv)
         STORY(everything_killed_in_turn_loses_none),
         STORY(retries_outlive_a_killed_ventilator),
         STORY(tasks_that_wait_outlive_a_restart_of_everything),
+        STORY(lines_that_come_slowly_do_not_wait_for_each_other),
+        STORY(an_interrupted_submit_keeps_the_ids_of_what_is_safe),
     };
 
     return RUN_STORIES(argc, argv, tests);

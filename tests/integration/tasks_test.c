@@ -153,6 +153,9 @@ static void exit_statuses_tell_how_far_a_task_is(void **state)
     dtq_submit_id(c, id, "echo", "x", NULL);
     dtq_expect(c, 75, NULL, "result", id, NULL);
     dtq_expect(c, 124, NULL, "wait", "--timeout=200ms", id, NULL);
+    dtq_expect(c, 124, NULL, "wait", "--timeout=0", id, NULL);
+    dtq_expect(c, 124, NULL, "wait", "--timeout=1ms", id, NULL);
+    dtq_expect(c, 124, NULL, "result", "--wait", "--timeout=1ms", id, NULL);
     r = dtq_run(c, NULL, "result", "--wait", "--timeout=200ms", id, NULL);
     assert_int_equal(r->status, 124);
     assert_string_equal(r->text, "");
