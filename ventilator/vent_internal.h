@@ -307,7 +307,6 @@ struct worker {
     struct list leased; /* in order of dispatch */
     struct list done;   /* in order of their reports */
     uint64_t held_sum;  /* over both (R12) */
-    uint32_t running;   /* as it said last */
     uint32_t stale_n;   /* of its last list: what it keeps without a lease .. */
     uint64_t stale_sum; /* .. and its part of the sum (R12) */
     uint32_t per_sink[DTQI_SINKS_MAX];

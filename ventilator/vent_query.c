@@ -58,7 +58,10 @@ static const char *why_not(const struct vent *v, const struct task *t)
     case TASK_READY: return why_ready(v, t);
     case TASK_PARKED: return "older tasks of its queue come first";
     case TASK_SCHEDULED: return "its time has not come";
-    case TASK_LEASED: return t->flags & TASK_RUNNING ? "" : "waits for a slot of its worker";
+    case TASK_LEASED:
+        return t->flags & TASK_RUNNING
+                   ? ""
+                   : "is with its worker: waits for a slot, or has just started";
     case TASK_STOPPING: return "its worker is stopping it";
     case TASK_DONE:
     case TASK_DEADWAIT: return "finished: the sink is recording its outcome";
@@ -489,6 +492,15 @@ static const struct dtqi_str *queue_names(struct vent *v, const struct worker *w
     return names;
 }
 
+static uint32_t running_n(const struct vent *v, const struct worker *w)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = w->leased.head; i != NONE; i = task_at(v, i)->next)
+        n += (task_at(v, i)->flags & TASK_RUNNING) != 0;
+    return n;
+}
+
 static void fill_worker(struct vent *v, const struct worker *w, struct dtqi_worker_info *info)
 {
     *info = (struct dtqi_worker_info){
@@ -497,7 +509,7 @@ static void fill_worker(struct vent *v, const struct worker *w, struct dtqi_work
         .session = w->session,
         .slots = w->slots,
         .held = w->leased.n + w->done.n,
-        .running = w->running,
+        .running = running_n(v, w),
         .credit = w->credit_tasks > w->sent_tasks ? w->credit_tasks - w->sent_tasks : 0,
         .done = w->done_total,
         .failed = w->failed_total,

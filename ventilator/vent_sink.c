@@ -153,15 +153,28 @@ static void drop_route(struct vent *v, const struct sink *s)
         vent_peer_free(v, p);
 }
 
+static void end_session(struct vent *v, struct sink *s)
+{
+    s->live = false;
+    drop_route(v, s);
+    vent_claims_sink_lost(v, s);
+    note_up(v, s);
+}
+
 void vent_sink_lost(struct vent *v, struct sink *s, const char *why)
 {
     if (!s->live)
         return;
     VENT_LOG(v, VENT_WARN, "sink_lost", L_ID("store", s->store.bytes), L_TEXT("why", why));
-    s->live = false;
-    drop_route(v, s);
-    vent_claims_sink_lost(v, s);
-    note_up(v, s);
+    end_session(v, s);
+}
+
+static void on_bye(struct vent *v, struct sink *s)
+{
+    if (!s->live)
+        return;
+    VENT_LOG(v, VENT_INFO, "sink_left", L_ID("store", s->store.bytes));
+    end_session(v, s);
 }
 
 static void begin_session(struct vent *v, struct sink *s, uint32_t route,
@@ -283,6 +296,8 @@ void vent_settle(struct vent *v, struct task *t, dtq_state kind)
     }
     note_settle_time(v, queue_of(v, t), t);
     account_end(v, queue_of(v, t), t);
+    if (t->state == TASK_LEASED && kind == DTQ_SUCCEEDED)
+        v->workers[t->worker].done_total++; /* its REPORT comes late and finds nothing */
     if (t->state == TASK_LEASED || t->state == TASK_STOPPING || t->state == TASK_DONE)
         vent_forget(v, &v->workers[t->worker], &t->id, task_epoch(v, t), t->attempt);
     if (t->wait != NONE)
@@ -417,7 +432,7 @@ void vent_on_sink_msg(struct vent *v, struct sink *s, const struct dtqi_msg *msg
     case DTQI_SINK_HEARTBEAT: on_heartbeat(v, s, &msg->sink_heartbeat); break;
     case DTQI_SETTLED: on_settled(v, s, &msg->settled); break;
     case DTQI_CLAIM_REPLY: vent_on_claim_reply(v, s, &msg->claim_reply); break;
-    case DTQI_BYE: vent_sink_lost(v, s, "it said BYE"); break;
+    case DTQI_BYE: on_bye(v, s); break;
     default: v->counters.messages_foreign++; break;
     }
 }

@@ -595,7 +595,6 @@ static void begin_session(struct vent *v, struct worker *w, uint32_t route,
     w->unreachable = 0;
     w->blind = 0;
     w->wanted_ms = 0;
-    w->running = 0;
     w->state = WORKER_LANE;
 }
 
@@ -714,7 +713,6 @@ void vent_worker_opened(struct vent *v, struct worker *w)
 
 static void note_running(struct vent *v, struct worker *w, const struct dtqi_worker_heartbeat *m)
 {
-    w->running = m->running_n;
     for (uint32_t i = 0; i < m->running_n; i++) {
         struct task *t = vent_task_find(v, &m->running_ids[i]);
 

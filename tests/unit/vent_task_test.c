@@ -766,6 +766,31 @@ static void queues_workers_and_counters_are_shown(void **state)
     assert_true(found);
 }
 
+/* REPORT and SETTLED come by different ways: each task counts once, whichever was first. */
+static void what_a_worker_has_done_and_runs_is_counted(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 3, 3);
+    struct dtqi_report started = {.started_ids = (dtq_id[]){world_id(3)}, .started_n = 1};
+    const struct dtqi_query_reply *r;
+    uint32_t tickets[3];
+
+    world_submit(w, 1, 3, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, tickets, 3), 3);
+    world_report(w, &x, &started);
+    world_settle(w, 1, DTQ_SUCCEEDED);
+    world_done(w, &x, tickets, 2);
+    r = &query(w, (struct dtqi_query){.kind = DTQI_QUERY_WORKERS})->msg.query_reply;
+    assert_int_equal(r->workers[0].done, 2);
+    assert_int_equal(r->workers[0].running, 1);
+    world_settle(w, 2, DTQ_SUCCEEDED);
+    world_settle(w, 3, DTQ_SUCCEEDED);
+    r = &query(w, (struct dtqi_query){.kind = DTQI_QUERY_WORKERS})->msg.query_reply;
+    assert_int_equal(r->workers[0].done, 3);
+    assert_int_equal(r->workers[0].running, 0);
+}
+
 static void an_operation_that_is_not_known_is_refused(void **state)
 {
     struct world *w = *state;
@@ -819,6 +844,7 @@ int main(void)
         T(tasks_are_listed_in_pages),
         T(tasks_that_are_not_written_yet_are_listed_too),
         T(queues_workers_and_counters_are_shown),
+        T(what_a_worker_has_done_and_runs_is_counted),
         T(an_operation_that_is_not_known_is_refused),
     };
 
