@@ -2,6 +2,7 @@
 
 #include "cli.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -100,6 +101,7 @@ void table_print(const struct table *t, FILE *out)
 {
     size_t widths[TABLE_COLUMNS_MAX];
 
+    assert(t->columns != 0);
     if (!isatty(fileno(out))) {
         print_plain(t, out);
         return;

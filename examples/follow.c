@@ -37,7 +37,7 @@ int main(int argc, char **argv)
     while ((err = dtq_next_event(client, 30000, &event)) == DTQ_OK) {
         if (event.type == DTQ_EVENT_RESULT) {
             results++;
-            sum += atoll(event.result.body);
+            sum += strtoll(event.result.body, NULL, 10);
         } else if (event.submitted.err != DTQ_OK) {
             refused++;
             fprintf(stderr, "task %llu: %s\n", (unsigned long long)event.submitted.tag,

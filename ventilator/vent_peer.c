@@ -116,6 +116,7 @@ static uint32_t peer_place(struct vent *v)
     uint32_t i = v->peers_free;
 
     if (i != NONE) {
+        assert(v->peers != NULL);
         v->peers_free = v->peers[i].next;
         return i;
     }

@@ -20,8 +20,6 @@
 /* For what must happen; on a good day it takes milliseconds. */
 #define LONG_MS (60000 * DTQ_SLOWNESS)
 
-extern char **environ;
-
 static uint64_t now_ms(void)
 {
     struct timespec t;
