@@ -206,6 +206,8 @@ static void flush(struct lane *lane)
     while (sent < lane->waiting_n &&
            sock_send_frame(&lane->sock, 0, &lane->waiting[sent]) == DTQ_OK)
         sent++;
+    if (sent == 0)
+        return; /* zmq_msg_move() onto itself empties a message */
     for (uint32_t i = sent; i < lane->waiting_n; i++)
         zmq_msg_move(&lane->waiting[i - sent], &lane->waiting[i]);
     lane->waiting_n -= sent;
