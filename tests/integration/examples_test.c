@@ -100,6 +100,23 @@ static void a_task_is_cancelled_and_another_is_too_late(void **state)
                   "1 sink\n");
 }
 
+static void results_of_tasks_of_others_are_taken(void **state)
+{
+    cluster_start(*state);
+    expect_output(*state, "watch", "1000 results of tasks that another client submitted\n");
+}
+
+static void a_cluster_is_inspected(void **state)
+{
+    cluster_start(*state);
+    expect_output(*state, "inspect",
+                  "queue inspected: 1 scheduled, 1 worker\n"
+                  "worker with 2 slots, 1 failed\n"
+                  "task echo is scheduled\n"
+                  "task nobody.has.this failed: unknown-task\n"
+                  "echo: priority 5, 1 byte, attempt 0, scheduled\n");
+}
+
 static void tasks_are_submitted_from_cpp(void **state)
 {
     cluster_start(*state);
@@ -134,6 +151,8 @@ int main(int argc, char **argv)
         STORY(results_are_followed),
         STORY(an_event_loop_takes_lines_and_gives_results),
         STORY(a_task_is_cancelled_and_another_is_too_late),
+        STORY(results_of_tasks_of_others_are_taken),
+        STORY(a_cluster_is_inspected),
         STORY(tasks_are_submitted_from_cpp),
         STORY(the_primes_job_finds_the_primes),
     };
