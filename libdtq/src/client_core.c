@@ -511,18 +511,21 @@ static void on_query_reply(struct client *c, const struct dtqi_msg *msg)
     asks_on_query_reply(c, msg);
 }
 
+/* Else a WELCOME that was lost would be waited for until the end of time. */
+static bool answers_hello(const struct dtqi_msg *msg)
+{
+    return msg->type == DTQI_WELCOME || msg->type == DTQI_REFUSED ||
+           msg->type == DTQI_UNKNOWN_SESSION;
+}
+
 static void on_vent_message(struct client *c, const struct dtqi_msg *msg)
 {
-    struct peer *v = &c->peers[CLIENT_VENTILATOR];
-
     if (msg->type == DTQI_WELCOME) {
         on_welcome(c, &msg->welcome);
     } else if (msg->type == DTQI_REFUSED) {
         on_refused(c, &msg->refused);
     } else if (msg->type == DTQI_UNKNOWN_SESSION) {
         client_lose(c, CLIENT_VENTILATOR); /* R3: it acted on nothing, and wants a HELLO */
-    } else if (v->link != LINK_OPEN) {
-        return; /* nothing else is said before WELCOME */
     } else if (msg->type == DTQI_SUBMITTED) {
         submit_on_submitted(c, &msg->submitted);
     } else if (msg->type == DTQI_QUERY_REPLY) {
@@ -555,6 +558,8 @@ static void on_message(struct client *c, uint32_t peer, const struct dtqi_msg *m
 
     if (p->link == LINK_CLOSED)
         return; /* of a connection that we have given up */
+    if (p->link == LINK_HELLO && !answers_hello(msg))
+        return;
     heard(p);
     if (peer == CLIENT_VENTILATOR)
         on_vent_message(c, msg);

@@ -77,6 +77,20 @@ static void a_hello_without_answer_is_said_on_a_new_connection(void **state)
     assert_non_null(next_sent(w, CLIENT_VENTILATOR, DTQI_HELLO));
 }
 
+static void what_comes_before_the_welcome_is_no_answer_to_hello(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_msg sinks = {.type = DTQI_SINKS};
+
+    tick(w);
+    w->seen_n = w->sent_n;
+    step(w, CLIENT_MESSAGE, CLIENT_VENTILATOR, &sinks);
+    pass(w, CLIENT_ANSWER_MS);
+    assert_non_null(next_action(w, CLIENT_CLOSE));
+    pass(w, CLIENT_REOPEN_MS_MAX);
+    assert_non_null(next_sent(w, CLIENT_VENTILATOR, DTQI_HELLO));
+}
+
 /* R3: a ventilator that does not know our session has acted on nothing. */
 static void an_unknown_session_leads_to_a_new_hello(void **state)
 {
@@ -1585,6 +1599,7 @@ int main(void)
         STORY(a_new_client_opens_a_connection_and_says_hello),
         STORY(a_connection_that_fails_is_made_again_after_a_while),
         STORY(a_hello_without_answer_is_said_on_a_new_connection),
+        STORY(what_comes_before_the_welcome_is_no_answer_to_hello),
         STORY(an_unknown_session_leads_to_a_new_hello),
         STORY(a_client_with_nothing_to_do_needs_no_tick),
         STORY(a_task_waits_for_welcome_and_then_goes_out_with_its_sink),
