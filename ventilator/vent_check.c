@@ -107,6 +107,7 @@ static void check_queues(const struct vent *v)
 {
     uint32_t ready = 0;
     uint32_t parked = 0;
+    uint32_t suspects = 0;
 
     for (uint32_t i = 0; i < v->queues_n; i++) {
         const struct queue *q = &v->queues[i];
@@ -121,11 +122,13 @@ static void check_queues(const struct vent *v)
             n += in_lot;
         }
         n += count_list(v, &q->suspects, TASK_READY);
+        suspects += q->suspects.n;
         assert(n == q->ready);
         assert((q->place == QUEUE_IDLE) == (q->ready == 0));
         ready += n;
         parked += count_list(v, &q->parked, TASK_PARKED);
     }
+    assert(suspects == v->suspects_n);
     assert(ready == v->counts[TASK_READY]);
     assert(parked == v->counts[TASK_PARKED]);
 }

@@ -89,10 +89,7 @@ static void grant(struct vent *v, struct worker *w, struct task *t)
     w->sent_bytes += credit_bytes(v, t);
     if (w->fresh_n++ == 0)
         w->fresh = task_index(v, t);
-    if (w->reserved) {
-        w->reserved = false;
-        v->workers_reserved--;
-    }
+    vent_unreserve(v, w);
     v->counters.tasks_dispatched++;
     vent_worker_touch(v, w);
 }
@@ -189,6 +186,20 @@ static void dispatch(struct vent *v)
     }
 }
 
+/* The suspects have found other workers: whoever waits for one in vain gets other tasks again. */
+static bool release_reserved(struct vent *v)
+{
+    if (v->workers_reserved <= v->suspects_n)
+        return false;
+    for (uint32_t i = 0; i < v->workers_n && v->workers_reserved > v->suspects_n; i++) {
+        if (!v->workers[i].reserved)
+            continue;
+        vent_unreserve(v, &v->workers[i]);
+        vent_worker_update(v, &v->workers[i]);
+    }
+    return true;
+}
+
 /* ---------------------------------------------------------------- recall (R20) */
 
 static bool share_a_queue(const struct worker *a, const struct worker *b)
@@ -276,6 +287,8 @@ void vent_dispatch_tick(struct vent *v)
         due_at(v, v->stuck_ms + UNSTICK_MS);
     }
     dispatch(v);
+    if (release_reserved(v))
+        dispatch(v);
     recall_for_idle(v);
 }
 

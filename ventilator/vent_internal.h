@@ -571,7 +571,8 @@ struct vent {
     uint32_t workers_open;
     uint32_t workers_able;
     uint32_t workers_reserved;
-    struct seats any; /* that serve every queue */
+    uint32_t suspects_n; /* ready ones, of all queues */
+    struct seats any;    /* that serve every queue */
     uint32_t any_servers;
     uint32_t oldest; /* worker heard longest ago */
     uint32_t newest;
@@ -877,6 +878,8 @@ struct worker *vent_worker_of_session(const struct vent *v, uint64_t session);
 void vent_on_lane_opened(struct vent *v, uint64_t session, struct dtqi_str endpoint);
 void vent_on_lane_failed(struct vent *v, uint64_t session);
 void vent_on_lane_broken(struct vent *v, uint64_t session);
+/* It is not emptied for a suspect any more. */
+void vent_unreserve(struct vent *v, struct worker *w);
 /* The session ends; W says HELLO. Its leases wait for that, or for its death. */
 void vent_worker_lose(struct vent *v, struct worker *w, const char *why, bool tell);
 void vent_worker_heard(struct vent *v, struct worker *w);

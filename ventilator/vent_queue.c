@@ -287,6 +287,7 @@ static void make_ready(struct vent *v, struct queue *q, struct task *t)
     q->ready++;
     if ((t->flags & TASK_SUSPECT) != 0) {
         suspects_insert(v, q, t);
+        v->suspects_n++;
     } else {
         assert(q->lots[t->sink] != NULL);
         lot_insert(v, q->lots[t->sink], spec_of(v, t)->rank, t);
@@ -305,6 +306,7 @@ void vent_ready_unlink(struct vent *v, struct task *t)
     q->ready--;
     if ((t->flags & TASK_SUSPECT) != 0) {
         vent_list_remove(v, &q->suspects, t);
+        v->suspects_n--;
     } else {
         if ((t->flags & TASK_LATE) != 0)
             vent_late_remove(v, &lot->late[rank], t);

@@ -237,6 +237,7 @@ void vent_worker_update(struct vent *v, struct worker *w)
 {
     uint64_t load = w->slots != 0 ? ((uint64_t)w->leased.n << 20) / w->slots : 0;
     bool able = is_able(w);
+    bool was_able = w->able;
 
     if (w->able && !able)
         unseat(v, w);
@@ -244,6 +245,8 @@ void vent_worker_update(struct vent *v, struct worker *w)
         w->load = load;
         if (w->able)
             reorder(v, w);
+        if (was_able && load == 0 && v->suspects_n != 0)
+            vent_unstick(v); /* R21: one of them may have it alone now */
     }
     if (able && !w->able)
         seat(v, w);
@@ -347,6 +350,15 @@ void vent_roster_seen(struct vent *v, struct worker *w)
 
 /* ---------------------------------------------------------------- the end of sessions */
 
+void vent_unreserve(struct vent *v, struct worker *w)
+{
+    if (!w->reserved)
+        return;
+    w->reserved = false;
+    v->workers_reserved--;
+    vent_unstick(v); /* a suspect that counted on it looks for another */
+}
+
 static void close_lane(struct vent *v, struct worker *w)
 {
     struct vent_action *a;
@@ -375,9 +387,8 @@ static void close_session(struct vent *v, struct worker *w)
     vent_pages_drop(v, w);
     unseat(v, w);
     set_open(v, w, false);
-    if (w->reserved)
-        v->workers_reserved--;
-    w->reserved = w->asked = w->drying = w->forgot = w->bytes_short = w->list_ended = false;
+    vent_unreserve(v, w);
+    w->asked = w->drying = w->forgot = w->bytes_short = w->list_ended = false;
     w->forget.n = w->stop.n = 0;
     w->recalled_ms = 0;
     w->state = WORKER_LOST;

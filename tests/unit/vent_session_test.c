@@ -376,6 +376,69 @@ static void a_suspect_gets_a_worker_of_its_own(void **state)
     assert_int_equal(got[0], 1);
 }
 
+/* Task 1 is suspect, and y, which runs 2, is being emptied for it; z runs 3. Both have a slot
+ * free. @return the ticket of 3 */
+static uint32_t two_workers_and_a_suspect(struct world *w, struct world_worker *y,
+                                          struct world_worker *z)
+{
+    struct world_worker x = world_worker(w, 1, 1, 1);
+    uint32_t numbers[] = {2, 3};
+    uint32_t ticket;
+
+    world_submit(w, 1, 1, (struct world_task){.queue = "other"});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 1), 1);
+    *y = world_worker(w, 2, 2, 4);
+    world_submit(w, 2, 1, (struct world_task){.expires_ms = 3500});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, y, NULL, NULL, 1), 1);
+    *z = world_worker(w, 3, 2, 4);
+    world_submit(w, 3, 1, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, z, NULL, &ticket, 1), 1);
+    world_hold(y, y->epoch, &numbers[0], 1, 1);
+    world_hold(z, z->epoch, &numbers[1], 1, 1);
+    world_live(w, 4000, y, z); /* x is dead */
+    assert_int_equal(world_tasks(w, y, NULL, NULL, 1), 0);
+    assert_int_equal(world_tasks(w, z, NULL, NULL, 1), 0);
+    return ticket;
+}
+
+/* R21: it does not wait for a worker that is gone, while another that was never full is idle. */
+static void a_suspect_whose_worker_dies_gets_another(void **state)
+{
+    struct world *w = *state;
+    struct world_worker y;
+    struct world_worker z;
+    uint32_t ticket = two_workers_and_a_suspect(w, &y, &z);
+    uint32_t got;
+
+    world_live(w, 4000, &z, NULL); /* y is dead, and 2 has expired with it */
+    world_done(w, &z, &ticket, 1);
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &z, &got, NULL, 1), 1);
+    assert_int_equal(got, 1);
+}
+
+/* R21: nor for one that is busy for long; and that one is not kept from other work then. */
+static void a_suspect_takes_the_first_worker_that_is_empty(void **state)
+{
+    struct world *w = *state;
+    struct world_worker y;
+    struct world_worker z;
+    uint32_t ticket = two_workers_and_a_suspect(w, &y, &z);
+    uint32_t got;
+
+    world_done(w, &z, &ticket, 1);
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &z, &got, NULL, 1), 1);
+    assert_int_equal(got, 1);
+    world_submit(w, 4, 1, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &y, &got, NULL, 1), 1);
+    assert_int_equal(got, 4);
+}
+
 static void a_worker_that_leaves_counts_nothing(void **state)
 {
     struct world *w = *state;
@@ -816,6 +879,8 @@ int main(void)
         T(what_ran_counts_a_crash_and_the_others_are_suspect),
         T(a_poison_task_is_found_by_probation),
         T(a_suspect_gets_a_worker_of_its_own),
+        T(a_suspect_whose_worker_dies_gets_another),
+        T(a_suspect_takes_the_first_worker_that_is_empty),
         T(a_worker_that_leaves_counts_nothing),
         T(a_broken_lane_ends_the_session_and_keeps_its_leases),
         T(a_stalled_lane_is_given_up),
