@@ -867,6 +867,7 @@ void vent_refuse(struct vent *v, uint32_t route, enum dtqi_refusal reason, const
 const struct dtqi_sink_info *vent_sink_list(struct vent *v, uint32_t *ret_n);
 void vent_welcome(struct vent *v, uint32_t route, uint64_t session, struct dtqi_str lane);
 void vent_tell_sinks(struct vent *v);
+void vent_tell_sinks_again(struct vent *v, const struct worker *w);
 struct dtqi_str vent_copy_str(struct vent *v, struct dtqi_str text);
 
 /* ---------------------------------------------------------------- vent_worker.c */

@@ -260,6 +260,15 @@ static void tell_sinks(struct vent *v, uint32_t route, uint64_t session,
         msg->sinks = (struct dtqi_sinks){session, sinks, sinks_n};
 }
 
+void vent_tell_sinks_again(struct vent *v, const struct worker *w)
+{
+    uint32_t n;
+    const struct dtqi_sink_info *sinks = vent_sink_list(v, &n);
+
+    if (sinks != NULL)
+        tell_sinks(v, w->route, w->session, sinks, n);
+}
+
 void vent_tell_sinks(struct vent *v)
 {
     const struct dtqi_sink_info *sinks;

@@ -907,8 +907,12 @@ static uint64_t overdue_ms(const struct vent *v, uint32_t resends)
 
 static void send_resend(struct vent *v, const struct worker *w, const dtq_id *ids, uint32_t n)
 {
-    struct dtqi_msg *msg = n != 0 ? vent_send(v, w->route, DTQI_RESEND) : NULL;
+    struct dtqi_msg *msg;
 
+    if (n == 0)
+        return;
+    vent_tell_sinks_again(v, w); /* it may not know this one, if a message was lost */
+    msg = vent_send(v, w->route, DTQI_RESEND);
     if (msg != NULL)
         msg->resend = (struct dtqi_ids){w->session, ids, n};
 }

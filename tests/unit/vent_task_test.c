@@ -567,8 +567,10 @@ static void an_overdue_outcome_is_asked_for_again(void **state)
     world_hold(&x, x.epoch, &one, 1, 1);
     world_live(w, 4000, &x, NULL);
     assert_int_equal(world_count(w, WORLD_SEND, DTQI_RESEND), 0);
+    assert_int_equal(world_count(w, WORLD_SEND, DTQI_SINKS), 0);
     world_live(w, 4000, &x, NULL);
     assert_int_equal(world_count(w, WORLD_SEND, DTQI_RESEND), 1);
+    assert_int_equal(world_count(w, WORLD_SEND, DTQI_SINKS), 1); /* where that is, once more */
     world_live(w, 4000, &x, NULL);
     assert_int_equal(world_count(w, WORLD_SEND, DTQI_RESEND), 1);
     world_live(w, 6000, &x, NULL);
