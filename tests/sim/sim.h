@@ -18,14 +18,16 @@
 #ifndef SIM_H
 #define SIM_H
 
+#include "vent_core.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
 struct sim;
 
-#define SIM_WORKERS_MAX 6
-#define SIM_SINKS_MAX 3
-#define SIM_CLIENTS_MAX 3
+#define SIM_WORKERS_MAX 12
+#define SIM_SINKS_MAX 4
+#define SIM_CLIENTS_MAX 6
 
 struct sim_cfg {
     uint64_t seed;
@@ -85,6 +87,8 @@ void sim_stop(struct sim *s, enum sim_kind kind, uint32_t index);  /* SIGTERM */
 void sim_pause(struct sim *s, enum sim_kind kind, uint32_t index); /* SIGSTOP, SIGCONT */
 void sim_resume(struct sim *s, enum sim_kind kind, uint32_t index);
 bool sim_is_up(const struct sim *s, enum sim_kind kind, uint32_t index);
+/* One slot of a worker dies, as by the OOM killer, under whatever it runs. */
+void sim_kill_slot(struct sim *s, uint32_t worker, uint32_t slot);
 
 /* Nothing passes from one to the other (TCP holds it back) until sim_heal(). Both directions: two
  * calls. */
@@ -125,19 +129,80 @@ uint64_t sim_steps(const struct sim *s);
 
 /* ---- random faults */
 
-struct sim_fault_cfg {
-    uint64_t seed;
-    bool trace;
+/* What is left out of a run, to find the smallest one that still fails; zero: nothing. */
+struct sim_cut {
+    uint64_t tasks;   /* bit i: task i is not submitted .. */
+    uint64_t faults;  /* .. and fault i does not happen */
+    uint32_t plain;   /* SIM_PLAIN_.. */
+    uint32_t workers; /* at most so many; 0: as the seed says, as for the next three */
+    uint32_t sinks;
+    uint32_t clients;
+    uint32_t slots;
 };
 
-/* Sums over all runs of what the ventilators counted, one per line: which paths were taken. */
-void sim_print_counters(void);
-/* The longest time that it took to settle once faults had stopped. */
-void sim_print_settle(void);
+#define SIM_PLAIN_LIMITS 1u /* the usual limits, windows and memory */
+#define SIM_PLAIN_LOSSES 2u /* no send finds its queue full, no frame is lost or doubled */
+#define SIM_PLAIN_DELAYS 4u /* the same delay for every frame and every commit */
+#define SIM_PLAIN_ALL 7u
 
-/* One run: a cluster, tasks and faults as the seed says, then calm. @return true: all promises
- * were kept; else `why` says which was not. */
+/* The random faults; what each does is in sim_faults.c. */
+#define SIM_FAULTS(X)  \
+    X(KILL_VENTILATOR) \
+    X(KILL_SINK)       \
+    X(KILL_WORKER)     \
+    X(KILL_CLIENT)     \
+    X(KILL_ALL)        \
+    X(KILL_SLOT)       \
+    X(STOP_VENTILATOR) \
+    X(STOP_SINK)       \
+    X(STOP_WORKER)     \
+    X(PAUSE)           \
+    X(BREAK)           \
+    X(STALL)           \
+    X(BLOCK_ONE_WAY)   \
+    X(BLOCK_BOTH_WAYS) \
+    X(CUT_OFF)         \
+    X(FLAP)            \
+    X(DISK_FULL)       \
+    X(DISK_FAILS)      \
+    X(CLOCK)           \
+    X(CANCEL)
+
+enum sim_fault {
+#define SIM_FAULT_NAME(name) SIM_FAULT_##name,
+    SIM_FAULTS(SIM_FAULT_NAME)
+#undef SIM_FAULT_NAME
+        SIM_FAULT_KINDS
+};
+
+/* Sums over all runs: which paths were taken. */
+struct sim_totals {
+    uint64_t steps;
+    uint64_t tasks;
+    uint64_t runs;          /* of tasks, by slots */
+    uint64_t frames_lost;   /* silently, on a connection that lives */
+    uint64_t frames_twice;  /* likewise */
+    uint64_t settle_ms_max; /* the longest time to settle, once faults had stopped */
+    uint64_t faults[SIM_FAULT_KINDS];
+    struct vent_counters ventilators;
+};
+
+struct sim_fault_cfg {
+    uint64_t seed;
+    bool trace; /* every message and log line to stdout .. */
+    bool story; /* .. or only what happened */
+    struct sim_cut cut;
+};
+
+/* How many tasks and faults the last run could have had: bits of sim_cut. */
+#define SIM_TASKS_MAX 60u
+#define SIM_FAULTS_MAX 30u
+
+/*
+ * One run: a cluster, tasks and faults as the seed says, then calm. Adds to `totals`, whatever
+ * happens. @return true: all promises were kept; else `why` says which was not.
+ */
 bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_bytes,
-                    uint64_t *ret_steps, uint64_t *ret_fingerprint);
+                    struct sim_totals *totals, uint64_t *ret_fingerprint);
 
 #endif

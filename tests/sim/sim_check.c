@@ -269,8 +269,9 @@ void check_lane_msg(struct sim *s, struct node *w, const struct dtqi_msg *msg)
     if (msg->type != DTQI_TASKS)
         return;
     worker_view(w->worker.core, &view);
-    if (msg->tasks.session != view.session)
-        return;
+    if (msg->tasks.session != view.session || msg->tasks.lane_seq != w->worker.got_seq + 1)
+        return; /* not taken in */
+    w->worker.got_seq++;
     w->worker.got_tasks += msg->tasks.n;
     if (w->worker.got_tasks > w->worker.told_credit_tasks)
         sim_fail(s, "%s got %llu tasks on credit for %llu", w->name,

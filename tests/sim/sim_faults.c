@@ -8,39 +8,38 @@
  * Faults end by themselves; then everything must settle.
  */
 
-#define TASKS_MAX 60u
 #define FAULTS_MS 20000u  /* tasks and faults begin within this time, at most .. */
 #define LONG_MS 150000u   /* .. but in long runs, whose faults outlast every timer */
 #define SETTLE_MS 240000u /* then this long for everything to settle */
-
-enum fault {
-    FAULT_KILL_VENTILATOR,
-    FAULT_KILL_SINK,
-    FAULT_KILL_WORKER,
-    FAULT_KILL_CLIENT,
-    FAULT_STOP_VENTILATOR,
-    FAULT_STOP_SINK,
-    FAULT_STOP_WORKER,
-    FAULT_PAUSE,
-    FAULT_BREAK,
-    FAULT_STALL,
-    FAULT_BLOCK_ONE_WAY,
-    FAULT_BLOCK_BOTH_WAYS,
-    FAULT_CUT_OFF,
-    FAULT_DISK_FULL,
-    FAULT_DISK_FAILS,
-    FAULT_CLOCK,
-    FAULT_CANCEL,
-    FAULTS,
-};
+#define FLAPS_MAX 40u
 
 struct run {
-    uint32_t weights[FAULTS];
-    uint32_t tasks_left;
-    uint32_t faults_left;
+    uint64_t seed;
+    struct sim_cut cut;
+    uint32_t weights[SIM_FAULT_KINDS];
     uint32_t faults_ms;
     uint32_t while_ms; /* how long a fault lasts, at most */
 };
+
+/*
+ * Each task and each fault draws from random numbers of its own, so that leaving one out of a run
+ * changes nothing of the others.
+ */
+enum stream { STREAM_TASK = 1, STREAM_FAULT };
+
+static uint64_t stream_begin(struct sim *s, enum stream stream, uint64_t number)
+{
+    const struct run *run = s->faults;
+    uint64_t usual = s->random;
+
+    s->random = dtqi_mix64(run->seed ^ dtqi_mix64((uint64_t)stream << 32 | number));
+    return usual;
+}
+
+static void stream_end(struct sim *s, uint64_t usual)
+{
+    s->random = usual;
+}
 
 /* Mostly small, sometimes large: 0..max */
 static uint32_t skewed(struct sim *s, uint32_t max)
@@ -78,12 +77,13 @@ static struct sim_plan random_plan(struct sim *s)
 
 static void submit_one(struct sim *s, uint64_t number)
 {
+    uint64_t usual = stream_begin(s, STREAM_TASK, number);
     struct sim_plan plan = random_plan(s);
     uint32_t task = sim_submit(s, sim_below(s, s->cfg.clients), &plan);
 
-    (void)number;
     if (sim_chance(s, 3))
         sim_call_at(s, s->now_us + sim_below(s, 3000) * 1000ull, client_cancel_task, task);
+    stream_end(s, usual);
 }
 
 /* ---------------------------------------------------------------- faults and their ends */
@@ -168,6 +168,20 @@ static void kill_node(struct sim *s, enum sim_kind kind, uint32_t count)
     sim_call_at(s, a_while(s), start_node, number_of(s, n));
 }
 
+/* The power fails: all processes die at once, and come back one by one. */
+static void kill_all(struct sim *s)
+{
+    for (uint32_t i = 0; i < s->nodes_n; i++) {
+        sim_kill(s, s->nodes[i].kind, s->nodes[i].index);
+        sim_call_at(s, a_while(s), start_node, i);
+    }
+}
+
+static void kill_slot(struct sim *s)
+{
+    sim_kill_slot(s, sim_below(s, s->cfg.workers), sim_below(s, s->cfg.slots));
+}
+
 static void stop_node(struct sim *s, enum sim_kind kind, uint32_t count)
 {
     struct node *n = sim_node(s, kind, sim_below(s, count));
@@ -207,6 +221,36 @@ static void cut_off(struct sim *s)
 
     sim_cut_off(s, n->kind, n->index);
     sim_call_at(s, a_while(s), join_node, number_of(s, n));
+}
+
+/* Two lose each other and find each other again, many times: `number` is who, and how often yet. */
+static void flap(struct sim *s, uint64_t number)
+{
+    uint32_t pair = (uint32_t)number;
+    uint32_t left = (uint32_t)(number >> 32);
+    struct node *a = &s->nodes[pair / NODES_MAX];
+    struct node *b = &s->nodes[pair % NODES_MAX];
+
+    if (left % 2 == 0 && !s->calm) {
+        sim_block(s, a->kind, a->index, b->kind, b->index);
+        sim_block(s, b->kind, b->index, a->kind, a->index);
+    } else {
+        heal_pair(s, number_of(s, a) * NODES_MAX + number_of(s, b));
+        heal_pair(s, number_of(s, b) * NODES_MAX + number_of(s, a));
+    }
+    if (left > 1 && !s->calm)
+        sim_call_at(s, s->now_us + (100 + sim_below(s, 2900)) * 1000ull, flap,
+                    (uint64_t)(left - 1) << 32 | pair);
+}
+
+static void begin_to_flap(struct sim *s)
+{
+    uint64_t times = 2 * (1 + sim_below(s, FLAPS_MAX / 2));
+    struct node *a;
+    struct node *b;
+
+    random_pair(s, &a, &b);
+    flap(s, times << 32 | (number_of(s, a) * NODES_MAX + number_of(s, b)));
 }
 
 static void break_pair(struct sim *s)
@@ -274,49 +318,54 @@ static void cancel_one(struct sim *s)
         client_cancel_task(s, sim_below(s, s->tasks_n));
 }
 
-static void do_fault(struct sim *s, enum fault fault)
+static void do_fault(struct sim *s, enum sim_fault fault)
 {
+    s->totals.faults[fault]++;
     switch (fault) {
-    case FAULT_KILL_VENTILATOR: kill_node(s, SIM_VENTILATOR, 1); break;
-    case FAULT_KILL_SINK: kill_node(s, SIM_SINK, s->cfg.sinks); break;
-    case FAULT_KILL_WORKER: kill_node(s, SIM_WORKER, s->cfg.workers); break;
-    case FAULT_KILL_CLIENT: kill_node(s, SIM_CLIENT, s->cfg.clients); break;
-    case FAULT_STOP_VENTILATOR: stop_node(s, SIM_VENTILATOR, 1); break;
-    case FAULT_STOP_SINK: stop_node(s, SIM_SINK, s->cfg.sinks); break;
-    case FAULT_STOP_WORKER: stop_node(s, SIM_WORKER, s->cfg.workers); break;
-    case FAULT_PAUSE: pause_node(s); break;
-    case FAULT_BREAK: break_pair(s); break;
-    case FAULT_STALL: stall_one(s); break;
-    case FAULT_BLOCK_ONE_WAY: block(s, false); break;
-    case FAULT_BLOCK_BOTH_WAYS: block(s, true); break;
-    case FAULT_CUT_OFF: cut_off(s); break;
-    case FAULT_DISK_FULL: fill_disk(s); break;
-    case FAULT_DISK_FAILS: fail_disk(s); break;
-    case FAULT_CLOCK: jump_clock(s); break;
-    case FAULT_CANCEL: cancel_one(s); break;
-    case FAULTS: break;
+    case SIM_FAULT_KILL_VENTILATOR: kill_node(s, SIM_VENTILATOR, 1); break;
+    case SIM_FAULT_KILL_SINK: kill_node(s, SIM_SINK, s->cfg.sinks); break;
+    case SIM_FAULT_KILL_WORKER: kill_node(s, SIM_WORKER, s->cfg.workers); break;
+    case SIM_FAULT_KILL_CLIENT: kill_node(s, SIM_CLIENT, s->cfg.clients); break;
+    case SIM_FAULT_KILL_ALL: kill_all(s); break;
+    case SIM_FAULT_KILL_SLOT: kill_slot(s); break;
+    case SIM_FAULT_STOP_VENTILATOR: stop_node(s, SIM_VENTILATOR, 1); break;
+    case SIM_FAULT_STOP_SINK: stop_node(s, SIM_SINK, s->cfg.sinks); break;
+    case SIM_FAULT_STOP_WORKER: stop_node(s, SIM_WORKER, s->cfg.workers); break;
+    case SIM_FAULT_PAUSE: pause_node(s); break;
+    case SIM_FAULT_BREAK: break_pair(s); break;
+    case SIM_FAULT_STALL: stall_one(s); break;
+    case SIM_FAULT_BLOCK_ONE_WAY: block(s, false); break;
+    case SIM_FAULT_BLOCK_BOTH_WAYS: block(s, true); break;
+    case SIM_FAULT_CUT_OFF: cut_off(s); break;
+    case SIM_FAULT_FLAP: begin_to_flap(s); break;
+    case SIM_FAULT_DISK_FULL: fill_disk(s); break;
+    case SIM_FAULT_DISK_FAILS: fail_disk(s); break;
+    case SIM_FAULT_CLOCK: jump_clock(s); break;
+    case SIM_FAULT_CANCEL: cancel_one(s); break;
+    case SIM_FAULT_KINDS: break;
     }
+}
+
+static enum sim_fault random_kind(struct sim *s, const struct run *run)
+{
+    uint32_t sum = 0;
+    uint32_t at;
+    uint32_t i = 0;
+
+    for (uint32_t k = 0; k < SIM_FAULT_KINDS; k++)
+        sum += run->weights[k];
+    at = sim_below(s, sum);
+    while (at >= run->weights[i])
+        at -= run->weights[i++];
+    return (enum sim_fault)i;
 }
 
 static void random_fault(struct sim *s, uint64_t number)
 {
-    const struct run *run = s->faults;
-    uint32_t sum = 0;
-    uint32_t at;
+    uint64_t usual = stream_begin(s, STREAM_FAULT, number);
 
-    (void)number;
-    for (uint32_t i = 0; i < FAULTS; i++)
-        sum += run->weights[i];
-    if (sum == 0)
-        return;
-    at = sim_below(s, sum);
-    for (uint32_t i = 0; i < FAULTS; i++) {
-        if (at < run->weights[i]) {
-            do_fault(s, (enum fault)i);
-            return;
-        }
-        at -= run->weights[i];
-    }
+    do_fault(s, random_kind(s, s->faults));
+    stream_end(s, usual);
 }
 
 /* ---------------------------------------------------------------- a run */
@@ -327,14 +376,42 @@ static uint32_t draw(uint64_t *random, uint32_t n)
     return (uint32_t)(dtqi_mix64(*random) % n);
 }
 
+static uint32_t at_most(uint32_t n, uint32_t max)
+{
+    return max != 0 && n > max ? max : n;
+}
+
+static void cut_down(struct sim_cfg *c, const struct sim_cut *cut)
+{
+    c->workers = at_most(c->workers, cut->workers);
+    c->sinks = at_most(c->sinks, cut->sinks);
+    c->clients = at_most(c->clients, cut->clients);
+    c->slots = at_most(c->slots, cut->slots);
+    if ((cut->plain & SIM_PLAIN_LIMITS) != 0) {
+        c->window_max = 0;
+        c->small = false;
+    }
+    if ((cut->plain & SIM_PLAIN_DELAYS) != 0) {
+        c->link_us[1] = c->link_us[0];
+        c->disk_us[1] = c->disk_us[0];
+        c->think_us[1] = c->think_us[0];
+    }
+}
+
+/* Mostly a few of each, now and then many. */
+static uint32_t how_many(uint64_t *random, uint32_t usual, uint32_t max)
+{
+    return 1 + draw(random, draw(random, 16) == 0 ? max : usual);
+}
+
 static struct sim_cfg random_cfg(const struct sim_fault_cfg *cfg)
 {
-    struct sim_cfg c = {.seed = cfg->seed, .trace = cfg->trace, .is_quiet = true};
+    struct sim_cfg c = {.seed = cfg->seed, .trace = cfg->trace, .is_quiet = !cfg->story};
     uint64_t random = dtqi_mix64(cfg->seed);
 
-    c.workers = 1 + draw(&random, 4);
-    c.sinks = draw(&random, 8) == 0 ? 2 : 1;
-    c.clients = 1 + draw(&random, 2);
+    c.workers = how_many(&random, 4, SIM_WORKERS_MAX);
+    c.sinks = draw(&random, 8) == 0 ? 2 + draw(&random, SIM_SINKS_MAX - 1) : 1;
+    c.clients = how_many(&random, 2, SIM_CLIENTS_MAX);
     c.slots = 1 + draw(&random, 3);
     c.link_us[0] = 50 + draw(&random, 500);
     c.link_us[1] = c.link_us[0] + 1 + draw(&random, draw(&random, 3) == 0 ? 100000 : 2000);
@@ -343,7 +420,20 @@ static struct sim_cfg random_cfg(const struct sim_fault_cfg *cfg)
     c.think_us[1] = draw(&random, 500);
     c.window_max = draw(&random, 2) == 0 ? 1 + draw(&random, 8) : 0;
     c.small = draw(&random, 3) == 0;
+    cut_down(&c, &cfg->cut);
     return c;
+}
+
+static void choose_losses(struct sim *s, const struct run *run)
+{
+    if (sim_chance(s, 20))
+        s->full_permille = 1 + sim_below(s, 30);
+    if (sim_chance(s, 10))
+        s->lose_permille = 1 + sim_below(s, 20);
+    if (sim_chance(s, 10))
+        s->twice_permille = 1 + sim_below(s, 50);
+    if ((run->cut.plain & SIM_PLAIN_LOSSES) != 0)
+        s->full_permille = s->lose_permille = s->twice_permille = 0;
 }
 
 static void choose_faults(struct sim *s, struct run *run)
@@ -351,13 +441,12 @@ static void choose_faults(struct sim *s, struct run *run)
     uint32_t kinds = 1 + sim_below(s, 5);
 
     while (kinds-- > 0)
-        run->weights[sim_below(s, FAULTS)] += 1 + sim_below(s, 3);
+        run->weights[sim_below(s, SIM_FAULT_KINDS)] += 1 + sim_below(s, 3);
     run->faults_ms = 200 + sim_below(s, sim_chance(s, 50) ? 3000 : FAULTS_MS);
     run->while_ms = sim_chance(s, 50) ? 12000 : 2000;
     if (sim_chance(s, 5))
         run->faults_ms = run->while_ms = LONG_MS;
-    if (sim_chance(s, 20))
-        s->full_permille = 1 + sim_below(s, 30);
+    choose_losses(s, run);
 }
 
 static bool knows_all_sinks(struct sim *s, const struct node *client)
@@ -381,31 +470,51 @@ static void wait_for_sinks(struct sim *s)
     }
 }
 
-static void schedule(struct sim *s, struct run *run)
+static void schedule(struct sim *s, const struct run *run)
 {
     uint64_t from_us = s->now_us;
-    uint32_t tasks = 1 + skewed(s, TASKS_MAX);
-    uint32_t faults = sim_below(s, sim_chance(s, 50) ? 6 : 20);
+    uint32_t tasks = 1 + skewed(s, SIM_TASKS_MAX - 1);
+    uint32_t faults = sim_below(s, sim_chance(s, 50) ? 6 : SIM_FAULTS_MAX);
     uint32_t burst_ms = sim_chance(s, 40) ? 1 : run->faults_ms;
 
-    for (uint32_t i = 0; i < tasks; i++)
-        sim_call_at(s, from_us + sim_below(s, burst_ms * 1000), submit_one, i);
-    for (uint32_t i = 0; i < faults; i++)
-        sim_call_at(s, from_us + sim_below(s, run->faults_ms * 1000), random_fault, i);
+    for (uint32_t i = 0; i < tasks; i++) {
+        uint64_t at_us = from_us + sim_below(s, burst_ms * 1000);
+
+        if ((run->cut.tasks >> i & 1) == 0)
+            sim_call_at(s, at_us, submit_one, i);
+    }
+    for (uint32_t i = 0; i < faults; i++) {
+        uint64_t at_us = from_us + sim_below(s, run->faults_ms * 1000);
+
+        if ((run->cut.faults >> i & 1) == 0)
+            sim_call_at(s, at_us, random_fault, i);
+    }
 }
 
-static uint64_t settle_ms_max; /* of all runs */
-
-void sim_print_settle(void)
+static void add_totals(const struct sim *s, struct sim_totals *to, uint64_t calm_ms)
 {
-    printf("%-20s %llu\n", "settle_ms_max", (unsigned long long)settle_ms_max);
+    uint64_t settle_ms = sim_now_ms(s) - calm_ms;
+
+    to->steps += s->steps;
+    to->tasks += s->tasks_n;
+    for (uint32_t i = 0; i < s->tasks_n; i++)
+        to->runs += s->tasks[i].runs;
+    to->frames_lost += s->totals.frames_lost;
+    to->frames_twice += s->totals.frames_twice;
+    if (settle_ms > to->settle_ms_max)
+        to->settle_ms_max = settle_ms;
+    for (uint32_t i = 0; i < SIM_FAULT_KINDS; i++)
+        to->faults[i] += s->totals.faults[i];
+    vent_add_counters(&to->ventilators, &s->totals.ventilators);
+    if (s->nodes[VENT].is_up)
+        vent_add_counters(&to->ventilators, vent_counters(s->nodes[VENT].vent.core));
 }
 
 bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_bytes,
-                    uint64_t *ret_steps, uint64_t *ret_fingerprint)
+                    struct sim_totals *totals, uint64_t *ret_fingerprint)
 {
     struct sim_cfg c = random_cfg(cfg);
-    struct run run = {0};
+    struct run run = {.seed = cfg->seed, .cut = cfg->cut};
     struct sim *s = sim_new(&c);
     uint64_t calm_ms;
     bool good;
@@ -418,12 +527,12 @@ bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_byt
     check_durable(s);
     calm_ms = sim_now_ms(s);
     good = sim_settle(s, SETTLE_MS);
-    if (sim_now_ms(s) - calm_ms > settle_ms_max)
-        settle_ms_max = sim_now_ms(s) - calm_ms;
     if (!good)
         snprintf(why, why_bytes, "%s", sim_failure(s));
-    *ret_steps += sim_steps(s);
+    if (cfg->story && !cfg->trace)
+        fputs(sim_story(s), stdout);
     *ret_fingerprint = sim_fingerprint(s);
+    add_totals(s, totals, calm_ms);
     sim_free(s);
     return good;
 }

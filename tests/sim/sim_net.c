@@ -90,6 +90,30 @@ static void schedule(struct sim *s, struct conn *c, uint32_t end)
     e->port = end;
 }
 
+static bool happens(struct sim *s, uint32_t permille)
+{
+    return permille != 0 && !s->calm && sim_below(s, 1000) < permille;
+}
+
+static struct frame *copy_of(const struct frame *f)
+{
+    struct frame *copy = malloc(sizeof *f + f->bytes);
+
+    assert(copy != NULL);
+    memcpy(copy, f, sizeof *f + f->bytes);
+    return copy;
+}
+
+static void under_way(struct pipe *p, struct frame *f, uint64_t at_us)
+{
+    f->at_us = at_us > p->last_us ? at_us : p->last_us;
+    p->last_us = f->at_us;
+    append(&p->head, &p->tail, f);
+    p->n++;
+}
+
+/* TCP loses nothing and doubles nothing while a connection lives; the protocol does not rest on
+ * that, so here a frame may do both. */
 static void put(struct sim *s, struct conn *c, uint32_t end, struct frame *f)
 {
     struct pipe *p = &c->pipes[end];
@@ -99,10 +123,18 @@ static void put(struct sim *s, struct conn *c, uint32_t end, struct frame *f)
         free(f);
         return;
     }
-    f->at_us = at_us > p->last_us ? at_us : p->last_us;
-    p->last_us = f->at_us;
-    append(&p->head, &p->tail, f);
-    p->n++;
+    if (happens(s, s->lose_permille)) {
+        s->totals.frames_lost++;
+        trace(s, "(lost on the way)");
+        free(f);
+        return;
+    }
+    if (happens(s, s->twice_permille)) {
+        s->totals.frames_twice++;
+        trace(s, "(arrives twice)");
+        under_way(p, copy_of(f), at_us);
+    }
+    under_way(p, f, at_us);
     schedule(s, c, end);
 }
 
@@ -196,15 +228,20 @@ void net_flow(struct sim *s, struct conn *c)
 
 /* ---------------------------------------------------------------- ends of connections */
 
-/* Of what is under way from `end`, a part that came first arrives after all. */
+/* Of what is under way from `end`, a part that came first arrives after all; now and then so late
+ * that what a new connection carries is there before it. */
 static void keep_first_part(struct sim *s, struct conn *c, uint32_t end)
 {
     struct pipe *p = &c->pipes[end];
     uint32_t keep = is_random(s) ? sim_below(s, p->n + 1) : 0;
+    uint64_t late_us = keep != 0 && !s->calm && sim_chance(s, 20) ? sim_below(s, 5000000) : 0;
     struct pipe kept = {.scheduled = p->scheduled};
 
     while (keep-- > 0) {
-        append(&kept.head, &kept.tail, take_first(p));
+        struct frame *f = take_first(p);
+
+        f->at_us += late_us;
+        append(&kept.head, &kept.tail, f);
         kept.n++;
     }
     free_frames(&p->head, &p->tail);
@@ -465,11 +502,6 @@ static bool keep_for_later(struct sim *s, struct node *n, struct port *p,
     return true;
 }
 
-static bool is_full_now(struct sim *s)
-{
-    return s->full_permille != 0 && !s->calm && sim_below(s, 1000) < s->full_permille;
-}
-
 bool net_send(struct sim *s, struct node *n, uint32_t port, const struct dtqi_msg *msg)
 {
     struct port *p = &n->ports[port];
@@ -481,7 +513,7 @@ bool net_send(struct sim *s, struct node *n, uint32_t port, const struct dtqi_ms
         p->is_full = true;
         return false;
     }
-    if (p->kind != CONN_INTAKE && is_full_now(s)) {
+    if (p->kind != CONN_INTAKE && happens(s, s->full_permille)) {
         trace_msg(s, n, p->target, msg, "(full)");
         return false;
     }
@@ -515,7 +547,7 @@ enum net_sent net_send_to(struct sim *s, struct node *n, uint32_t route, const s
 
     if (c == NULL)
         return NET_GONE;
-    if (is_full_now(s)) {
+    if (happens(s, s->full_permille)) {
         trace_msg(s, n, c->ends[0], msg, "(full)");
         return NET_FULL;
     }

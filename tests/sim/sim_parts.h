@@ -219,7 +219,8 @@ struct node {
             struct slot slots[SLOTS_MAX];
             struct worker_event late[256];
             uint32_t late_n;
-            uint64_t got_tasks; /* of the present session, on the lane */
+            uint32_t got_seq;   /* of the present session, on the lane .. */
+            uint64_t got_tasks; /* .. in messages up to this one */
             uint64_t told_credit_tasks;
         } worker;
         struct {
@@ -318,8 +319,11 @@ struct sim {
     uint32_t unknown_route; /* the last one that V answered UNKNOWN_SESSION */
 
     struct vent_cfg vent_cfg;
-    uint32_t full_permille; /* so many sends on control and results sockets find them full */
-    bool calm;              /* no commit is delayed for long, and the like */
+    uint32_t full_permille;  /* so many sends on control and results sockets find them full */
+    uint32_t lose_permille;  /* so many frames are lost though their connection lives */
+    uint32_t twice_permille; /* so many arrive twice */
+    struct sim_totals totals;
+    bool calm; /* no commit is delayed for long, and the like */
     void *faults;
 
     bool has_failed;
@@ -394,6 +398,7 @@ void vent_drop(struct sim *s, struct node *n);
 void vent_input(struct sim *s, struct node *n, struct input *in);
 void vent_tick(struct sim *s, struct node *n);
 uint64_t vent_due_ms(const struct node *n);
+void vent_add_counters(struct vent_counters *to, const struct vent_counters *c);
 
 bool sink_start(struct sim *s, struct node *n);
 void sink_drop(struct sim *s, struct node *n);

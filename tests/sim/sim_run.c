@@ -1,96 +1,242 @@
 /*
  * Random runs of the simulation:
- *   sim_run --seeds N      N seeds, from --seed S on (default 1)
- *   sim_run --seed S --trace   one of them, message by message
- *   --twice                each seed runs twice, and must do exactly the same
- *   --counters             print what the ventilators counted, over all seeds
+ *   sim_run --seeds N             N seeds, from --seed S on (default 1), in --jobs J processes
+ *   sim_run --list FILE           the seeds at the beginnings of the lines of FILE
+ *   sim_run --seed S --story      what happens in one of them ..
+ *   sim_run --seed S --trace      .. message by message
+ *   sim_run --seed S --shrink     the smallest part of it that still fails, and its story
+ *     --cut CUT                   only that part (CUT as --shrink says it)
+ *     --twice                     each seed runs twice, and must do exactly the same
+ *     --counters                  which paths were taken: sums over all seeds
+ *     --expect TEXT               there must be a failure, and it must say TEXT: of a core that was
+ *                                 broken on purpose
  * Exits with 1 when a promise was broken; the seed is named, and replays it.
  */
-#include "sim.h"
+#include "sim_farm.h"
 
+#include <ctype.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-static char seed_now[64];
+struct options {
+    struct farm_cfg farm;
+    const char *list;
+    const char *expect;
+    bool trace;
+    bool story;
+    bool shrink;
+    bool counters;
+};
 
-/* An assertion of a core: say which seed it was. */
-static void on_abort(int signal)
+/* ---------------------------------------------------------------- words for a cut */
+
+static const char cut_format[] = "%" PRIx64 ":%" PRIx64 ":%x:%x:%x:%x:%x";
+
+static void print_cut(const struct sim_cut *c)
 {
-    (void)signal;
-    if (write(STDERR_FILENO, seed_now, strlen(seed_now)) < 0)
-        _exit(1);
-    _exit(1);
+    printf(cut_format, c->tasks, c->faults, c->plain, c->workers, c->sinks, c->clients, c->slots);
 }
 
-static double seconds(void)
+static bool read_cut(const char *text, struct sim_cut *c)
 {
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+    return sscanf(text, "%" SCNx64 ":%" SCNx64 ":%x:%x:%x:%x:%x", &c->tasks, &c->faults, &c->plain,
+                  &c->workers, &c->sinks, &c->clients, &c->slots) == 7;
 }
 
-static bool run(uint64_t seed, bool trace, bool twice, uint64_t *steps)
-{
-    struct sim_fault_cfg cfg = {.seed = seed, .trace = trace};
-    char why[1200] = "";
-    uint64_t first = 0;
-    uint64_t second = 0;
-    bool good;
+/* ---------------------------------------------------------------- lists of seeds */
 
-    snprintf(seed_now, sizeof seed_now, "seed %" PRIu64 " was aborted\n", seed);
-    good = sim_random_run(&cfg, why, sizeof why, steps, &first);
-    if (!good)
+/* @return how many; what does not begin with a number is a comment. */
+static uint64_t read_list(const char *path, uint64_t **ret_list)
+{
+    FILE *f = fopen(path, "re");
+    char line[1000];
+    uint64_t *list = NULL;
+    uint64_t n = 0;
+
+    if (f == NULL) {
+        perror(path);
+        exit(2);
+    }
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (!isdigit((unsigned char)line[0]))
+            continue;
+        list = realloc(list, (n + 1) * sizeof *list);
+        if (list == NULL)
+            exit(2);
+        list[n++] = strtoull(line, NULL, 10);
+    }
+    fclose(f);
+    *ret_list = list;
+    return n;
+}
+
+/* ---------------------------------------------------------------- what it comes to */
+
+static void print_counters(const struct sim_totals *t)
+{
+    static const char *const names[] = {
+#define NAME(name) #name,
+        SIM_FAULTS(NAME)
+#undef NAME
+    };
+
+#define PRINT(name) printf("%-20s %" PRIu64 "\n", #name, t->name);
+    PRINT(tasks)
+    PRINT(runs)
+    PRINT(frames_lost)
+    PRINT(frames_twice)
+    PRINT(settle_ms_max)
+#undef PRINT
+    for (uint32_t i = 0; i < SIM_FAULT_KINDS; i++)
+        printf("fault %-14s %" PRIu64 "\n", names[i], t->faults[i]);
+#define PRINT(name) printf("%-20s %" PRIu64 "\n", #name, t->ventilators.name);
+    VENT_COUNTERS(PRINT)
+#undef PRINT
+}
+
+static void print_failure(const struct farm_failure *f)
+{
+    printf("FAILED seed %" PRIu64 ": %s\n", f->seed, f->why);
+}
+
+static void print_result(const struct options *o, const struct farm_result *r)
+{
+    for (uint32_t i = 0; i < r->failures_n; i++)
+        print_failure(&r->failures[i]);
+    printf("%" PRIu64 " seeds, %u failed, %" PRIu64 " steps, %.1f s, %.0f seeds a minute\n",
+           r->done, r->failures_n, r->totals.steps, r->seconds, 60 * (double)r->done / r->seconds);
+    if (r->failures_n != 0)
+        printf("again: sim_run --seed %" PRIu64 " --story (--trace, --shrink)\n",
+               r->failures[0].seed);
+    if (o->counters)
+        print_counters(&r->totals);
+}
+
+/* A broken core: the checks must say so. */
+static int judge_broken(const struct options *o, const struct farm_result *r)
+{
+    const struct farm_failure *f = &r->failures[0];
+
+    if (r->failures_n == 0) {
+        printf("not caught within %" PRIu64 " seeds\n", r->done);
+        return 1;
+    }
+    printf("caught within %" PRIu64 " seeds, by seed %" PRIu64 ": %s\n", r->done, f->seed, f->why);
+    if (strstr(f->why, o->expect) != NULL)
+        return 0;
+    printf("but expected was: %s\n", o->expect);
+    return 1;
+}
+
+static int run_many(struct options *o)
+{
+    struct farm_result *r = malloc(sizeof *r);
+    uint64_t *list = NULL;
+    int status;
+
+    if (r == NULL)
+        return 2;
+    if (o->list != NULL) {
+        o->farm.seeds_n = read_list(o->list, &list);
+        o->farm.list = list;
+    }
+    o->farm.shows_progress = isatty(STDERR_FILENO) != 0;
+    o->farm.until_failure = o->expect != NULL;
+    farm_run(&o->farm, r);
+    if (o->expect != NULL) {
+        status = judge_broken(o, r);
+    } else {
+        print_result(o, r);
+        status = r->failures_n != 0;
+    }
+    free(list);
+    free(r);
+    return status;
+}
+
+/* In this process, so that a debugger can look on. */
+static int run_one(const struct options *o, const struct sim_cut *cut)
+{
+    struct sim_fault_cfg cfg = {
+        .seed = o->farm.seed, .trace = o->trace, .story = !o->trace, .cut = *cut};
+    struct sim_totals totals = {0};
+    char why[FARM_WHY_BYTES] = "";
+    uint64_t fingerprint;
+    bool good = sim_random_run(&cfg, why, sizeof why, &totals, &fingerprint);
+
+    if (good)
+        printf("seed %" PRIu64 " keeps all promises\n", o->farm.seed);
+    else
         printf("FAILED %s\n", why);
-    if (!twice)
-        return good;
-    (void)sim_random_run(&cfg, why, sizeof why, steps, &second);
-    if (first == second)
-        return good;
-    printf("FAILED seed %" PRIu64 ": two runs were not the same\n", seed);
-    return false;
+    return !good;
+}
+
+static int shrink(const struct options *o)
+{
+    struct farm_failure failure;
+    struct sim_cut cut;
+
+    if (!farm_shrink(o->farm.seed, &cut, &failure)) {
+        printf("seed %" PRIu64 " does not fail\n", o->farm.seed);
+        return 0;
+    }
+    print_failure(&failure);
+    printf("again: sim_run --seed %" PRIu64 " --story --cut ", o->farm.seed);
+    print_cut(&cut);
+    printf("\n");
+    fflush(stdout);
+    return run_one(o, &cut);
+}
+
+static bool read_options(int argc, char **argv, struct options *o)
+{
+    static const struct option options[] = {
+        {"seeds", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
+        {"jobs", required_argument, NULL, 'j'},  {"list", required_argument, NULL, 'l'},
+        {"cut", required_argument, NULL, 'u'},   {"expect", required_argument, NULL, 'e'},
+        {"trace", no_argument, NULL, 't'},       {"story", no_argument, NULL, 'y'},
+        {"shrink", no_argument, NULL, 'k'},      {"twice", no_argument, NULL, '2'},
+        {"counters", no_argument, NULL, 'c'},    {NULL, 0, NULL, 0}};
+    int c;
+
+    *o = (struct options){.farm = {.seed = 1, .seeds_n = 1}};
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (c) {
+        case 'n': o->farm.seeds_n = strtoull(optarg, NULL, 10); break;
+        case 's': o->farm.seed = strtoull(optarg, NULL, 10); break;
+        case 'j': o->farm.jobs = (uint32_t)strtoul(optarg, NULL, 10); break;
+        case 'l': o->list = optarg; break;
+        case 'u':
+            if (!read_cut(optarg, &o->farm.cut))
+                return false;
+            break;
+        case 'e': o->expect = optarg; break;
+        case 't': o->trace = true; break;
+        case 'y': o->story = true; break;
+        case 'k': o->shrink = true; break;
+        case '2': o->farm.twice = true; break;
+        case 'c': o->counters = true; break;
+        default: return false;
+        }
+    }
+    return optind == argc;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"seeds", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
-        {"trace", no_argument, NULL, 't'},       {"twice", no_argument, NULL, '2'},
-        {"counters", no_argument, NULL, 'c'},    {NULL, 0, NULL, 0}};
-    uint64_t seeds = 1;
-    uint64_t seed = 1;
-    uint64_t failed = 0;
-    uint64_t steps = 0;
-    bool trace = false;
-    bool twice = false;
-    bool counters = false;
-    double from = seconds();
-    int o;
+    struct options o;
 
-    while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (o) {
-        case 'n': seeds = strtoull(optarg, NULL, 10); break;
-        case 's': seed = strtoull(optarg, NULL, 10); break;
-        case 't': trace = true; break;
-        case '2': twice = true; break;
-        case 'c': counters = true; break;
-        default: return 2;
-        }
+    if (!read_options(argc, argv, &o)) {
+        fprintf(stderr, "usage: see the beginning of sim_run.c\n");
+        return 2;
     }
-    signal(SIGABRT, on_abort);
-    for (uint64_t i = 0; i < seeds; i++)
-        failed += !run(seed + i, trace, twice, &steps);
-    printf("%" PRIu64 " seeds, %" PRIu64 " failed, %" PRIu64 " steps, %.1f s\n", seeds, failed,
-           steps, seconds() - from);
-    if (counters) {
-        sim_print_counters();
-        sim_print_settle();
-    }
-    return failed != 0;
+    if (o.shrink)
+        return shrink(&o);
+    if (o.story || o.trace)
+        return run_one(&o, &o.farm.cut);
+    return run_many(&o);
 }

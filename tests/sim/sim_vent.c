@@ -51,18 +51,9 @@ bool vent_start(struct sim *s, struct node *n)
     return ok;
 }
 
-static struct vent_counters sums;
-
-void sim_print_counters(void)
+void vent_add_counters(struct vent_counters *to, const struct vent_counters *c)
 {
-#define PRINT(name) printf("%-20s %llu\n", #name, (unsigned long long)sums.name);
-    VENT_COUNTERS(PRINT)
-#undef PRINT
-}
-
-static void count(const struct vent_counters *c)
-{
-#define ADD(name) sums.name += c->name;
+#define ADD(name) to->name += c->name;
     VENT_COUNTERS(ADD)
 #undef ADD
 }
@@ -70,7 +61,7 @@ static void count(const struct vent_counters *c)
 void vent_drop(struct sim *s, struct node *n)
 {
     if (n->vent.core != NULL)
-        count(vent_counters(n->vent.core));
+        vent_add_counters(&s->totals.ventilators, vent_counters(n->vent.core));
     while (n->vent.lanes != NULL)
         lane_close(s, n, n->vent.lanes->session);
     vent_actions_done(&n->vent.actions);

@@ -172,19 +172,39 @@ static void die(struct sim *s, struct node *n, uint32_t index, bool by_signal, i
     slot_event(s, n, index, s->now_us + SLOT_EXIT_US, SLOT_IS_GONE);
 }
 
+static void crash(struct sim *s, struct node *n, uint32_t index)
+{
+    struct slot *slot = &n->worker.slots[index];
+    char name[8];
+
+    if (slot->started_us != UINT64_MAX) {
+        s->tasks[slot->fed[0].task].crashed++;
+        story(s, "%s: slot dies under %s", n->name, story_task(slot->fed[0].task, name));
+    }
+    die(s, n, index, true, 11);
+}
+
+void sim_kill_slot(struct sim *s, uint32_t worker, uint32_t slot)
+{
+    struct node *n = sim_node(s, SIM_WORKER, worker);
+
+    if (!n->is_up || n->worker.slots[slot].life != SLOT_LIFE_UP)
+        return;
+    if (n->worker.slots[slot].started_us == UINT64_MAX)
+        story(s, "%s: an idle slot dies", n->name);
+    crash(s, n, slot);
+}
+
 static void task_ends(struct sim *s, struct node *n, uint32_t index)
 {
     struct slot *slot = &n->worker.slots[index];
     struct task_info *info = &s->tasks[slot->fed[0].task];
-    bool crash;
+    bool crashes;
     bool fails;
-    char name[8];
 
-    fails = fails_now(info, &crash);
-    if (crash) {
-        info->crashed++;
-        story(s, "%s: slot dies under %s", n->name, story_task(slot->fed[0].task, name));
-        die(s, n, index, true, 11);
+    fails = fails_now(info, &crashes);
+    if (crashes) {
+        crash(s, n, index);
         return;
     }
     end_of(s, n, slot, fails ? DTQ_REASON_ERROR : DTQ_REASON_NONE);
@@ -279,6 +299,7 @@ static void open_lane(struct sim *s, struct node *n, const struct worker_action 
 
     net_open(s, n, PORT_LANE, CONN_LANE, target, number);
     n->ports[PORT_LANE].lane = a->lane.number;
+    n->worker.got_seq = 0;
     n->worker.got_tasks = 0;
     n->worker.told_credit_tasks = 0;
 }
