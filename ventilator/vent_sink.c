@@ -391,6 +391,8 @@ static void apply_stream(struct vent *v, struct sink *s, const struct dtqi_settl
     }
     if (s->applied >= m->number_head)
         s->caught_up = true;
+    if (m->n == 0 && s->applied_durable > m->number_dropped)
+        vent_sink_acknowledge(v, s); /* the last one may be lost, and it waits for that */
 }
 
 static void on_settled(struct vent *v, struct sink *s, const struct dtqi_settled *m)
