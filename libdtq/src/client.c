@@ -649,7 +649,7 @@ static dtq_err await_answers(struct dtq_client *c, uint32_t wanted, uint64_t end
     return err;
 }
 
-static dtq_err take_answers(struct dtq_client *c, const dtq_id *ids, size_t n, dtq_result *ret,
+static dtq_err read_answers(struct dtq_client *c, const dtq_id *ids, size_t n, dtq_result *ret,
                             size_t *ret_n)
 {
     struct client_result r;
@@ -662,15 +662,16 @@ static dtq_err take_answers(struct dtq_client *c, const dtq_id *ids, size_t n, d
         err = shell_lend_result(c, &r, &ret[taken]);
         ret[taken++].index = i;
     }
-    if (err != DTQ_OK)
-        return err;
-    *ret_n = taken;
-    for (size_t i = 0; i < n; i++)
-        client_answer_taken(c->core, &ids[i]);
-    return DTQ_OK;
+    if (err == DTQ_OK)
+        *ret_n = taken;
+    return err;
 }
 
-enum how_many { AT_LEAST_ONE, ALL };
+enum how_many {
+    AT_LEAST_ONE,
+    ALL,
+    ALL_UNTAKEN, /* the caller gets no results: what was to be an event stays one */
+};
 
 static dtq_err ask(struct dtq_client *c, const dtq_id *ids, size_t n, enum client_interest interest,
                    enum how_many how_many, uint64_t end_ms, dtq_result *ret, size_t *ret_n)
@@ -679,12 +680,14 @@ static dtq_err ask(struct dtq_client *c, const dtq_id *ids, size_t n, enum clien
 
     shell_enter(c);
     if (n == 0)
-        return how_many == ALL ? DTQ_OK : shell_fail(c, DTQ_EINVAL, "no ids to wait for");
+        return how_many != AT_LEAST_ONE ? DTQ_OK : shell_fail(c, DTQ_EINVAL, "no ids to wait for");
     err = begin_asking(c, ids, n, interest);
     if (err == DTQ_OK)
-        err = await_answers(c, how_many == ALL ? client_watched(c->core) : 1, end_ms);
+        err = await_answers(c, how_many != AT_LEAST_ONE ? client_watched(c->core) : 1, end_ms);
     if (err == DTQ_OK)
-        err = take_answers(c, ids, n, ret, ret_n);
+        err = read_answers(c, ids, n, ret, ret_n);
+    for (size_t i = 0; i < n && err == DTQ_OK && how_many != ALL_UNTAKEN; i++)
+        client_answer_taken(c->core, &ids[i]);
     client_ask_done(c->core);
     io_settle(c);
     return err;
@@ -919,7 +922,7 @@ static dtq_err look_up_unknown(struct dtq_client *c, dtq_cancelled *cancelled, s
     for (size_t i = 0; i < n; i++)
         if (cancelled[i].state == DTQ_NOT_FOUND)
             ids[at++] = cancelled[i].id;
-    err = ask(c, ids, unknown, CLIENT_LOOK, ALL, end_ms, results, &at);
+    err = ask(c, ids, unknown, CLIENT_LOOK, ALL_UNTAKEN, end_ms, results, &at);
     at = 0;
     for (size_t i = 0; i < n && err == DTQ_OK; i++)
         if (cancelled[i].state == DTQ_NOT_FOUND)

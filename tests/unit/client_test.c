@@ -666,6 +666,22 @@ static void cancelling_tells_what_it_met(void **state)
     assert_int_equal(c[2].state, DTQ_NOT_FOUND);
 }
 
+/* Cancelling hands out no result: one that has come is still to be told. */
+static void a_task_cancelled_too_late_still_tells_its_result(void **state)
+{
+    struct fixture *x = *state;
+    dtq_cancelled cancelled;
+    dtq_result r;
+    dtq_id id = submit(x, "done");
+
+    x->flags->forget_done = true;
+    assert_int_equal(dtq_cancel(x->client, &id, 1, LONG_MS, &cancelled), DTQ_OK);
+    assert_int_equal(cancelled.state, DTQ_SUCCEEDED);
+    assert_int_equal(dtq_next_result(x->client, LONG_MS, &r), DTQ_OK);
+    assert_memory_equal(&r.id, &id, sizeof id);
+    assert_int_equal(r.state, DTQ_SUCCEEDED);
+}
+
 static void a_question_is_asked_again_after_a_restart(void **state)
 {
     struct fixture *x = *state;
@@ -871,6 +887,7 @@ int main(void)
         FOLLOWING(the_descriptor_drives_an_event_loop),
         FOLLOWING(the_descriptor_stays_readable_while_events_are_unread),
         STORY(cancelling_tells_what_it_met),
+        FOLLOWING(a_task_cancelled_too_late_still_tells_its_result),
         STORY(a_question_is_asked_again_after_a_restart),
         STORY(queues_and_workers_are_listed),
         STORY(open_tasks_are_listed_page_by_page),
