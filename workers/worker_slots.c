@@ -504,6 +504,13 @@ static void succeed(struct worker *w, struct entry *e, const struct worker_resul
     wk_report_end(w, e);
 }
 
+/* A handler may say any number. What is over its limit on the wire would make the whole message one
+ * that nobody reads, and the list of holdings after it. */
+static uint64_t at_most(uint64_t number, uint64_t limit)
+{
+    return number < limit ? number : limit;
+}
+
 static void entry_ended(struct worker *w, struct entry *e, const struct worker_result *r,
                         struct dtqi_buf *buf)
 {
@@ -511,13 +518,13 @@ static void entry_ended(struct worker *w, struct entry *e, const struct worker_r
         entry_move(w, e, ENTRY_FREE);
         return;
     }
-    e->started_wall_ms = r->started_wall_ms;
+    e->started_wall_ms = at_most(r->started_wall_ms, DTQI_WALL_MS_MAX);
     e->duration_us = r->duration_us;
     if (r->reason == DTQ_REASON_NONE) {
         succeed(w, e, r, buf);
         return;
     }
-    e->number = r->retry_after_ms;
+    e->number = at_most(r->retry_after_ms, DTQI_DURATION_MS_MAX);
     if (r->no_retry)
         e->flags |= ENTRY_NO_RETRY;
     wk_entry_fail(w, e, r->reason, r->code, r->body, buf);

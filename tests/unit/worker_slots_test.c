@@ -652,6 +652,26 @@ static void an_end_is_told_once(void **state)
     world_free(t);
 }
 
+static void numbers_over_their_limits_on_the_wire_are_cut(void **state)
+{
+    struct world *t = with_slots(1);
+    struct worker_result result = {
+        .reason = DTQ_REASON_ERROR, .retry_after_ms = UINT64_MAX, .started_wall_ms = UINT64_MAX};
+    uint32_t number;
+
+    (void)state;
+    number = world_give(t, (struct world_tasks){0});
+    world_tick(t);
+    result.handle = t->slots[0].handles[0];
+    t->slots[0].n = 0;
+    world_step(t, (struct worker_event){.type = WORKER_EV_SLOT_ENDED,
+                                        .ended = {.index = 0, .n = 1, .results = &result}});
+    world_tick(t);
+    assert_int_equal(world_failure(t, number)->retry_after_ms, DTQI_DURATION_MS_MAX);
+    assert_int_equal(world_failure(t, number)->started_wall_ms, DTQI_WALL_MS_MAX);
+    world_free(t);
+}
+
 static void started_tasks_are_named_once(void **state)
 {
     struct world *t = with_slots(1);
@@ -702,6 +722,7 @@ int main(void)
         cmocka_unit_test(nonsense_from_a_slot_changes_nothing),
         cmocka_unit_test(a_running_task_cannot_be_returned),
         cmocka_unit_test(an_end_is_told_once),
+        cmocka_unit_test(numbers_over_their_limits_on_the_wire_are_cut),
         cmocka_unit_test(started_tasks_are_named_once),
     };
 
