@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #define DAY_MS (86400ull * 1000)
+#define DAYS_TO_10000 2932897u /* from 1970-01-01 to the first day that has no four-digit year */
 
 struct unit {
     const char *name;
@@ -241,7 +242,7 @@ dtq_err text_parse_time(const char *text, uint64_t *ret_wall_ms)
         !read_zone(&text, &zone_ms) || *text != '\0')
         return DTQ_EINVAL;
     wall_ms = days * (int64_t)DAY_MS + clock_ms - zone_ms;
-    if (wall_ms < 0)
+    if (wall_ms < 0 || (uint64_t)wall_ms / DAY_MS >= DAYS_TO_10000)
         return DTQ_EINVAL;
     *ret_wall_ms = (uint64_t)wall_ms;
     return DTQ_OK;
@@ -301,7 +302,7 @@ void text_format_time(uint64_t wall_ms, char ret_text[TEXT_TIME_BYTES])
     unsigned ms = (unsigned)(wall_ms % DAY_MS);
 
     /* A time off the wire may be anything; the format ends with the year 9999. */
-    if (wall_ms / DAY_MS >= 2932897) {
+    if (wall_ms / DAY_MS >= DAYS_TO_10000) {
         memcpy(ret_text, latest, sizeof latest);
         return;
     }

@@ -216,7 +216,8 @@ static dtq_err step_page(struct reader *q, struct dtqi_slice key, struct dtqi_sl
     const struct dtqi_results_query *query = &q->read->query;
     dtq_id id;
 
-    assert(key.len == sizeof id.bytes);
+    if (key.len != sizeof id.bytes)
+        return DTQ_ECORRUPT;
     memcpy(id.bytes, key.at, sizeof id.bytes);
     if (query->has_after && dtqi_id_eq(&id, &query->after))
         return DTQ_OK;

@@ -136,12 +136,13 @@ static dtq_err sweep_walk(struct results *r, struct store_tx *tx, struct results
     while (err == DTQ_OK || (err == DTQ_ECORRUPT && damaged < DAMAGED_MAX)) {
         dtq_id id;
 
+        if (err == DTQ_OK && key.len != sizeof id.bytes)
+            err = DTQ_ECORRUPT;
         if (err == DTQ_ECORRUPT) { /* one damaged record must not keep the others for ever */
             damaged++;
             err = store_next(c, &key, &value);
             continue;
         }
-        assert(key.len == sizeof id.bytes);
         memcpy(id.bytes, key.at, sizeof id.bytes);
         if (is_too_young(&r->sweep, &id, batch->wall_ms)) {
             sweep_end(r, batch->wall_ms, &id);

@@ -876,6 +876,22 @@ static void damaged_outcome_does_not_hide_the_others(void **state)
     assert_int_equal(sweep(f, 2), 4);
 }
 
+/* Its checksum is right: a writer with a bug, or somebody's hand. */
+static void a_key_that_is_no_id_does_not_hide_the_others(void **state)
+{
+    struct fixture *f = *state;
+    dtq_id id = id_at(START_MS + 3, 3);
+    struct store_tx *tx;
+
+    commit_five(f);
+    assert_int_equal(store_begin(f->store, true, &tx), DTQ_OK);
+    assert_int_equal(store_put(tx, OUTCOMES, slice(id.bytes, 9), slice("alien", 5), 0), DTQ_OK);
+    assert_int_equal(store_commit(tx), DTQ_OK);
+    expect_pages(f, (struct dtqi_results_query){.limit = 2}, "1 2 3 4 5 ");
+    f->wall_ms = START_MS + TTL_MS;
+    assert_int_equal(sweep(f, 2), 5);
+}
+
 static void damaged_part_of_a_stream_is_passed_over(void **state)
 {
     struct fixture *f = *state;
@@ -1043,6 +1059,7 @@ int main(void)
         TEST(full_store_can_be_swept),
         TEST(damaged_outcome_is_replaced_by_the_next_proposal),
         TEST(damaged_outcome_does_not_hide_the_others),
+        TEST(a_key_that_is_no_id_does_not_hide_the_others),
         TEST(damaged_part_of_a_stream_is_passed_over),
         TEST(result_is_readable_until_its_ttl),
         TEST(tombstone_outlives_a_short_ttl),

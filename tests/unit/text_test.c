@@ -186,6 +186,8 @@ static void times_that_do_not_exist_are_refused(void **state)
         "1969-12-31T23:59:59Z",
         "1970-01-01T00:00:00+00:01",
         "26-11-22T23:00:00Z",
+        "9999-12-31T23:59:60Z", /* a second later is the year 10000 */
+        "9999-12-31T23:59:59-00:01",
     };
     uint64_t got = 7;
 
