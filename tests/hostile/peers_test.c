@@ -1,0 +1,275 @@
+/*
+ * Peers that keep to no rule, against the real programs: what they get, what they cost, and whether
+ * a good client is served meanwhile. There are no keys in this version: a test says what somebody
+ * may *not* do who can reach the ports.
+ */
+#include "cluster.h"
+#include "raw.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define MIB (1024ull * 1024)
+#define SERVED_MS (10000ull * DTQ_SLOWNESS)
+
+/* A task is submitted, run, and its result is here, within a bound. */
+static void expect_served(struct cluster *c)
+{
+    uint64_t start_ms = clock_ms();
+
+    assert_string_equal(dtq_expect(c, 0, NULL, "submit", "echo", "fine", "--wait", NULL), "fine\n");
+    assert_in_range(clock_ms() - start_ms, 0, SERVED_MS);
+    assert_true(run_is_alive(c->ventilator));
+    assert_true(run_is_alive(c->sink));
+}
+
+static void send_or_fail(int fd, const struct dtqi_msg *msg)
+{
+    if (!raw_send(fd, msg))
+        fail_msg("%s was not taken: %s", dtqi_msg_type_name(msg->type), strerror(errno));
+}
+
+static void hello(int fd, enum dtqi_role role, uint8_t mark)
+{
+    struct dtqi_msg msg = {.type = DTQI_HELLO};
+
+    msg.hello = (struct dtqi_hello){.version_min = 1,
+                                    .version_max = 1,
+                                    .role = role,
+                                    .instance = {{mark, 1}},
+                                    .name = dtqi_str("stranger"),
+                                    .slots = 1};
+    send_or_fail(fd, &msg);
+}
+
+/* The WELCOME, passing over what else comes before it. */
+static struct dtqi_msg welcome(int fd)
+{
+    struct dtqi_msg msg;
+
+    while (raw_recv(fd, &msg, RAW_WAIT_MS)) {
+        if (msg.type == DTQI_WELCOME)
+            return msg;
+        dtqi_msg_done(&msg);
+    }
+    fail_msg("no WELCOME came");
+    return msg;
+}
+
+static int open_as(struct cluster *c, enum dtqi_role role, uint8_t mark)
+{
+    int fd = raw_open(c->control, "DEALER");
+    struct dtqi_msg msg;
+
+    if (role == DTQI_ROLE_NONE)
+        return fd;
+    hello(fd, role, mark);
+    msg = welcome(fd);
+    dtqi_msg_done(&msg);
+    return fd;
+}
+
+/* What any client may ask for. */
+static struct dtqi_msg ask_workers(struct cluster *c)
+{
+    int fd = open_as(c, DTQI_ROLE_PRODUCER, 9);
+    struct dtqi_msg msg = {.type = DTQI_QUERY,
+                           .query = {.request = 1, .kind = DTQI_QUERY_WORKERS, .limit = 10}};
+
+    send_or_fail(fd, &msg);
+    assert_true(raw_recv(fd, &msg, RAW_WAIT_MS));
+    assert_int_equal(msg.type, DTQI_QUERY_REPLY);
+    assert_true(msg.query_reply.workers_n >= 1);
+    close(fd);
+    return msg;
+}
+
+/* ---- every message of every role */
+
+/* What a ventilator may answer to a sender of this role; 0: nothing. */
+static enum dtqi_msg_type answer_of(enum dtqi_role role, enum dtqi_msg_type type)
+{
+    if (role != DTQI_ROLE_PRODUCER)
+        return DTQI_UNKNOWN_SESSION; /* the samples name no session that exists */
+    switch (type) {
+    case DTQI_SUBMIT: return DTQI_SUBMITTED;
+    case DTQI_CANCEL: return DTQI_CANCEL_REPLY;
+    case DTQI_QUERY: return DTQI_QUERY_REPLY;
+    case DTQI_OPERATE: return DTQI_OPERATE_REPLY;
+    default: return (enum dtqi_msg_type)0;
+    }
+}
+
+static void send_sample(int fd, enum dtqi_msg_type type, uint64_t seed)
+{
+    struct dtqi_buf *buf = dtqi_buf_new(4096, SIZE_MAX);
+    struct dtqi_msg msg;
+
+    assert_non_null(buf);
+    sample_msg(type, seed, true, buf, &msg);
+    send_or_fail(fd, &msg);
+    dtqi_buf_unref(buf);
+}
+
+/* The second HELLO is answered behind everything that came before it. */
+static void expect_answers_of(struct cluster *c, enum dtqi_role role, enum dtqi_msg_type type)
+{
+    int fd = open_as(c, role, (uint8_t)(40 + role));
+    enum dtqi_msg_type allowed = answer_of(role, type);
+    struct dtqi_msg msg;
+
+    send_sample(fd, type, type);
+    hello(fd, DTQI_ROLE_PRODUCER, 8);
+    for (;;) {
+        enum dtqi_msg_type came;
+
+        assert_true(raw_recv(fd, &msg, RAW_WAIT_MS));
+        came = msg.type;
+        dtqi_msg_done(&msg);
+        if (came == DTQI_WELCOME)
+            break;
+        if (came != allowed)
+            fail_msg("role %d got %s for %s", (int)role, dtqi_msg_type_name(came),
+                     dtqi_msg_type_name(type));
+    }
+    close(fd);
+}
+
+static void nobody_gets_an_answer_that_is_not_his_roles(void **state)
+{
+    static const enum dtqi_role roles[] = {DTQI_ROLE_NONE, DTQI_ROLE_PRODUCER, DTQI_ROLE_WORKER};
+    struct cluster *c = *state;
+    struct run *worker = cluster_start(c);
+
+    for (size_t r = 0; r < 3; r++)
+        for (size_t i = 0; sample_types[i] != 0; i++)
+            if (sample_types[i] != DTQI_HELLO)
+                expect_answers_of(c, roles[r], sample_types[i]);
+    expect_served(c);
+    assert_true(run_is_alive(worker));
+}
+
+static void a_sink_heeds_no_message_that_is_not_for_it(void **state)
+{
+    struct cluster *c = *state;
+    int intake;
+    int results;
+    struct dtqi_msg msg;
+
+    cluster_start(c);
+    intake = raw_open(c->intake, "PUSH");
+    results = raw_open(c->results, "DEALER");
+    for (size_t i = 0; sample_types[i] != 0; i++) {
+        send_sample(intake, sample_types[i], i);
+        if (sample_types[i] != DTQI_WAIT && sample_types[i] != DTQI_RESULTS_QUERY)
+            send_sample(results, sample_types[i], i);
+    }
+    msg =
+        (struct dtqi_msg){.type = DTQI_RESULTS_QUERY, .results_query = {.request = 77, .limit = 1}};
+    send_or_fail(results, &msg);
+    for (;;) { /* the first answer, but for refusals, is that of the last question */
+        assert_true(raw_recv(results, &msg, RAW_WAIT_MS));
+        dtqi_msg_done(&msg);
+        if (msg.type != DTQI_REFUSED)
+            break;
+    }
+    assert_int_equal(msg.type, DTQI_RESULTS_REPLY);
+    assert_int_equal(msg.results_reply.request, 77);
+    expect_served(c);
+    close(intake);
+    close(results);
+}
+
+/* ---- in the name of another */
+
+/* Says everything that would end a task, in the session of the worker that has it. */
+static void speak_for(int fd, uint64_t session, const dtq_id *id, uint64_t epoch)
+{
+    uint32_t tickets[256];
+    struct dtqi_failure failure = {.id = *id,
+                                   .epoch = epoch,
+                                   .attempt = 1,
+                                   .reason = DTQ_REASON_ERROR,
+                                   .text = dtqi_str("forged"),
+                                   .no_retry = true};
+    struct dtqi_msg report = {.type = DTQI_REPORT,
+                              .report = {.session = session,
+                                         .report_seq = 1,
+                                         .credit_tasks = 1u << 30,
+                                         .credit_bytes = 1ull << 50,
+                                         .done_tickets = tickets,
+                                         .done_n = 256,
+                                         .failures = &failure,
+                                         .failures_n = 1,
+                                         .returned_ids = id,
+                                         .returned_n = 1,
+                                         .stopped_ids = id,
+                                         .stopped_n = 1}};
+    struct dtqi_msg holdings = {.type = DTQI_HOLDINGS,
+                                .holdings = {.session = session, .last = true}};
+    struct dtqi_msg bye = {.type = DTQI_BYE,
+                           .bye = {.session = session, .abandoned_ids = id, .abandoned_n = 1}};
+
+    for (uint32_t i = 0; i < 256; i++)
+        tickets[i] = i;
+    for (uint64_t seq = 1; seq < 20; seq++) {
+        report.report.report_seq = seq;
+        send_or_fail(fd, &report);
+    }
+    send_or_fail(fd, &holdings);
+    send_or_fail(fd, &bye);
+}
+
+static void a_session_is_of_no_use_on_another_connection(void **state)
+{
+    struct cluster *c = *state;
+    struct dtqi_msg before;
+    struct dtqi_msg after;
+    bool is_there = false;
+    char text[64];
+    dtq_id id;
+
+    cluster_start(c);
+    dtq_submit_id(c, text, "sleep", "1000", NULL);
+    assert_int_equal(dtq_id_parse(text, &id), DTQ_OK);
+    before = ask_workers(c);
+    for (int role = DTQI_ROLE_NONE; role <= DTQI_ROLE_WORKER; role++) {
+        int fd = raw_open(c->control, "DEALER");
+        uint64_t epoch = 1;
+
+        if (role != DTQI_ROLE_NONE) {
+            struct dtqi_msg own;
+
+            hello(fd, (enum dtqi_role)role, 30);
+            own = welcome(fd);
+            epoch = own.welcome.epoch;
+            dtqi_msg_done(&own);
+        }
+        speak_for(fd, before.query_reply.workers[0].session, &id, epoch);
+        close(fd);
+    }
+    dtq_expect(c, 0, NULL, "wait", text, NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", text, NULL), "\n");
+    after = ask_workers(c);
+    for (uint32_t i = 0; i < after.query_reply.workers_n; i++)
+        is_there |= after.query_reply.workers[i].session == before.query_reply.workers[0].session;
+    assert_true(is_there);
+    dtqi_msg_done(&before);
+    dtqi_msg_done(&after);
+    expect_served(c);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        STORY(nobody_gets_an_answer_that_is_not_his_roles),
+        STORY(a_sink_heeds_no_message_that_is_not_for_it),
+        STORY(a_session_is_of_no_use_on_another_connection),
+    };
+
+    return RUN_STORIES(argc, argv, tests);
+}
