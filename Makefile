@@ -2,7 +2,7 @@
 JOBS := $(shell nproc)
 .DEFAULT_GOAL := build
 
-.PHONY: help build release demo test lint tsan sim fuzz coverage clean
+.PHONY: help build release demo test lint tsan sim fuzz coverage bench clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,16 @@ fuzz: ## run each fuzz target for SECONDS (default 60)
 coverage: ## branch coverage of the cores
 	@scripts/setup build test coverage
 	@scripts/coverage
+
+bench: ## measure beside bare ZeroMQ; make bench-A: one scenario; BENCH="--rounds 9 --calm 30s"
+	@scripts/setup build test bench
+	@scripts/build release $(JOBS)
+	@build/release/bin/dtq_bench $(BENCH)
+
+bench-%:
+	@scripts/setup build test bench
+	@scripts/build release $(JOBS)
+	@build/release/bin/dtq_bench $(BENCH) $*
 
 clean: ## remove everything that was built
 	rm -rf build

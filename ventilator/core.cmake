@@ -22,6 +22,6 @@ foreach(part core random session submit task window)
   dtq_unit_test(vent_${part} vent_core dtq_journal dtq_wire)
 endforeach()
 
-# What the core costs per task; by hand, see bench/vent_bench.c.
-add_executable(vent_bench EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/vent_bench.c)
+# What the core costs per task; by hand, see bench/modules/vent_bench.c.
+add_executable(vent_bench EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/modules/vent_bench.c)
 target_link_libraries(vent_bench PRIVATE dtq_flags vent_core)

@@ -16,6 +16,6 @@ if(DTQ_TESTS) # allocations of the core fail at random
   target_link_options(worker_random_test PRIVATE LINKER:--wrap=malloc,--wrap=calloc,--wrap=realloc)
 endif()
 
-# Measures the core alone; by hand, see bench/worker_bench.c.
-add_executable(worker_bench EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/worker_bench.c)
+# Measures the core alone; by hand, see bench/modules/worker_bench.c.
+add_executable(worker_bench EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/modules/worker_bench.c)
 target_link_libraries(worker_bench PRIVATE dtq_flags worker_core)

@@ -51,6 +51,6 @@ if(DTQ_TESTS)
   set_tests_properties(integration.worker PROPERTIES TIMEOUT 120 LABELS integration)
 endif()
 
-# Measures slots without the network; by hand, see bench/slots_bench.c.
-add_executable(slots_bench EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/slots_bench.c)
+# Measures slots without the network; by hand, see bench/modules/slots_bench.c.
+add_executable(slots_bench EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/modules/slots_bench.c)
 target_link_libraries(slots_bench PRIVATE dtq_flags dtq_slots)

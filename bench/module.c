@@ -1,0 +1,49 @@
+/*
+ * Handlers of the benchmarks:
+ *
+ *     bench.noop    does nothing; the result is 16 bytes
+ *     bench.sleep   payload: milliseconds; the result is empty
+ *     bench.size    payload: a number of bytes, any blanks behind it; the result has so many
+ */
+#include <dtq/handler.h>
+
+#include <stdlib.h>
+#include <time.h>
+
+static int run_noop(dtq_context *ctx, const void *payload, size_t bytes)
+{
+    static const char result[16] = {1};
+
+    (void)payload;
+    (void)bytes;
+    return dtq_result(ctx, result, sizeof result);
+}
+
+static int run_sleep(dtq_context *ctx, const void *payload, size_t bytes)
+{
+    unsigned long ms = strtoul(payload, NULL, 10);
+    struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    (void)ctx;
+    (void)bytes;
+    nanosleep(&t, NULL);
+    return 0;
+}
+
+static int run_size(dtq_context *ctx, const void *payload, size_t bytes)
+{
+    size_t n = strtoul(payload, NULL, 10);
+    char *result = calloc(1, n + 1);
+    int status;
+
+    (void)bytes;
+    if (result == NULL)
+        return dtq_fail(ctx, "out of memory");
+    status = dtq_result(ctx, result, n);
+    free(result);
+    return status;
+}
+
+static const dtq_handler handlers[] = {
+    {"bench.noop", run_noop}, {"bench.sleep", run_sleep}, {"bench.size", run_size}};
+DTQ_MODULE("bench", handlers);
