@@ -517,51 +517,49 @@ static void a_confirmed_task_survives_a_kill(void **state)
     expect_task(f, session, &id, "kept");
 }
 
-/* Ask something, and wait for the answer: what was sent before has been taken then. @return whether
- * a SUBMITTED came meanwhile. */
-static bool ask(struct fixture *f)
+/* Tasks that are ready in the only queue. Whatever was sent before has been taken when it returns.
+ */
+static uint64_t ready_tasks(struct fixture *f)
 {
-    struct dtqi_msg query = {.type = DTQI_QUERY, .query = {.request = 9}};
-    bool confirmed = false;
-    struct dtqi_msg msg;
+    struct dtqi_msg msg = {.type = DTQI_QUERY, .query = {.request = 9, .kind = DTQI_QUERY_QUEUES}};
+    uint64_t ready;
 
-    send_msg(&f->producer, &query);
-    for (bool answered = false; !answered; dtqi_msg_done(&msg)) {
-        zmq_pollitem_t item = {.socket = f->producer.zmq, .events = ZMQ_POLLIN};
-
-        assert_int_equal(zmq_poll(&item, 1, LONG_MS), 1);
-        assert_int_equal(sock_recv(&f->producer, 0, NULL, &msg), DTQ_OK);
-        confirmed = confirmed || msg.type == DTQI_SUBMITTED;
-        answered = msg.type == DTQI_QUERY_REPLY;
-    }
-    return confirmed;
+    send_msg(&f->producer, &msg);
+    receive(&f->producer, DTQI_QUERY_REPLY, &msg);
+    ready = msg.query_reply.queues_n == 1 ? msg.query_reply.queues[0].ready : 0;
+    dtqi_msg_done(&msg);
+    return ready;
 }
 
-/* A warm stop confirms what was taken before, and ends; it does not wait for workers. */
-static void a_warm_stop_confirms_what_was_taken(void **state)
+/* A warm stop keeps what was taken before, confirmed or not, and ends; it does not wait for
+ * workers. (Whether its last confirmations still arrive is not its to say: libzmq drops what a peer
+ * has not read yet when the connection ends.) */
+static void a_warm_stop_keeps_what_was_taken(void **state)
 {
     enum { TASKS = 2000 };
     struct fixture *f = *state;
+    char control[sizeof f->control];
     dtq_id ids[TASKS];
-    bool confirmed;
 
     for (uint32_t i = 0; i < TASKS; i++) {
         ids[i] = id_of((uint8_t)i);
         ids[i].bytes[14] = (uint8_t)(i >> 8);
     }
     start_ventilator(f, ANY_PORT, NULL);
+    strcpy(control, f->control);
     join_sink(f);
     join_producer(f);
     submit(f, 1, ids, TASKS, text("payload"));
-    confirmed = ask(f);
-    kill(f->child.pid, SIGTERM);
-    if (!confirmed)
-        assert_int_equal(submitted(f, 1), DTQI_REFUSAL_NONE);
-    assert_int_equal(end(&f->child), 0);
+    assert_int_equal(ready_tasks(f), TASKS);
+    leave(f);
+    assert_int_equal(end_by(&f->child, SIGTERM), 0);
     expect_said(&f->child, "ev=stopped");
+
+    start_ventilator(f, control, NULL);
+    join_producer(f);
+    assert_int_equal(ready_tasks(f), TASKS);
 }
 
-/* What is below the limit is taken, whatever its size; then nothing more. */
 static void at_the_limit_of_the_backlog_it_is_busy(void **state)
 {
     static const char large[600000];
@@ -625,7 +623,7 @@ int main(int argc, char **argv)
         VENTILATOR_TEST(tasks_are_confirmed_and_go_down_the_lane_of_a_worker),
         VENTILATOR_TEST(without_a_sink_no_task_is_taken),
         VENTILATOR_TEST(a_confirmed_task_survives_a_kill),
-        VENTILATOR_TEST(a_warm_stop_confirms_what_was_taken),
+        VENTILATOR_TEST(a_warm_stop_keeps_what_was_taken),
         VENTILATOR_TEST(at_the_limit_of_the_backlog_it_is_busy),
         VENTILATOR_TEST(broken_messages_disturb_nobody),
     };

@@ -160,9 +160,12 @@ static struct end *end_of(struct fixture *f, const dtq_id *id)
     return &f->ends[number];
 }
 
+/* A worker that was left alone for too long (on a busy machine) has gone, and says HELLO again. */
 static void send_control(struct fixture *f, const struct dtqi_msg *msg)
 {
-    assert_int_equal(sock_send(&f->control, f->route, msg), DTQ_OK);
+    dtq_err err = sock_send(&f->control, f->route, msg);
+
+    assert_true(err == DTQ_OK || err == DTQ_EUNREACHABLE);
 }
 
 static void bind_socket(struct fixture *f, enum sock_kind kind, const char *endpoint,
