@@ -639,6 +639,8 @@ void sim_free(struct sim *s)
         disk_free(n);
     }
     net_free(s);
+    for (uint32_t i = 0; i < s->tasks_n; i++)
+        free(s->tasks[i].attempts);
     dtqi_idmap_done(&s->by_id);
     free(s->tasks);
     free(s->heap);

@@ -7,6 +7,11 @@
  * when a client is told something, when a disk has written something, when something is sent.
  */
 
+#define FENCE_SLACK_MS 1500u           /* until the worker's next tick at the latest */
+#define INTAKE_SLACK_BYTES (64u << 10) /* what was read before the intake was paused */
+
+#define RECORD_BYTES 1024u /* a task in V's memory, without its body */
+
 static const dtq_id *id_of(const void *owner, uint32_t index)
 {
     const struct sim *s = owner;
@@ -124,6 +129,14 @@ void check_verdict(struct sim *s, struct node *client, uint32_t task, dtq_err er
     }
 }
 
+static uint32_t sink_of(struct sim *s, const dtqi_uid *store)
+{
+    for (uint32_t i = 0; i < s->cfg.sinks; i++)
+        if (dtqi_uid_eq(&sim_node(s, SIM_SINK, i)->disk.uid, store))
+            return i;
+    return NONE;
+}
+
 /* What leaves the journal has its outcome at a sink. */
 static void check_removal(struct sim *s, const struct journal_op *op)
 {
@@ -146,16 +159,35 @@ void check_journal_write(struct sim *s, const struct journal_batch *batch)
         if (op->type == JOURNAL_DEL || op->type == JOURNAL_DEAD)
             check_removal(s, op);
     }
+    for (uint32_t i = 0; i < batch->applied_n && batch->err == DTQ_OK; i++) {
+        uint32_t sink = sink_of(s, &batch->applied[i].sink);
+
+        if (sink != NONE)
+            s->told[sink].durable = batch->applied[i].number;
+    }
 }
 
 /* ---------------------------------------------------------------- outcomes */
 
+uint32_t check_crash_limit(const struct task_info *t)
+{
+    return t->plan.crash_limit != 0 ? t->plan.crash_limit : DTQI_CRASH_LIMIT;
+}
+
 static bool may_fail_for_good(const struct task_info *t)
 {
-    uint32_t crash_limit = t->plan.crash_limit != 0 ? t->plan.crash_limit : DTQI_CRASH_LIMIT;
-
     return t->no_retry || t->failed > t->plan.retries ||
-           t->dispatched >= crash_limit; /* the death of a worker may count, too */
+           t->dispatched >= check_crash_limit(t); /* the death of a worker may count, too */
+}
+
+/* A success is of an attempt that V gave and a slot ended well. */
+static const char *wrong_attempt(const struct task_info *t, uint64_t epoch, uint32_t number)
+{
+    const struct attempt_info *a = attempt_find(t, epoch, number);
+
+    if (a == NULL)
+        return "succeeded in an attempt that was never given";
+    return a->end == ATTEMPT_SUCCEEDED ? NULL : "succeeded in an attempt that did not end well";
 }
 
 static const char *wrong_outcome(const struct task_info *t, uint32_t kind)
@@ -187,6 +219,8 @@ static void commit_one(struct sim *s, struct node *sink, const struct dtqi_outco
     t = &s->tasks[task];
     story_task(task, name);
     wrong = wrong_outcome(t, kind);
+    if (wrong == NULL && kind == DTQ_SUCCEEDED)
+        wrong = wrong_attempt(t, o->epoch, dtqi_col32(o->attempts, i, 1));
     if (t->outcome != 0)
         sim_fail(s, "%s has a second outcome", name);
     else if (t->verdict == VERDICT_REFUSED)
@@ -198,6 +232,8 @@ static void commit_one(struct sim *s, struct node *sink, const struct dtqi_outco
     t->outcome = (uint8_t)kind;
     t->outcome_reason = (uint8_t)dtqi_col32(o->reasons, i, DTQ_REASON_NONE);
     t->outcome_attempt = dtqi_col32(o->attempts, i, 1);
+    t->outcome_sink = sink->index;
+    t->outcome_ms = sim_now_ms(s);
     s->settled_n++;
     story(s, "%s commits %s: %s", sink->name, name, dtq_state_name((dtq_state)kind));
 }
@@ -240,11 +276,25 @@ void check_result(struct sim *s, struct node *client, const struct client_result
 
 /* ---------------------------------------------------------------- dispatch */
 
-void check_dispatch(struct sim *s, const struct dtqi_msg *msg)
+/* One message has so many entries and bytes, or is one task alone. */
+static void check_batch(struct sim *s, const struct dtqi_tasks *m)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < m->n; i++)
+        bytes += m->bodies[i].len;
+    if (m->n == 0 || m->n > s->vent_cfg.batch_entries_max ||
+        (m->n > 1 && bytes > s->vent_cfg.batch_bytes_max))
+        sim_fail(s, "V sends %u tasks of %llu bytes in one message", m->n,
+                 (unsigned long long)bytes);
+}
+
+void check_dispatch(struct sim *s, uint64_t session, const struct dtqi_msg *msg)
 {
     const struct dtqi_tasks *m = &msg->tasks;
     uint32_t incarnation = s->nodes[VENT].incarnation;
 
+    check_batch(s, m);
     for (uint32_t i = 0; i < m->n; i++) {
         struct task_info *t = info_of(s, &m->ids[i]);
         uint32_t task = check_task(s, &m->ids[i]);
@@ -255,14 +305,18 @@ void check_dispatch(struct sim *s, const struct dtqi_msg *msg)
             return;
         }
         t->dispatched++;
+        if (t->is_resent && t->outcome != 0 && t->outcome_ms <= t->resent_ms)
+            sim_fail(s, "V dispatches %s, which was settled before it was sent again",
+                     story_task(task, name));
         if (t->settled_in == incarnation)
             sim_fail(s, "V dispatches %s, whose settlement it was told", story_task(task, name));
         if (t->verdict == VERDICT_REFUSED)
             sim_fail(s, "V dispatches %s, which it refused", story_task(task, name));
+        attempt_dispatched(s, session, m, i);
     }
 }
 
-void check_lane_msg(struct sim *s, struct node *w, const struct dtqi_msg *msg)
+void check_lane_msg(struct sim *s, struct node *w, const struct conn *c, const struct dtqi_msg *msg)
 {
     struct worker_view view;
 
@@ -271,6 +325,7 @@ void check_lane_msg(struct sim *s, struct node *w, const struct dtqi_msg *msg)
     worker_view(w->worker.core, &view);
     if (msg->tasks.session != view.session || msg->tasks.lane_seq != w->worker.got_seq + 1)
         return; /* not taken in */
+    attempts_taken_in(s, w, c->epoch, &msg->tasks);
     w->worker.got_seq++;
     w->worker.got_tasks += msg->tasks.n;
     if (w->worker.got_tasks > w->worker.told_credit_tasks)
@@ -294,59 +349,148 @@ void check_worker_msg(struct sim *s, struct node *w, const struct dtqi_msg *msg)
         raise_credit(w, msg->report.credit_tasks);
 }
 
-void check_feed(struct sim *s, struct node *w, const struct worker_feed *feed)
+/* What a worker takes in on its control connection. */
+void check_frame_to_worker(struct sim *s, struct node *w, const struct dtqi_msg *msg)
 {
+    struct worker_view view;
+
+    worker_view(w->worker.core, &view);
+    if (msg->type == DTQI_FORGET && view.in_session && msg->forget.session == view.session)
+        attempts_forgotten(s, &msg->forget);
+    else if (msg->type == DTQI_WELCOME || (msg->type == DTQI_VENTILATOR_HEARTBEAT &&
+                                           msg->ventilator_heartbeat.session == view.session))
+        w->worker.echo_ms = sim_now_ms(s);
+}
+
+uint32_t check_feed(struct sim *s, struct node *w, const struct worker_feed *feed)
+{
+    uint64_t fence_ms = s->vent_cfg.heartbeat_ms * s->vent_cfg.liveness;
     uint32_t task = check_task(s, &feed->id);
     char name[8];
 
-    if (task == NONE)
+    if (task == NONE) {
         sim_fail(s, "%s runs a task that nobody submitted", w->name);
-    else if (!are_the_bytes(task, 0, feed->body, s->tasks[task].plan.payload_bytes))
+        return NONE;
+    }
+    if (!are_the_bytes(task, 0, feed->body, s->tasks[task].plan.payload_bytes))
         sim_fail(s, "%s runs %s with another payload", w->name, story_task(task, name));
+    if (sim_now_ms(s) - w->worker.echo_ms > fence_ms + FENCE_SLACK_MS) /* R14 */
+        sim_fail(s, "%s starts %s, and V has not heard of it for %llu ms", w->name,
+                 story_task(task, name), (unsigned long long)(sim_now_ms(s) - w->worker.echo_ms));
+    return attempt_fed(s, w, task, feed->attempt);
+}
+
+/* ---------------------------------------------------------------- sinks */
+
+/* R28: so many settlements are under way at most. */
+void check_sink_msg(struct sim *s, struct node *n, const struct dtqi_msg *msg)
+{
+    const struct dtqi_settled *m = &msg->settled;
+    uint64_t last = m->number_first + m->n - 1;
+
+    if (msg->type != DTQI_SETTLED || m->number_first == 0 || m->n == 0)
+        return;
+    if (last > n->sink.told)
+        n->sink.told = last;
+    if (last > n->sink.acked + n->sink.cfg.settle_window)
+        sim_fail(s, "%s sends settlement %llu, and %llu is acknowledged", n->name,
+                 (unsigned long long)last, (unsigned long long)n->sink.acked);
+}
+
+void check_frame_to_sink(struct node *n, const struct dtqi_msg *msg)
+{
+    if (msg->type == DTQI_RESUME)
+        n->sink.acked = msg->resume.after;
+    else if (msg->type == DTQI_SETTLED_ACK && msg->settled_ack.number > n->sink.acked)
+        n->sink.acked = msg->settled_ack.number;
+}
+
+/* What it committed in an earlier life is there. */
+void check_sink_started(struct sim *s, struct node *n)
+{
+    for (uint32_t i = 0; i < s->tasks_n && !s->has_failed; i++) {
+        const struct task_info *t = &s->tasks[i];
+        struct results_read read = {.type = RESULTS_CLAIM, .ids_n = 1, .ids = &t->id};
+        char name[8];
+
+        if (t->outcome == 0 || t->outcome_sink != n->index)
+            continue;
+        results_read(n->sink.results, &read);
+        if (read.err != DTQ_OK || read.kinds[0] != t->outcome)
+            sim_fail(s, "%s starts, and has lost the outcome of %s", n->name, story_task(i, name));
+        dtqi_buf_unref(read.buf);
+    }
 }
 
 /* ---------------------------------------------------------------- what the ventilator was told */
 
-static uint32_t sink_of(struct sim *s, const dtqi_uid *store)
-{
-    for (uint32_t i = 0; i < s->cfg.sinks; i++)
-        if (dtqi_uid_eq(&sim_node(s, SIM_SINK, i)->disk.uid, store))
-            return i;
-    return NONE;
-}
-
 void check_vent_started(struct sim *s, const struct journal_start *start)
 {
+    s->epoch = start->epoch;
     memset(s->told, 0, sizeof s->told);
     for (uint32_t i = 0; i < start->applied_n; i++) {
         uint32_t sink = sink_of(s, &start->applied[i].sink);
 
         if (sink != NONE)
-            s->told[sink].applied = start->applied[i].number;
+            s->told[sink].applied = s->told[sink].durable = start->applied[i].number;
     }
 }
 
-/* RESUME says from where it applies. */
-void check_vent_msg(struct sim *s, struct node *v, uint32_t route, const struct dtqi_msg *msg)
+/* R23: a result is let go of when its task has an outcome, and not before. */
+static void check_forget(struct sim *s, const struct dtqi_forget *m)
 {
-    (void)v;
+    for (uint32_t i = 0; i < m->n; i++) {
+        const struct task_info *t = info_of(s, &m->ids[i]);
+        const struct attempt_info *a =
+            t != NULL ? attempt_find(t, m->epoch, dtqi_col32(m->attempts, i, 1)) : NULL;
+        char name[8];
+
+        if (a != NULL && a->end == ATTEMPT_SUCCEEDED && t->outcome == 0)
+            sim_fail(s, "V lets the result of %s go, which has no outcome",
+                     story_task((uint32_t)(t - s->tasks), name));
+    }
+}
+
+/* R28: when the deletes are durable, and not before. */
+static void check_acknowledged(struct sim *s, const struct told *told, uint64_t number)
+{
+    if (number > told->durable)
+        sim_fail(s, "V acknowledges settlement %llu, and has written down %llu",
+                 (unsigned long long)number, (unsigned long long)told->durable);
+}
+
+/* Of the sink at the other end; NULL: it is none. */
+static struct told *told_on(struct sim *s, uint32_t route)
+{
+    for (const struct conn *c = s->conns; c != NULL; c = c->next)
+        if (c->route == route)
+            return c->ends[0]->kind == SIM_SINK ? &s->told[c->ends[0]->index] : NULL;
+    return NULL;
+}
+
+/* RESUME says from where it applies. */
+void check_vent_msg(struct sim *s, uint32_t route, const struct dtqi_msg *msg)
+{
+    struct told *told;
+
     if (msg->type == DTQI_UNKNOWN_SESSION)
         s->unknown_route = route;
-    if (msg->type != DTQI_RESUME)
+    if (msg->type == DTQI_VERDICTS)
+        attempts_judged(s, &msg->verdicts);
+    if (msg->type == DTQI_FORGET)
+        check_forget(s, &msg->forget);
+    if (msg->type != DTQI_RESUME && msg->type != DTQI_SETTLED_ACK)
         return;
-    for (struct conn *c = s->conns; c != NULL; c = c->next) {
-        struct told *told;
-
-        if (c->route != route)
-            continue;
-        if (c->ends[0]->kind != SIM_SINK)
-            return;
-        told = &s->told[c->ends[0]->index];
-        told->is_known = true;
-        told->route = route;
-        told->applied = msg->resume.after;
+    told = told_on(s, route);
+    if (told == NULL)
+        return;
+    if (msg->type == DTQI_SETTLED_ACK) {
+        check_acknowledged(s, told, msg->settled_ack.number);
         return;
     }
+    told->is_known = true;
+    told->route = route;
+    told->applied = msg->resume.after;
 }
 
 static void told_of(struct sim *s, const struct dtqi_settled *m)
@@ -366,11 +510,18 @@ static void told_of(struct sim *s, const struct dtqi_settled *m)
  * runs it again, and the sink refuses its second outcome (R5, R25). */
 static void new_to_vent(struct sim *s, const struct dtqi_submit *m)
 {
-    for (uint32_t i = 0; i < m->n && !m->resend; i++) {
+    for (uint32_t i = 0; i < m->n; i++) {
         struct task_info *t = info_of(s, &m->ids[i]);
 
-        if (t != NULL)
-            t->settled_in = 0;
+        if (t == NULL)
+            continue;
+        t->is_resent = m->resend;
+        t->resent_ms = sim_now_ms(s);
+        if (m->resend)
+            continue;
+        t->settled_in = 0;
+        if (t->outcome != 0)
+            attempts_reborn(t);
     }
 }
 
@@ -383,6 +534,7 @@ void check_frame_to_vent(struct sim *s, const struct conn *c, const struct dtqi_
 
     if (msg->type == DTQI_SUBMIT)
         new_to_vent(s, &msg->submit);
+    attempts_frame_to_vent(s, msg);
     if (msg->type != DTQI_SETTLED || c->ends[0]->kind != SIM_SINK || m->diverged)
         return;
     told = &s->told[c->ends[0]->index];
@@ -401,16 +553,64 @@ void check_frame_to_vent(struct sim *s, const struct conn *c, const struct dtqi_
 
 /* ---------------------------------------------------------------- nodes */
 
-void check_node(struct sim *s, struct node *n)
+/* At the limit nothing is admitted; but what was asked for comes, for each queue and what is due.
+ */
+static uint64_t vent_bytes_max(const struct vent_cfg *cfg)
+{
+    uint64_t load = cfg->load_bytes + (uint64_t)cfg->load_tasks * RECORD_BYTES;
+
+    return 2 * cfg->resident_bytes_max + (SIM_QUEUES + 1) * load;
+}
+
+static void check_vent(struct sim *s, const struct node *n)
 {
     struct vent_census census;
 
-    if (n->kind != SIM_VENTILATOR || n->vent.core == NULL)
-        return;
     vent_check(n->vent.core);
     vent_census(n->vent.core, &census);
     if (census.tasks > s->tasks_n)
         sim_fail(s, "V holds %u tasks of %u", census.tasks, s->tasks_n);
+    if (census.submits > s->vent_cfg.submits_max)
+        sim_fail(s, "%u submits wait at V", census.submits);
+    if (census.task_bytes > vent_bytes_max(&s->vent_cfg))
+        sim_fail(s, "V keeps %llu bytes of tasks in memory", (unsigned long long)census.task_bytes);
+}
+
+static void check_sink(struct sim *s, const struct node *n)
+{
+    const struct sink_cfg *cfg = &n->sink.cfg;
+    struct sink_census census;
+
+    sink_census(n->sink.core, &census);
+    if (census.intake_bytes > cfg->intake_bytes_max + INTAKE_SLACK_BYTES)
+        sim_fail(s, "%s keeps %llu bytes of proposals", n->name,
+                 (unsigned long long)census.intake_bytes);
+    if (census.waiters > cfg->waiters_max || census.routes > cfg->routes_max ||
+        census.reads > cfg->reads_max)
+        sim_fail(s, "%s keeps %u waiters, %u routes, %u reads", n->name, census.waiters,
+                 census.routes, census.reads);
+}
+
+static void check_worker(struct sim *s, const struct node *n)
+{
+    struct worker_view view;
+
+    worker_view(n->worker.core, &view);
+    if (view.window > WORKER_WINDOW_MAX ||
+        (s->cfg.window_max != 0 && view.window > s->cfg.window_max + s->cfg.slots))
+        sim_fail(s, "%s wants %u tasks in advance", n->name, view.window);
+    if (view.kept_bytes > WORKER_MEMORY_BYTES)
+        sim_fail(s, "%s keeps %llu bytes of results", n->name, (unsigned long long)view.kept_bytes);
+}
+
+void check_node(struct sim *s, struct node *n)
+{
+    switch (n->kind) {
+    case SIM_VENTILATOR: check_vent(s, n); break;
+    case SIM_SINK: check_sink(s, n); break;
+    case SIM_WORKER: check_worker(s, n); break;
+    case SIM_CLIENT: break;
+    }
 }
 
 static bool is_task_settled(const struct sim *s, uint32_t task, char *why, unsigned why_bytes)
@@ -449,6 +649,11 @@ static bool is_node_empty(const struct node *n, char *why, unsigned why_bytes)
                  (unsigned long long)view.session, view.waiting, view.in_slots, view.done,
                  view.failed);
         return view.in_session && view.waiting + view.in_slots + view.done + view.failed == 0;
+    }
+    if (n->kind == SIM_SINK) {
+        snprintf(why, why_bytes, "%s was told that V applied %llu of %llu", n->name,
+                 (unsigned long long)n->sink.acked, (unsigned long long)n->sink.told);
+        return n->sink.acked >= n->sink.told;
     }
     if (n->kind != SIM_VENTILATOR)
         return true;

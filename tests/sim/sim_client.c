@@ -44,9 +44,9 @@ void client_drop(struct sim *s, struct node *n)
 
 static struct dtqi_slice spec_of(const struct sim_plan *plan, struct dtqi_buf *buf)
 {
-    static const char *const queues[] = {"q0", "q1", "q2"};
+    static const char *const queues[SIM_QUEUES] = {"q0", "q1", "q2"};
     struct dtqi_spec spec = {.name = dtqi_str("work"),
-                             .queue = dtqi_str(queues[plan->queue % 3]),
+                             .queue = dtqi_str(queues[plan->queue % SIM_QUEUES]),
                              .priority = plan->priority,
                              .retries = plan->retries,
                              .backoff_min_ms = plan->backoff_ms,

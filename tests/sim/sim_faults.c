@@ -477,6 +477,9 @@ static void schedule(struct sim *s, const struct run *run)
     uint32_t faults = sim_below(s, sim_chance(s, 50) ? 6 : SIM_FAULTS_MAX);
     uint32_t burst_ms = sim_chance(s, 40) ? 1 : run->faults_ms;
 
+    s->is_faultless =
+        faults == 0 && s->lose_permille == 0 && s->twice_permille == 0 && s->full_permille == 0;
+
     for (uint32_t i = 0; i < tasks; i++) {
         uint64_t at_us = from_us + sim_below(s, burst_ms * 1000);
 

@@ -14,6 +14,7 @@
 #define BACKOFF_MS_MIN 100u
 #define BACKOFF_MS_MAX 5000u
 #define CONNECT_MS 5000u
+#define KEEPALIVE_MS 30000u
 #define LANE_FRAMES_MAX 64u /* before its peer is there */
 
 static uint64_t link_delay(struct sim *s)
@@ -272,6 +273,7 @@ void net_break(struct sim *s, struct conn *c)
     if (c->broken)
         return;
     c->broken = true;
+    c->end_us = s->now_us;
     for (uint32_t end = 0; end < 2; end++) {
         keep_first_part(s, c, end);
         let_know(s, c, end, know_delay(s));
@@ -287,8 +289,10 @@ static void close_end(struct sim *s, struct conn *c, uint32_t end)
         return;
     c->closed[end] = true;
     c->knows[end] = true;
-    if (!c->broken)
+    if (!c->broken) {
         keep_first_part(s, c, end);
+        c->end_us = s->now_us;
+    }
     c->broken = true;
     free_frames(&in->head, &in->tail);
     in->n = 0;
@@ -322,13 +326,30 @@ static void connector_lost(struct sim *s, struct node *n, uint32_t port)
     connect_later(s, n, port, p->backoff_ms * 1000ull);
 }
 
+/* What came before the end of the connection is read before that is known; keepalive tells of the
+ * end while the rest is held back, and then nobody reads that any more. */
+static bool waits_for_rest(struct sim *s, struct conn *c, uint32_t end)
+{
+    const struct pipe *in = &c->pipes[1 - end];
+    uint64_t at_us;
+
+    if (in->head == NULL || s->now_us >= c->end_us + KEEPALIVE_MS * 1000ull)
+        return false;
+    at_us = in->head->at_us > s->now_us ? in->head->at_us : s->now_us + 100000;
+    let_know(s, c, end, at_us - s->now_us);
+    return true;
+}
+
 void net_on_know(struct sim *s, struct conn *c, uint32_t end)
 {
+    struct pipe *in = &c->pipes[1 - end];
     struct node *n = c->ends[end];
 
-    if (c->knows[end] || !is_alive(c, end))
+    if (c->knows[end] || !is_alive(c, end) || waits_for_rest(s, c, end))
         return;
     c->knows[end] = true;
+    free_frames(&in->head, &in->tail);
+    in->n = 0;
     if (end == 0 && n->ports[c->port].conn == c)
         connector_lost(s, n, c->port);
 }
@@ -440,6 +461,7 @@ static void connected(struct sim *s, struct node *n, uint32_t port, struct lane 
         lane->conn = c;
         lane->had_peer = true;
         c->session = lane->session;
+        c->epoch = s->epoch;
         flush_lane(s, lane);
     }
     while ((f = p->queue) != NULL) {

@@ -6,6 +6,7 @@
  *   sim_disk.c    commit threads and stores
  *   sim_vent.c, sim_sink.c, sim_worker.c, sim_client.c   the shells of the cores
  *   sim_check.c   what the simulation knows about each task, and what must hold
+ *   sim_attempts.c   the same of attempts, leases and credit
  *   sim_story.c   the story, the trace
  *   sim_faults.c  random runs
  */
@@ -32,6 +33,7 @@
 #define PORTS_MAX (PORT_SINKS + DTQI_SINKS_MAX) /* a client has one for each of its peers */
 #define WALL_MS_START 1700000000000ull
 #define SLOTS_MAX 8u
+#define SIM_QUEUES 3u
 #define NONE UINT32_MAX
 
 /* ---------------------------------------------------------------- network */
@@ -64,7 +66,9 @@ struct conn {
     uint32_t port;    /* of the connector */
     uint32_t route;   /* at the listener */
     uint64_t session; /* of a lane */
+    uint64_t epoch;   /* likewise */
     bool broken;
+    uint64_t end_us;      /* when it broke */
     bool is_stalled;      /* nothing passes, though other connections of the two may be well */
     bool knows[2];        /* this end has noticed that it is broken .. */
     bool closed[2];       /* .. or has closed it: takes nothing any more */
@@ -96,6 +100,11 @@ struct lane {
     bool had_peer;
     struct frame *queue; /* sent before the peer was there */
     struct frame *queue_tail;
+    uint64_t sent_tasks; /* for the checks: in all, and what the worker allowed at most */
+    uint64_t sent_bytes;
+    uint64_t told_tasks;
+    uint64_t told_bytes;
+    uint64_t report_seq; /* applied */
 };
 
 /* ---------------------------------------------------------------- nodes */
@@ -139,6 +148,7 @@ struct slot_task {
     uint32_t handle;
     uint32_t attempt;
     uint32_t task;
+    uint32_t attempt_index; /* among the task's attempts */
     uint64_t time_limit_ms;
 };
 
@@ -212,6 +222,8 @@ struct node {
             bool intake_paused;
             char intake[32];
             char results_at[32];
+            uint64_t acked; /* by V, of the settlements .. */
+            uint64_t told;  /* .. that it was sent up to here */
         } sink;
         struct {
             struct worker *core;
@@ -222,6 +234,7 @@ struct node {
             uint32_t got_seq;   /* of the present session, on the lane .. */
             uint64_t got_tasks; /* .. in messages up to this one */
             uint64_t told_credit_tasks;
+            uint64_t echo_ms; /* when V was last heard to have heard of it */
         } worker;
         struct {
             struct client *core;
@@ -234,6 +247,30 @@ struct node {
 };
 
 /* ---------------------------------------------------------------- what is known of tasks */
+
+enum attempt_end {
+    ATTEMPT_OPEN,
+    ATTEMPT_SUCCEEDED,
+    ATTEMPT_FAILED,
+    ATTEMPT_FAILED_FOR_GOOD,
+    ATTEMPT_CRASHED,
+};
+
+struct attempt_info {
+    uint64_t epoch; /* with the number, its name */
+    uint32_t number;
+    uint64_t lease_epoch; /* the V that counts it as the lease, on this session: the one that gave
+                             it, or adopted it */
+    uint64_t session;
+    uint32_t node; /* where it arrived, and in which life of that; NONE: nowhere yet */
+    uint32_t incarnation;
+    enum attempt_end end; /* as the slot saw it, and when */
+    uint64_t ended_ms;
+    bool is_over; /* V knows that it is no lease any more */
+    bool is_counted;
+    bool is_listed;
+    bool is_forgotten; /* its worker was told so */
+};
 
 enum verdict { VERDICT_NONE, VERDICT_CONFIRMED, VERDICT_REFUSED, VERDICT_UNKNOWN };
 
@@ -257,6 +294,17 @@ struct task_info {
     uint32_t crashed;    /* slots that died under it */
     uint32_t lost;       /* runs that ended with their worker */
     bool no_retry;       /* said in one of them */
+    struct attempt_info *attempts;
+    uint32_t attempts_n;
+    uint32_t attempts_room;
+    uint64_t counted_epoch; /* what this V has counted of it */
+    uint32_t counted_failures;
+    uint32_t counted_crashes;
+    bool counted_final;
+    uint32_t outcome_sink; /* index of the sink that committed it, and when */
+    uint64_t outcome_ms;
+    bool is_resent; /* the last SUBMIT of it that reached V was no first copy, and when that was */
+    uint64_t resent_ms;
     uint32_t settled_in; /* incarnation of the ventilator that was told its settlement; 0: none */
 };
 
@@ -315,7 +363,10 @@ struct sim {
         bool is_known;
         uint32_t route;
         uint64_t applied;
+        uint64_t durable;
     } told[SIM_SINKS_MAX];
+    uint64_t epoch;         /* V's */
+    bool is_faultless;      /* nothing goes wrong in this run */
     uint32_t unknown_route; /* the last one that V answered UNKNOWN_SESSION */
 
     struct vent_cfg vent_cfg;
@@ -426,16 +477,23 @@ void client_cancel_task(struct sim *s, uint64_t task);
 uint32_t check_task(const struct sim *s, const dtq_id *id); /* NONE: unknown */
 void check_add_id(struct sim *s, uint32_t task, const dtq_id *id);
 void check_vent_started(struct sim *s, const struct journal_start *start);
-void check_vent_msg(struct sim *s, struct node *v, uint32_t route, const struct dtqi_msg *msg);
+void check_vent_msg(struct sim *s, uint32_t route, const struct dtqi_msg *msg);
 void check_frame_to_vent(struct sim *s, const struct conn *c, const struct dtqi_msg *msg);
-void check_dispatch(struct sim *s, const struct dtqi_msg *msg);
-void check_lane_msg(struct sim *s, struct node *w, const struct dtqi_msg *msg);
+void check_dispatch(struct sim *s, uint64_t session, const struct dtqi_msg *msg);
+void check_lane_msg(struct sim *s, struct node *w, const struct conn *c,
+                    const struct dtqi_msg *msg);
 void check_worker_msg(struct sim *s, struct node *w, const struct dtqi_msg *msg);
+void check_frame_to_worker(struct sim *s, struct node *w, const struct dtqi_msg *msg);
+void check_sink_msg(struct sim *s, struct node *n, const struct dtqi_msg *msg);
+void check_frame_to_sink(struct node *n, const struct dtqi_msg *msg);
+void check_sink_started(struct sim *s, struct node *n);
+uint32_t check_crash_limit(const struct task_info *t);
 void check_journal_write(struct sim *s, const struct journal_batch *batch);
 void check_commit(struct sim *s, struct node *sink, const struct results_batch *batch);
 void check_verdict(struct sim *s, struct node *client, uint32_t task, dtq_err err);
 void check_result(struct sim *s, struct node *client, const struct client_result *r);
-void check_feed(struct sim *s, struct node *w, const struct worker_feed *feed);
+/* @return the index of its attempt */
+uint32_t check_feed(struct sim *s, struct node *w, const struct worker_feed *feed);
 void check_node(struct sim *s, struct node *n);
 /* The whole of what was confirmed is in the journal or has its outcome. */
 void check_durable(struct sim *s);
@@ -443,6 +501,19 @@ void check_durable(struct sim *s);
 bool check_is_settled(struct sim *s, char *why, unsigned why_bytes);
 /* The payload or result of a task: the same bytes each time. */
 void check_bytes(uint32_t task, uint32_t salt, unsigned char *ret, uint32_t bytes);
+
+/* ---- sim_attempts.c */
+
+struct attempt_info *attempt_find(const struct task_info *t, uint64_t epoch, uint32_t number);
+void attempt_dispatched(struct sim *s, uint64_t session, const struct dtqi_tasks *m, uint32_t i);
+void attempts_taken_in(struct sim *s, const struct node *w, uint64_t epoch,
+                       const struct dtqi_tasks *m);
+uint32_t attempt_fed(struct sim *s, const struct node *w, uint32_t task, uint32_t number);
+void attempt_ended(const struct sim *s, struct task_info *t, uint32_t index, enum attempt_end end);
+void attempts_forgotten(struct sim *s, const struct dtqi_forget *m);
+void attempts_frame_to_vent(struct sim *s, const struct dtqi_msg *msg);
+void attempts_judged(struct sim *s, const struct dtqi_verdicts *m);
+void attempts_reborn(struct task_info *t);
 
 /* ---- sim_story.c */
 

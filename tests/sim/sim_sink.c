@@ -41,6 +41,7 @@ bool sink_start(struct sim *s, struct node *n)
         trace(s, "%s cannot open its results: %s", n->name, why);
         return false;
     }
+    check_sink_started(s, n);
     snprintf(n->sink.intake, sizeof n->sink.intake, "tcp://%s:5571", n->name);
     snprintf(n->sink.results_at, sizeof n->sink.results_at, "tcp://%s:5572", n->name);
     cfg = &n->sink.cfg;
@@ -126,7 +127,10 @@ static void send_results(struct sim *s, struct node *n, const struct sink_action
 static void execute(struct sim *s, struct node *n, const struct sink_action *a, struct missed *m)
 {
     switch (a->type) {
-    case SINK_ACT_CONTROL_SEND: (void)net_send(s, n, PORT_CONTROL, &a->msg); return;
+    case SINK_ACT_CONTROL_SEND:
+        check_sink_msg(s, n, &a->msg);
+        (void)net_send(s, n, PORT_CONTROL, &a->msg);
+        return;
     case SINK_ACT_CONTROL_RECONNECT:
         net_open(s, n, PORT_CONTROL, CONN_CONTROL, &s->nodes[VENT], 5570);
         return;
@@ -182,6 +186,8 @@ static void on_frame(struct sim *s, struct node *n, struct input *in)
     else if (in->conn->kind == CONN_RESULTS)
         e.type = SINK_EV_RESULTS;
     e.msg = &msg;
+    if (e.type == SINK_EV_CONTROL)
+        check_frame_to_sink(n, &msg);
     step(s, n, e);
     dtqi_msg_done(&msg);
 }

@@ -45,6 +45,7 @@ bool vent_start(struct sim *s, struct node *n)
         return false;
     }
     check_vent_started(s, &start);
+    check_durable(s);
     s->vent_cfg.seed = sim_random(s);
     ok = vent_new(&s->vent_cfg, &start, sim_now_ms(s), sim_wall_ms(s, n), &n->vent.core) == DTQ_OK;
     journal_start_done(&start);
@@ -116,14 +117,14 @@ static void execute(struct sim *s, struct node *n, const struct vent_action *a)
 {
     switch (a->type) {
     case VENT_SEND:
-        check_vent_msg(s, n, a->route, &a->msg);
+        check_vent_msg(s, a->route, &a->msg);
         if (net_send_to(s, n, a->route, &a->msg) != NET_SENT)
             later(n, VENT_EV_ROUTE_GONE)->route = a->route;
         return;
     case VENT_LANE_OPEN: open_lane(s, n, a->session); return;
     case VENT_LANE_CLOSE: lane_close(s, n, a->session); return;
     case VENT_LANE_SEND:
-        check_dispatch(s, &a->msg);
+        check_dispatch(s, a->session, &a->msg);
         if (!lane_send(s, n, a->session, &a->msg))
             later(n, VENT_EV_LANE_BROKEN)->lane.session = a->session;
         return;

@@ -150,6 +150,10 @@ static void end_of(struct sim *s, struct node *n, struct slot *slot, dtq_reason 
     else
         slot->ends = e;
     slot->ends_tail = e;
+    attempt_ended(s, info, t->attempt_index,
+                  reason == DTQ_REASON_NONE ? ATTEMPT_SUCCEEDED
+                  : e->no_retry             ? ATTEMPT_FAILED_FOR_GOOD
+                                            : ATTEMPT_FAILED);
     info->succeeded += reason == DTQ_REASON_NONE;
     info->failed += reason != DTQ_REASON_NONE;
     info->no_retry |= e->no_retry;
@@ -179,6 +183,7 @@ static void crash(struct sim *s, struct node *n, uint32_t index)
 
     if (slot->started_us != UINT64_MAX) {
         s->tasks[slot->fed[0].task].crashed++;
+        attempt_ended(s, &s->tasks[slot->fed[0].task], slot->fed[0].attempt_index, ATTEMPT_CRASHED);
         story(s, "%s: slot dies under %s", n->name, story_task(slot->fed[0].task, name));
     }
     die(s, n, index, true, 11);
@@ -254,8 +259,9 @@ static void feed(struct sim *s, struct node *n, const struct worker_action *a)
         const struct worker_feed *f = &a->feed.tasks[i];
         bool full = slot->fed_n == WORKER_RING_TASKS_MAX || slot->full_n != 0 ||
                     (s->cfg.small && slot->fed_n >= 3);
+        uint32_t attempt;
 
-        check_feed(s, n, f);
+        attempt = check_feed(s, n, f);
         if (slot->life == SLOT_LIFE_DEAD || slot->life == SLOT_LIFE_DOWN || full) {
             slot->full[slot->full_n++] = f->handle;
             continue;
@@ -264,6 +270,7 @@ static void feed(struct sim *s, struct node *n, const struct worker_action *a)
             .handle = f->handle,
             .attempt = f->attempt,
             .task = check_task(s, &f->id),
+            .attempt_index = attempt,
             .time_limit_ms = f->time_limit_ms,
         };
     }
@@ -313,6 +320,8 @@ static void kill_slot(struct sim *s, struct node *n, const struct worker_action 
         char name[8];
 
         story(s, "%s kills the slot of %s", n->name, story_task(slot->fed[0].task, name));
+        if (a->slot.why == WORKER_KILL_TIMEOUT)
+            attempt_ended(s, t, slot->fed[0].attempt_index, ATTEMPT_FAILED);
         t->failed += a->slot.why == WORKER_KILL_TIMEOUT;
         t->no_retry |= a->slot.why == WORKER_KILL_TIMEOUT && t->plan.no_retry;
     }
@@ -532,7 +541,9 @@ static void on_frame(struct sim *s, struct node *n, struct input *in)
         return;
     }
     if (lane)
-        check_lane_msg(s, n, &msg);
+        check_lane_msg(s, n, in->conn, &msg);
+    else
+        check_frame_to_worker(s, n, &msg);
     step(s, n,
          (struct worker_event){.type = lane ? WORKER_EV_LANE_MSG : WORKER_EV_CONTROL_MSG,
                                .msg = &msg});
