@@ -200,7 +200,8 @@ struct session {
     bool beat_idle;       /* the last heartbeat was sent with nothing held */
     uint64_t lost_ms;     /* without a session: since when */
     bool outcomes_fenced; /* R14 */
-    uint32_t listed;      /* entries that wait for their verdict */
+    uint32_t listed;      /* entries that wait for their verdict .. */
+    uint64_t listed_ms;   /* .. since then */
 
     uint64_t received; /* tasks in this session; credit counts from here (R15) */
     uint64_t received_bytes;

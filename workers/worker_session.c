@@ -5,6 +5,8 @@
 #define HEARTBEAT_MS_MIN 10u
 #define HEARTBEAT_MS_MAX 60000u
 #define LIVENESS_MAX 100u
+#define VERDICTS_MS \
+    30000u /* a journal may be slow, and a claim; a verdict that takes longer is lost */
 
 /* ---------------------------------------------------------------- without a session */
 
@@ -390,6 +392,18 @@ void wk_session_beat(struct worker *w)
     say_beat(w);
 }
 
+static void check_verdicts(struct worker *w)
+{
+    struct session *s = &w->session;
+
+    if (s->id == 0 || s->listed == 0)
+        return;
+    if (w->now_ms >= s->listed_ms + VERDICTS_MS)
+        wk_session_lost(w, "no verdict came");
+    else
+        due(w, s->listed_ms + VERDICTS_MS);
+}
+
 void wk_session_tick(struct worker *w)
 {
     struct session *s = &w->session;
@@ -398,6 +412,7 @@ void wk_session_tick(struct worker *w)
         wk_session_lost(w, "silence"); /* R14 */
         reconnect(w);
     }
+    check_verdicts(w);
     if (s->id == 0) {
         hello_tick(w);
         return;
@@ -406,10 +421,12 @@ void wk_session_tick(struct worker *w)
     if (!s->list_due || w->taking_back != 0)
         return;
     s->list_due = false;
+    s->listed_ms = w->now_ms;
     if (!wk_holdings_list(w, true))
         wk_session_lost(w, "no memory for the list of holdings");
     else if (s->listed == 0)
         s->outcomes_fenced = false;
+    check_verdicts(w);
 }
 
 /* ---------------------------------------------------------------- control messages */

@@ -649,6 +649,34 @@ static void new_tasks_run_while_old_ones_wait_for_their_verdict(void **state)
     world_free(t);
 }
 
+/* It would wait for ever, as what is held agrees with what the ventilator believes. */
+static void a_verdict_that_does_not_come_ends_the_session(void **state)
+{
+    struct world *t = one_slot();
+
+    (void)state;
+    world_give(t, (struct world_tasks){.n = 2});
+    world_unknown(t);
+    t->now_ms += 500;
+    world_tick(t);
+    world_welcome(t);
+    world_tick(t);
+    world_echo(t, 1, 1);
+    world_verdict(t, 2, DTQI_VERDICT_ADOPT, 77);
+    world_live(t, 29000);
+    assert_true(world_view(t).in_session);
+    world_live(t, 2000);
+    assert_false(world_view(t).in_session);
+    world_welcome(t);
+    world_tick(t);
+    world_echo(t, 1, 1);
+    world_verdict(t, 1, DTQI_VERDICT_ADOPT, 78);
+    world_verdict(t, 2, DTQI_VERDICT_ADOPT, 79);
+    world_live(t, 40000);
+    assert_true(world_view(t).in_session);
+    world_free(t);
+}
+
 /* R11: its end is reported under the ticket that the verdict brings, not before. */
 static void what_ends_before_its_verdict_is_reported_after_it(void **state)
 {
@@ -1215,6 +1243,7 @@ int main(void)
         cmocka_unit_test(long_lists_come_in_pages),
         cmocka_unit_test(nothing_that_waits_starts_before_its_verdict),
         cmocka_unit_test(new_tasks_run_while_old_ones_wait_for_their_verdict),
+        cmocka_unit_test(a_verdict_that_does_not_come_ends_the_session),
         cmocka_unit_test(what_ends_before_its_verdict_is_reported_after_it),
         cmocka_unit_test(what_was_listed_as_ended_is_not_reported_again),
         cmocka_unit_test(a_stale_task_runs_on_and_its_result_goes_to_the_sink_only),
