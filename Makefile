@@ -2,7 +2,7 @@
 JOBS := $(shell nproc)
 .DEFAULT_GOAL := build
 
-.PHONY: help build release demo test lint tsan sim fuzz coverage bench clean
+.PHONY: help build release demo test lint tsan sim chaos fuzz coverage bench clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ sim: ## simulate SEEDS schedules of faults (default 10000)
 	@scripts/setup build test
 	@scripts/build release $(JOBS)
 	@build/release/bin/sim_run --seeds $(or $(SEEDS),10000)
+
+chaos: ## kill, stop and cut off the real programs for SECONDS (default 60), as SEED (default 1) says
+	@scripts/setup build test
+	@scripts/build release $(JOBS)
+	@build/release/bin/chaos --seconds=$(or $(SECONDS),60) --seed=$(or $(SEED),1) $(CHAOS)
 
 fuzz: ## run each fuzz target for SECONDS (default 60)
 	@scripts/setup build test fuzz
