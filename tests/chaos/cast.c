@@ -1,6 +1,7 @@
 #include "cast.h"
 
 #include "job.h"
+#include "netns.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -350,6 +351,15 @@ static void cut(struct cast *c, const struct step *step)
     c->counts.cuts[step->pair]++;
 }
 
+static void drop(struct cast *c, uint32_t actor, bool is_begin)
+{
+    bool done = actor == ACTOR_ALL ? netns_device(!is_begin) : netns_drop((uint8_t)actor, is_begin);
+
+    if (!done)
+        finding(c, "packets cannot be stopped or let pass: %s", strerror(errno));
+    c->counts.drops += is_begin;
+}
+
 void cast_apply(struct cast *c, const struct step *step)
 {
     struct actor *a = step->actor != ACTOR_ALL ? &c->actors[step->actor] : NULL;
@@ -371,6 +381,8 @@ void cast_apply(struct cast *c, const struct step *step)
     case OP_SLOT: kill_slot(c, a, step->order); break;
     case OP_CUT: cut(c, step); break;
     case OP_HEAL: set_links(c, step, &(struct proxy_link){0}, false); break;
+    case OP_DROP: drop(c, step->actor, true); break;
+    case OP_PASS: drop(c, step->actor, false); break;
     }
 }
 

@@ -45,6 +45,7 @@ struct cast_counts {
     uint64_t restarts[ROLES]; /* SIGTERM, an end with status 0, start */
     uint64_t slots;
     uint64_t cuts[PAIRS_N];
+    uint64_t drops; /* of packets */
     uint64_t starts;
 };
 

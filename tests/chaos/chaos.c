@@ -4,6 +4,7 @@
  */
 #include "cast.h"
 #include "check.h"
+#include "netns.h"
 #include "plan.h"
 
 #include <dtq/dtq.h>
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #define LIVENESS 3u
+#define SKIPPED 77        /* exit status: not possible here */
 #define SHORT_SECONDS 30u /* runs that are shorter are in a hurry */
 #define FILES_MAX 400u    /* of a program, when all is quiet again */
 
@@ -36,6 +38,7 @@ struct options {
     uint64_t heartbeat_ms;
     uint64_t keep;
     uint64_t plan;
+    uint64_t packets;
 };
 
 struct chaos {
@@ -414,6 +417,8 @@ static void table(struct chaos *x, uint64_t ran_ms)
         snprintf(text, sizeof text, "  %s", plan_pair_name((enum pair)pair));
         row(text, n->cuts[pair]);
     }
+    if (x->options.packets)
+        row("packets stopped", n->drops);
     row("connections through the proxy", sum(proxy.connections, WAYS));
     row("  reset", proxy.resets);
     row("tasks submitted", t->submitted);
@@ -519,6 +524,7 @@ static void configure(struct chaos *x)
                                        : (uint32_t)o->seconds * 1000 / 8,
         .workers = (uint32_t)o->workers,
         .producers = (uint32_t)o->producers,
+        .packets = o->packets != 0,
     };
     x->cast_cfg = (struct cast_cfg){
         .bin = CHAOS_BIN,
@@ -582,6 +588,7 @@ int main(int argc, char **argv)
         {"heartbeat", &o->heartbeat_ms, 60000, "milliseconds; three are death"},
         {"keep", &o->keep, 1, "1: keep logs and data"},
         {"plan", &o->plan, 1, "1: print what would be done, do nothing"},
+        {"packets", &o->packets, 1, "1: faults below TCP too, in a network namespace of its own"},
         {NULL, NULL, 0, NULL},
     };
 
@@ -606,6 +613,11 @@ int main(int argc, char **argv)
         plan_print(&chaos.plan);
         plan_free(&chaos.plan);
         return 0;
+    }
+    if (o->packets && !netns_enter()) {
+        fprintf(stderr, "chaos: skipped: no network namespace can be made here: %s\n",
+                strerror(errno));
+        return SKIPPED;
     }
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     fprintf(stderr, "chaos: seed %llu\n", (unsigned long long)o->seed);

@@ -20,8 +20,8 @@ static const char *const act_names[] = {ACTS(PLAN_NAME)};
 static const char *const pair_names[] = {PAIRS(PLAN_NAME)};
 static const char *const cut_names[] = {CUTS(PLAN_NAME)};
 #undef PLAN_NAME
-static const char *const op_names[] = {"act",  "kill", "start", "term", "stop",
-                                       "cont", "slot", "cut",   "heal"};
+static const char *const op_names[] = {"act",  "kill", "start", "term", "stop", "cont",
+                                       "slot", "cut",  "heal",  "drop", "pass"};
 
 const char *plan_act_name(enum act act)
 {
@@ -172,8 +172,12 @@ static void play_rolling(struct maker *m)
 {
     uint32_t actors = 2 + m->cfg->workers + m->cfg->producers;
 
-    for (uint32_t actor = 0; actor < actors; actor++)
-        add(m, m->from_ms + (m->to_ms - m->from_ms) / actors * actor, OP_TERM, actor);
+    for (uint32_t actor = 0; actor < actors; actor++) {
+        uint32_t at_ms = m->from_ms + (m->to_ms - m->from_ms) / actors * actor;
+
+        add(m, at_ms, OP_TERM, actor);
+        add(m, within(m, at_ms + between(m, 1, 200)), OP_TERM, actor); /* while it starts */
+    }
 }
 
 /* Results gather at the workers, and some of these die with them. */
@@ -227,6 +231,21 @@ static void play_mixed(struct maker *m)
             between(m, dead_ms / 4, dead_ms * 2));
 }
 
+/* Of one actor, which it can only notice by waiting; now and then the device is down. */
+static void play_packets(struct maker *m)
+{
+    uint32_t dead_ms = m->cfg->dead_ms;
+
+    for (uint32_t at_ms = m->from_ms; at_ms < m->to_ms;) {
+        uint32_t actor = job_below(&m->random, 4) == 0 ? ACTOR_ALL : any_actor(m);
+        uint32_t ms = between(m, dead_ms / 4, dead_ms * 2);
+
+        add(m, at_ms, OP_DROP, actor);
+        add(m, within(m, at_ms + ms), OP_PASS, actor);
+        at_ms += ms + between(m, dead_ms / 8, dead_ms);
+    }
+}
+
 static void play(struct maker *m, enum act act)
 {
     add(m, m->from_ms, OP_ACT, 0)->act = act;
@@ -248,17 +267,18 @@ static void play(struct maker *m, enum act act)
     case ACT_SLOW: all_links(m, CUT_SLOW, 125000); break;
     case ACT_RESETS: play_resets(m); break;
     case ACT_MIXED: play_mixed(m); break;
+    case ACT_PACKETS: play_packets(m); break;
     case ACTS_N: break;
     }
 }
 
 /* ------------------------------------------------------------------------ the whole */
 
-static void shuffle(struct maker *m, enum act acts[ACTS_N])
+static void shuffle(struct maker *m, enum act acts[ACTS_N], uint32_t acts_n)
 {
-    for (uint32_t i = 0; i < ACTS_N; i++)
+    for (uint32_t i = 0; i < acts_n; i++)
         acts[i] = (enum act)i;
-    for (uint32_t i = ACTS_N - 1; i > 0; i--) {
+    for (uint32_t i = acts_n - 1; i > 0; i--) {
         uint32_t j = job_below(&m->random, i + 1);
         enum act act = acts[i];
 
@@ -268,7 +288,7 @@ static void shuffle(struct maker *m, enum act acts[ACTS_N])
 }
 
 /* Most of the time belongs to kills, alone and with everything else. */
-static enum act further_act(struct maker *m)
+static enum act further_act(struct maker *m, uint32_t acts_n)
 {
     uint32_t at = job_below(&m->random, 10);
     enum act act;
@@ -276,7 +296,7 @@ static enum act further_act(struct maker *m)
     if (at < 7)
         return at < 4 ? ACT_KILLS : ACT_MIXED;
     do
-        act = (enum act)job_below(&m->random, ACTS_N);
+        act = (enum act)job_below(&m->random, acts_n);
     while (act == ACT_SINK_AWAY);
     return act;
 }
@@ -295,14 +315,15 @@ void plan_make(const struct plan_cfg *cfg, struct plan *ret_plan)
 {
     struct maker m = {.cfg = cfg, .plan = ret_plan, .random = cfg->seed ^ 0x706c616e};
     uint32_t rest_ms = cfg->run_ms > cfg->away_ms ? cfg->run_ms - cfg->away_ms : 0;
-    uint32_t act_ms = rest_ms / ACTS_N < ACT_MS_MAX ? rest_ms / ACTS_N : ACT_MS_MAX;
+    uint32_t acts_n = ACTS_N - !cfg->packets;
+    uint32_t act_ms = rest_ms / acts_n < ACT_MS_MAX ? rest_ms / acts_n : ACT_MS_MAX;
     enum act acts[ACTS_N];
     uint32_t at_ms = cfg->dead_ms / 2; /* some load first */
 
     *ret_plan = (struct plan){0};
-    shuffle(&m, acts);
-    for (uint32_t i = 0; i < ACTS_N || at_ms + act_ms < cfg->run_ms; i++) {
-        enum act act = i < ACTS_N ? acts[i] : further_act(&m);
+    shuffle(&m, acts, acts_n);
+    for (uint32_t i = 0; i < acts_n || at_ms + act_ms < cfg->run_ms; i++) {
+        enum act act = i < acts_n ? acts[i] : further_act(&m, acts_n);
         uint32_t calm_ms = job_below(&m.random, act_ms / 4 + 1);
 
         m.from_ms = at_ms;

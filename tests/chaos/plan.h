@@ -6,6 +6,7 @@
 #ifndef DTQ_CHAOS_PLAN_H
 #define DTQ_CHAOS_PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,7 +56,8 @@ enum role { ROLE_VENTILATOR, ROLE_SINK, ROLE_WORKER, ROLE_PRODUCER, ROLES };
     X(ACT_DELAY, "delay")             \
     X(ACT_SLOW, "slow links")         \
     X(ACT_RESETS, "resets")           \
-    X(ACT_MIXED, "everything")
+    X(ACT_MIXED, "everything")        \
+    X(ACT_PACKETS, "packets") /* last: only in a network of our own */
 
 #define PLAN_ENUM(name, text) name,
 enum pair { PAIRS(PLAN_ENUM) PAIRS_N };
@@ -73,6 +75,8 @@ enum op {
     OP_SLOT, /* kill a child of a worker */
     OP_CUT,
     OP_HEAL, /* links of the pair pass again */
+    OP_DROP, /* packets of an actor, or of all: the device is down */
+    OP_PASS,
 };
 
 struct step {
@@ -83,7 +87,8 @@ struct step {
     enum pair pair;
     enum cut cut;
     enum act act;
-    uint32_t amount; /* delay in ms, bytes a second */
+    uint32_t
+        amount; /* delay in ms, bytes a second; of OP_TERM: 1: it does not come again by itself */
 };
 
 struct plan_cfg {
@@ -93,6 +98,7 @@ struct plan_cfg {
     uint32_t away_ms; /* of the sink */
     uint32_t workers;
     uint32_t producers;
+    bool packets; /* faults below TCP too */
 };
 
 struct plan {
