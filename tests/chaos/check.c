@@ -121,6 +121,11 @@ static void take_producer(struct check *c, struct fact *f, const struct record *
         break;
     case RECORD_CANCEL: f->cancelled = true; break;
     case RECORD_RESULT:
+        if (r->state == DTQ_NOT_FOUND) {
+            c->totals.wrong++;
+            say_of(c, f, "its producer was told that nobody knows it");
+            break;
+        }
         c->totals.told += f->told.state == 0;
         take_view(c, f, &f->told, view);
         break;

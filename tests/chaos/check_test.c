@@ -72,14 +72,19 @@ static int teardown(void **state)
     return 0;
 }
 
-static void note(struct fixture *x, enum record_kind kind, uint32_t attempt)
+static void note_state(struct fixture *x, enum record_kind kind, uint32_t attempt, dtq_state state)
 {
     record_append(x->log, (struct record){.id = x->id,
                                           .number = x->job.number,
                                           .producer = 1,
                                           .attempt = attempt,
-                                          .state = DTQ_SUCCEEDED,
+                                          .state = (uint8_t)state,
                                           .kind = (uint8_t)kind});
+}
+
+static void note(struct fixture *x, enum record_kind kind, uint32_t attempt)
+{
+    note_state(x, kind, attempt, DTQ_SUCCEEDED);
 }
 
 static void confirmed(struct fixture *x)
@@ -214,6 +219,18 @@ static void a_producer_killed_before_it_wrote_the_id_is_no_finding(void **state)
     assert_int_equal(x->check.totals.untold, 1);
 }
 
+static void a_producer_told_that_nobody_knows_its_task_is_wrong(void **state)
+{
+    struct fixture *x = *state;
+
+    confirmed(x);
+    executed(x, 1);
+    note_state(x, RECORD_RESULT, 0, DTQ_NOT_FOUND);
+    outcome(x, DTQ_SUCCEEDED, 1, true);
+    assert_false(check_end(&x->check));
+    assert_int_equal(x->check.totals.wrong, 1);
+}
+
 static void a_failure_with_retries_left_is_wrong(void **state)
 {
     struct fixture *x = *state;
@@ -262,6 +279,7 @@ int main(void)
         CASE(a_result_of_another_task_is_wrong),
         CASE(an_outcome_of_a_task_that_nobody_submitted_is_wrong),
         CASE(a_producer_killed_before_it_wrote_the_id_is_no_finding),
+        CASE(a_producer_told_that_nobody_knows_its_task_is_wrong),
         CASE(a_failure_with_retries_left_is_wrong),
         cmocka_unit_test_teardown(an_end_that_the_task_cannot_have_is_wrong, teardown),
     };
