@@ -17,6 +17,7 @@ const struct cli_command cli_commands[] = {
     {"list", "list open tasks", cmd_list},
     {"status", "show queues, workers, sinks and counters", cmd_status},
     {"cancel", "cancel tasks", cmd_cancel},
+    {"store", "check, compact or measure a data directory", cmd_store},
     {NULL, NULL, NULL},
 };
 

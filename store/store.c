@@ -357,6 +357,7 @@ static dtq_err check_table(struct check *k, struct store_tx *tx, unsigned table)
     struct store_cursor *c;
     struct store_record found;
     struct dtqi_slice value;
+    uint64_t before = k->records;
     dtq_err err = store_cursor_open(tx, table, false, &c);
 
     if (err != DTQ_OK)
@@ -368,7 +369,8 @@ static dtq_err check_table(struct check *k, struct store_tx *tx, unsigned table)
             check_bad(k, table, found.key);
     }
     store_cursor_close(c);
-    if (err == DTQ_ECORRUPT)
+    if (err == DTQ_ECORRUPT ||
+        (err == DTQ_ENOTFOUND && k->records - before != store_count(tx, table)))
         check_bad(k, table, (struct dtqi_slice){0});
     return err == DTQ_ECORRUPT || err == DTQ_ENOTFOUND ? DTQ_OK : err;
 }

@@ -36,11 +36,14 @@ struct store_cfg {
     unsigned tables_n;
     uint64_t map_bytes_max; /* bound of the file */
     enum store_durability durability;
+    const dtqi_uid *uid; /* the identity of a store that is made; NULL: 16 random bytes */
 };
 
 enum store_flags {
     STORE_IF_ABSENT = 1, /* DTQ_ECONFLICT when the key is there; nothing is changed then */
     STORE_SPARE = 2,     /* may use the space kept back for finishing what is there, see below */
+    STORE_LAST = 4,      /* the key is behind all others of its table: pages are filled up.
+                            DTQ_ECONFLICT when it is not */
 };
 
 /*

@@ -15,6 +15,10 @@
 #define STORE_FORMAT 1u /* of directory and records; a newer one is refused */
 #define STORE_SEAL_BYTES 4u
 #define STORE_WHY_BYTES 512
+/* Which store this is: a record of its own, in a table of its own. */
+#define STORE_IDENTITY_TABLE "dtq"
+#define STORE_IDENTITY_KEY "identity"
+#define STORE_IDENTITY_SEAL 0xffu /* in place of a table number */
 
 struct store_record { /* borrowed from the backend */
     struct dtqi_slice key;

@@ -179,3 +179,68 @@ dtq_err store_dir_reserve(const char *dir, const char *name, uint64_t bytes, str
     errno = error;
     return why_errno(why, "write to", path);
 }
+
+dtq_err store_dir_mark(const char *dir, struct store_why why)
+{
+    char path[PATH_MAX];
+    int fd;
+    dtq_err err = path_join(dir, STORE_DIR_MARK, path, why);
+
+    if (err != DTQ_OK || store_dir_has(dir, STORE_DIR_MARK))
+        return err;
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return why_errno(why, "make the file", path);
+    close(fd);
+    return store_dir_sync(dir, why);
+}
+
+bool store_dir_has(const char *dir, const char *name)
+{
+    char path[PATH_MAX];
+    struct store_why none = {NULL, 0};
+
+    return path_join(dir, name, path, none) == DTQ_OK && access(path, F_OK) == 0;
+}
+
+dtq_err store_dir_cut(const char *dir, const char *name, struct store_why why)
+{
+    char path[PATH_MAX];
+    dtq_err err = path_join(dir, name, path, why);
+
+    if (err != DTQ_OK || truncate(path, 0) == 0 || errno == ENOENT)
+        return err;
+    return why_errno(why, "write to", path);
+}
+
+dtq_err store_dir_replace(const char *dir, const char *from, struct store_why why)
+{
+    char old_path[PATH_MAX];
+    char new_path[PATH_MAX];
+    dtq_err err = path_join(dir, "data.mdb", old_path, why);
+
+    if (err == DTQ_OK)
+        err = path_join(from, "data.mdb", new_path, why);
+    if (err != DTQ_OK)
+        return err;
+    if (rename(new_path, old_path) != 0)
+        return why_errno(why, "replace", old_path);
+    return store_dir_sync(dir, why);
+}
+
+void store_dir_remove_copy(const char *dir)
+{
+    static const char *const names[] = {
+        STORE_DIR_COPY "/data.mdb",
+        STORE_DIR_COPY "/lock.mdb",
+        STORE_DIR_COPY "/" LOCK_FILE,
+        STORE_DIR_COPY "/" STORE_DIR_MARK,
+        STORE_DIR_COPY,
+    };
+    struct store_why none = {NULL, 0};
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (path_join(dir, names[i], path, none) == DTQ_OK)
+            (void)remove(path);
+}

@@ -29,4 +29,18 @@ DTQ_MUST_USE dtq_err store_dir_sync(const char *dir, struct store_why why);
 DTQ_MUST_USE dtq_err store_dir_reserve(const char *dir, const char *name, uint64_t bytes,
                                        struct store_why why);
 
+#define STORE_DIR_MARK "dtq.store"   /* there since the first commit is on the disk */
+#define STORE_DIR_COPY "compact.tmp" /* a store of its own, while a compacted copy is made */
+
+/* Leave the mark, durably, unless it is there. */
+DTQ_MUST_USE dtq_err store_dir_mark(const char *dir, struct store_why why);
+bool store_dir_has(const char *dir, const char *name);
+/* Make a file empty; it need not be there. */
+DTQ_MUST_USE dtq_err store_dir_cut(const char *dir, const char *name, struct store_why why);
+/* Put the data file of the store in `from` in the place of that in `dir`, durably: whatever
+ * happens, one of them is there. */
+DTQ_MUST_USE dtq_err store_dir_replace(const char *dir, const char *from, struct store_why why);
+/* Remove what is left of a copy, if there is any. */
+void store_dir_remove_copy(const char *dir);
+
 #endif

@@ -15,11 +15,15 @@
  * made, before anything was written, and deletes still find pages when new data finds none.
  *
  * A damaged file. The CRC of store.c covers keys and values. LMDB's own pages (headers, branches)
- * have no checksum: damage there mostly gives MDB_CORRUPTED or MDB_PAGE_NOTFOUND, which become
- * DTQ_ECORRUPT. A file that is too short is refused at open, since reading it would be a SIGBUS.
+ * have no checksum: store_pages_glance() looks at the roots, the list of free pages and the
+ * branches before LMDB sees them, and at the length of the file, since reading behind its end would
+ * be a SIGBUS. Damage in the head of a leaf mostly gives MDB_CORRUPTED or MDB_PAGE_NOTFOUND, which
+ * become DTQ_ECORRUPT; `dtq store check` finds it in any case.
  */
 #include "store_backend.h"
 #include "store_dir.h"
+#include "store_guard.h"
+#include "store_pages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,11 +34,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define IDENTITY_TABLE "dtq"
-#define IDENTITY_KEY "identity"
 #define IDENTITY_BYTES_MAX 64
-#define IDENTITY_SEAL 0xffu /* in place of a table number */
 #define LOCK_FILE_BYTES 8192u
+#define DATA_FILE "data.mdb"
 #define SPARE_BYTES_MIN (4ull * 1024 * 1024)
 #define SPARE_BYTES_MAX (64ull * 1024 * 1024)
 #define MAP_BYTES_MIN (1024ull * 1024)
@@ -45,6 +47,8 @@ struct lmdb_store {
     MDB_dbi tables[STORE_TABLES_MAX];
     int fd;      /* of the data file, LMDB's */
     int lock_fd; /* of the directory's lock */
+    int guard;
+    char *dir;
     uint64_t page_bytes;
     uint64_t map_bytes;
     uint64_t length;    /* of the file, at least */
@@ -363,7 +367,8 @@ static dtq_err lmdb_put(struct store_tx *tx, unsigned table, struct dtqi_slice k
     if (err != DTQ_OK)
         return err;
     rc = mdb_cursor_put(c, &k, &v,
-                        MDB_RESERVE | ((flags & STORE_IF_ABSENT) != 0 ? MDB_NOOVERWRITE : 0));
+                        MDB_RESERVE | ((flags & STORE_IF_ABSENT) != 0 ? MDB_NOOVERWRITE : 0) |
+                            ((flags & STORE_LAST) != 0 ? MDB_APPEND : 0));
     if (rc != 0)
         return lmdb_err(tx->store, rc, "putting a record");
     *ret_raw = v.mv_data;
@@ -494,14 +499,14 @@ struct identity {
 
 static struct dtqi_slice identity_key(void)
 {
-    return (struct dtqi_slice){IDENTITY_KEY, sizeof IDENTITY_KEY - 1};
+    return (struct dtqi_slice){STORE_IDENTITY_KEY, sizeof STORE_IDENTITY_KEY - 1};
 }
 
 static uint32_t identity_seal(const uint8_t *raw, size_t raw_bytes)
 {
     struct dtqi_slice value = {raw + STORE_SEAL_BYTES, (uint32_t)(raw_bytes - STORE_SEAL_BYTES)};
 
-    return store_seal(IDENTITY_SEAL, identity_key(), &value, 1);
+    return store_seal(STORE_IDENTITY_SEAL, identity_key(), &value, 1);
 }
 
 static int identity_put(struct lmdb_store *l, MDB_txn *txn, MDB_dbi dbi)
@@ -513,7 +518,7 @@ static int identity_put(struct lmdb_store *l, MDB_txn *txn, MDB_dbi dbi)
     MDB_val v = {.mv_size = raw_bytes, .mv_data = raw};
 
     assert(raw_bytes <= sizeof raw);
-    if (getrandom(l->base.uid.bytes, 16, 0) != 16)
+    if (dtqi_uid_is_zero(&l->base.uid) && getrandom(l->base.uid.bytes, 16, 0) != 16)
         return errno;
     store_write_u32(raw + STORE_SEAL_BYTES, STORE_FORMAT);
     memcpy(raw + STORE_SEAL_BYTES + 4, l->base.uid.bytes, 16);
@@ -575,7 +580,8 @@ static dtq_err open_failed(int rc, const char *dir, const char *what, struct sto
     }
 }
 
-/* A read of what is not in the file would be a SIGBUS. */
+/* A read of what is not in the file would be a SIGBUS. What may be missing by now is free (see
+ * store_pages_glance()): a kill came before the file was made long enough. */
 static dtq_err check_length(struct lmdb_store *l, const char *dir, struct store_why why)
 {
     struct stat st;
@@ -587,12 +593,18 @@ static dtq_err check_length(struct lmdb_store *l, const char *dir, struct store_
     l->page_bytes = stat.ms_psize;
     l->length = (uint64_t)st.st_size;
     l->allocated = min64(l->length, (uint64_t)st.st_blocks * 512);
+    lengthen_to(l, file_bytes(l));
     if (file_bytes(l) <= l->length)
         return DTQ_OK;
-    return store_why(why, DTQ_ECORRUPT,
-                     "the store in '%s' is damaged: its data file has %llu bytes and should have "
-                     "%llu",
-                     dir, (unsigned long long)l->length, (unsigned long long)file_bytes(l));
+    return store_why(why, store_errno_err(errno),
+                     "the data file of the store in '%s' cannot be made longer: %s", dir,
+                     strerror(errno));
+}
+
+/* LMDB asserts where a damaged page contradicts what it knows. */
+static void on_assert(MDB_env *env, const char *what)
+{
+    store_guard_stop(mdb_env_get_userctx(env), what);
 }
 
 static dtq_err env_open(struct lmdb_store *l, const struct store_cfg *cfg, struct store_why why)
@@ -602,6 +614,10 @@ static dtq_err env_open(struct lmdb_store *l, const struct store_cfg *cfg, struc
     MDB_envinfo info;
     int rc = mdb_env_create(&l->env);
 
+    if (rc == 0)
+        rc = mdb_env_set_userctx(l->env, l->dir);
+    if (rc == 0)
+        rc = mdb_env_set_assert(l->env, on_assert);
     if (rc != 0)
         return open_failed(rc, cfg->dir, "open the store", why);
     rc = mdb_env_set_mapsize(l->env, map_bytes & ~(uint64_t)0xffff);
@@ -625,7 +641,7 @@ static dtq_err open_identity(struct lmdb_store *l, MDB_txn *txn, const char *dir
     MDB_val v;
     MDB_stat stat;
     MDB_dbi dbi;
-    int rc = mdb_dbi_open(txn, IDENTITY_TABLE, 0, &dbi);
+    int rc = mdb_dbi_open(txn, STORE_IDENTITY_TABLE, 0, &dbi);
 
     if (rc == 0)
         rc = mdb_get(txn, dbi, &k, &v);
@@ -636,7 +652,7 @@ static dtq_err open_identity(struct lmdb_store *l, MDB_txn *txn, const char *dir
     if (rc == 0 && stat.ms_entries > 0)
         return not_ours(dir, why);
     if (rc == 0)
-        rc = mdb_dbi_open(txn, IDENTITY_TABLE, MDB_CREATE, &dbi);
+        rc = mdb_dbi_open(txn, STORE_IDENTITY_TABLE, MDB_CREATE, &dbi);
     if (rc == 0)
         rc = identity_put(l, txn, dbi);
     *ret_new = true;
@@ -667,15 +683,32 @@ static dtq_err open_tables(struct lmdb_store *l, const char *dir, struct store_w
     return is_new ? store_dir_sync(dir, why) : DTQ_OK;
 }
 
+/* Any record that is read stands in the map, and the identity is always there. */
+static void watch_map(struct lmdb_store *l)
+{
+    MDB_val k = to_val(identity_key());
+    MDB_val v;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+
+    if (mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn) != 0)
+        return;
+    if (mdb_dbi_open(txn, STORE_IDENTITY_TABLE, 0, &dbi) == 0 && mdb_get(txn, dbi, &k, &v) == 0)
+        l->guard = store_guard_add(v.mv_data, l->dir);
+    mdb_txn_abort(txn);
+}
+
 static void lmdb_close(struct store *s)
 {
     struct lmdb_store *l = lmdb_of(s);
 
     if (l->env != NULL)
         mdb_env_close(l->env);
+    store_guard_remove(l->guard);
     if (l->lock_fd >= 0)
         close(l->lock_fd);
     store_base_done(s);
+    free(l->dir);
     free(l);
 }
 
@@ -697,6 +730,27 @@ static const struct store_ops lmdb_ops = {
     .cursor_close = lmdb_cursor_close,
 };
 
+/*
+ * The file, before LMDB trusts it. A store that was never made (a kill or a power cut came before
+ * its first commit) is begun anew; but a store that was made once, and has no data any more, must
+ * not be taken for a new one.
+ */
+static dtq_err look_at_file(const struct store_cfg *cfg, struct store_why why)
+{
+    struct store_kind kind = {cfg->kind, cfg->tables, cfg->tables_n};
+    bool is_empty;
+    dtq_err err = store_pages_glance(cfg->dir, &kind, &is_empty, why.at, why.bytes);
+
+    if (err != DTQ_OK || !is_empty)
+        return err;
+    if (store_dir_has(cfg->dir, STORE_DIR_MARK))
+        return store_why(why, DTQ_ECORRUPT,
+                         "the store in '%s' has lost its data: data.mdb is missing or empty; bring "
+                         "it back, or move the directory away to begin anew",
+                         cfg->dir);
+    return store_dir_cut(cfg->dir, DATA_FILE, why);
+}
+
 /* LMDB maps its lock file and writes through the map: its blocks must be there before, or a full
  * disk is a SIGBUS after all. */
 static dtq_err open_in(struct lmdb_store *l, const struct store_cfg *cfg, struct store_why why)
@@ -708,9 +762,17 @@ static dtq_err open_in(struct lmdb_store *l, const struct store_cfg *cfg, struct
     if (err == DTQ_OK)
         err = store_dir_reserve(cfg->dir, "lock.mdb", LOCK_FILE_BYTES, why);
     if (err == DTQ_OK)
+        err = look_at_file(cfg, why);
+    if (err == DTQ_OK)
         err = env_open(l, cfg, why);
     if (err == DTQ_OK)
         err = open_tables(l, cfg->dir, why);
+    if (err == DTQ_OK)
+        watch_map(l);
+    if (err == DTQ_OK)
+        err = store_dir_mark(cfg->dir, why);
+    if (err == DTQ_OK)
+        store_dir_remove_copy(cfg->dir);
     return err;
 }
 
@@ -723,8 +785,13 @@ dtq_err store_open(const struct store_cfg *cfg, struct store **ret_store, char *
 
     if (l == NULL)
         return store_why(sentence, DTQ_ENOMEM, "out of memory");
-    l->lock_fd = -1;
+    l->lock_fd = l->guard = -1;
+    if (cfg->uid != NULL)
+        l->base.uid = *cfg->uid;
+    l->dir = strdup(cfg->dir);
     err = store_base_init(&l->base, &lmdb_ops, cfg);
+    if (err == DTQ_OK && l->dir == NULL)
+        err = DTQ_ENOMEM;
     if (err != DTQ_OK)
         (void)store_why(sentence, err, "out of memory");
     else
