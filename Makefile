@@ -2,7 +2,7 @@
 JOBS := $(shell nproc)
 .DEFAULT_GOAL := build
 
-.PHONY: help build release demo test lint tsan sim chaos fuzz coverage bench clean
+.PHONY: help build release demo test lint tsan sim chaos disk fuzz coverage bench clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ chaos: ## kill, stop and cut off the real programs for SECONDS (default 60), as 
 	@scripts/setup build test
 	@scripts/build release $(JOBS)
 	@build/release/bin/chaos --seconds=$(or $(SECONDS),60) --seed=$(or $(SEED),1) $(CHAOS)
+
+disk: ## faults of disks: ROUNDS times as many cuts and flips (default 30)
+	@scripts/setup build test
+	@scripts/build dev $(JOBS)
+	@DTQ_DISK_ROUNDS=$(or $(ROUNDS),30) ctest --preset dev -L disk --timeout 3600 --verbose
 
 fuzz: ## run each fuzz target for SECONDS (default 60)
 	@scripts/setup build test fuzz

@@ -290,16 +290,30 @@ static bool disk_is_full(const struct lmdb_store *l)
            (uint64_t)disk.f_bavail * disk.f_frsize < SPARE_BYTES_MIN / 4;
 }
 
+/* LMDB refuses everything once the write of a root has failed: it cannot know which one counts. */
+static bool is_lost(const struct lmdb_store *l)
+{
+    MDB_txn *txn;
+
+    if (mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn) != 0)
+        return true;
+    mdb_txn_abort(txn);
+    return false;
+}
+
 /*
  * LMDB reports a short write as EIO, and on a full disk the first failing write is a short one.
  * Calling it ENOSPC is safe even when it was something else: nothing of this transaction was made
  * current, and those before it have been flushed. A failure while the root was written is another
- * matter, but then LMDB itself refuses everything from there on.
+ * matter: then nobody can tell before a restart what is current.
  */
 static dtq_err commit_failed(struct lmdb_store *l, int rc)
 {
     if (rc == EIO && disk_is_full(l))
         rc = ENOSPC;
+    if (lmdb_code(rc) == DTQ_ENOSPC && is_lost(l))
+        return store_set_error(&l->base, DTQ_EIO, "writing the root to the disk failed: %s",
+                               mdb_strerror(rc));
     return lmdb_err(&l->base, rc, "writing to the disk");
 }
 
