@@ -888,7 +888,8 @@ static void print_option(const struct opt *opt)
 
 static void print_group(const char *title, const struct opt *opts, size_t n)
 {
-    printf("\n%s:\n", title);
+    if (title != NULL)
+        printf("\n%s:\n", title);
     for (size_t i = 0; i < n; i++)
         if (!opts[i].hidden)
             print_option(&opts[i]);

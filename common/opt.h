@@ -71,7 +71,7 @@ struct opt {
 #define OPT_GIVEN(type, field) .given = offsetof(type, field) + 1 /* 0: nobody asks */
 
 struct opt_group {
-    const char *title; /* of its part of --help: "Options" */
+    const char *title; /* of its part of --help: "Options"; NULL: it goes on with the one before */
     const struct opt *opts;
     size_t opts_n;
     void *values; /* the struct that the offsets point into; written by opt_parse() */

@@ -514,6 +514,17 @@ static void help_and_version_work_whatever_else_is_wrong(void **state)
     assert_string_equal(f->out, "dtq-thing " DTQ_VERSION "\n");
 }
 
+static void a_group_without_a_title_goes_on_with_the_one_before(void **state)
+{
+    struct fixture *f = *state;
+
+    f->groups[1].title = NULL;
+    assert_int_equal(parse(f, "--help"), 0);
+    assert_non_null(strstr(f->out, "\n  -V, --ventilator"));
+    assert_null(strstr(f->out, "\n\n  -V, --ventilator"));
+    assert_null(strstr(f->out, "(null)"));
+}
+
 static void the_shown_configuration_is_one(void **state)
 {
     struct fixture *f = *state;
@@ -569,6 +580,7 @@ int main(void)
         OPT_TEST(errors_name_the_option_the_value_and_what_is_allowed),
         OPT_TEST(more_than_one_ventilator_is_refused_clearly),
         OPT_TEST(help_and_version_work_whatever_else_is_wrong),
+        OPT_TEST(a_group_without_a_title_goes_on_with_the_one_before),
         OPT_TEST(the_shown_configuration_is_one),
         OPT_TEST(paths_know_the_home_directory),
     };
