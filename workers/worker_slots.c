@@ -603,12 +603,22 @@ static void on_started(struct worker *w, struct slot *s, const struct worker_eve
 
 /* ---------------------------------------------------------------- a slot is gone */
 
+/* When it started, and for how long it ran, as far as is known without a word of its slot's. */
+static void entry_set_times(const struct worker *w, const struct slot *s, struct entry *e)
+{
+    uint64_t ran_ms = w->now_ms - s->head_since_ms;
+
+    e->started_wall_ms = ran_ms < w->wall_ms ? w->wall_ms - ran_ms : 0;
+    e->duration_us = ran_ms * 1000;
+}
+
 /* It was running (or is named in no report) when its slot went. */
 static void entry_lost_slot(struct worker *w, struct slot *s, struct entry *e,
                             const struct worker_event *ev)
 {
     bool killed = s->state == SLOT_KILLED;
 
+    entry_set_times(w, s, e);
     entry_unfeed(w, s, e);
     if ((e->flags & (ENTRY_STOP | ENTRY_DROP)) != 0) {
         wk_entry_stopped(w, e);

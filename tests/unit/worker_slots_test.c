@@ -332,6 +332,8 @@ static void a_task_over_its_limit_is_killed_and_fails(void **state)
     assert_int_equal(world_find(t, WORKER_ACT_SLOT_KILL, 0)->slot.why, WORKER_KILL_TIMEOUT);
     world_tick(t);
     assert_int_equal(world_failure(t, number)->reason, DTQ_REASON_TIMEOUT);
+    assert_in_range(world_failure(t, number)->duration_us, 500000, 510000);
+    assert_true(world_failure(t, number)->started_wall_ms != 0);
     assert_int_equal(world_count(t, WORKER_ACT_SLOT_START), 1); /* a fresh slot, at once */
     world_free(t);
 }
