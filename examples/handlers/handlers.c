@@ -19,7 +19,7 @@
 
 static int run_echo(dtq_context *ctx, const void *payload, size_t bytes)
 {
-    return dtq_result(ctx, payload, bytes);
+    return dtq_set_result(ctx, payload, bytes);
 }
 
 static int run_noop(dtq_context *ctx, const void *payload, size_t bytes)

@@ -113,9 +113,9 @@ static int check(dtq_context *ctx, const void *payload, size_t bytes)
     if (factor == 0)
         return dtq_fail(ctx, "cancelled");
     if (factor == n)
-        return dtq_result_text(ctx, "prime");
+        return dtq_set_result_text(ctx, "prime");
     snprintf(text, sizeof text, "%" PRIu64, factor);
-    return dtq_result_text(ctx, text);
+    return dtq_set_result_text(ctx, text);
 }
 
 static const dtq_handler handlers[] = {{"primes.check", check}};

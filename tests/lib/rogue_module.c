@@ -39,7 +39,7 @@ static int run_close(dtq_context *ctx, const void *payload, size_t bytes)
     (void)bytes;
     for (int fd = 0; fd < 1024; fd++)
         close(fd);
-    return dtq_result_text(ctx, "closed");
+    return dtq_set_result_text(ctx, "closed");
 }
 
 static int run_print(dtq_context *ctx, const void *payload, size_t bytes)
@@ -82,7 +82,7 @@ static int run_fork(dtq_context *ctx, const void *payload, size_t bytes)
             return 1;
         return run_spin(ctx, payload, bytes);
     }
-    return dtq_result_text(ctx, text);
+    return dtq_set_result_text(ctx, text);
 }
 
 /* Writes over all the memory that it shares with the worker. */
@@ -111,7 +111,7 @@ static int run_told(dtq_context *ctx, const void *payload, size_t bytes)
              dtq_context_queue(ctx), dtq_context_attempt(ctx),
              dtq_context_deadline_wall_ms(ctx) != 0, dtq_context_time_left_ms(ctx) <= 60000,
              dtq_context_cancelled(ctx));
-    return dtq_result_text(ctx, text);
+    return dtq_set_result_text(ctx, text);
 }
 
 static int run_retry(dtq_context *ctx, const void *payload, size_t bytes)
@@ -136,17 +136,17 @@ static int run_results(dtq_context *ctx, const void *payload, size_t bytes)
     static char large[5000000];
 
     (void)bytes;
-    dtq_result(ctx, large, 1000000);
-    if (dtq_result(ctx, large, sizeof large) == 0)
+    dtq_set_result(ctx, large, 1000000);
+    if (dtq_set_result(ctx, large, sizeof large) == 0)
         return dtq_fail(ctx, "nobody said that it is too large");
-    return strcmp(payload, "small") == 0 ? dtq_result_text(ctx, "small") : 0;
+    return strcmp(payload, "small") == 0 ? dtq_set_result_text(ctx, "small") : 0;
 }
 
 /* Fails, though it says that it succeeded. */
 static int run_both(dtq_context *ctx, const void *payload, size_t bytes)
 {
     dtq_fail(ctx, "failed after all");
-    dtq_result(ctx, payload, bytes);
+    dtq_set_result(ctx, payload, bytes);
     return 0;
 }
 

@@ -8,7 +8,7 @@
  *     static int shout(dtq_context *ctx, const void *payload, size_t bytes)
  *     {
  *         ...
- *         return dtq_result(ctx, text, text_bytes);
+ *         return dtq_set_result(ctx, text, text_bytes);
  *     }
  *
  *     static const dtq_handler handlers[] = {{"text.shout", shout}};
@@ -22,7 +22,7 @@
  * rely on:
  *
  *  - Standard input is empty. Standard output and standard error both go to the standard error of
- *    the worker: they are for people; results are given by dtq_result().
+ *    the worker: they are for people; results are given by dtq_set_result().
  *  - SIGPIPE is ignored. The directory and the environment are the worker's.
  *  - Threads and child processes are allowed. Child processes that a handler leaves behind live as
  *    long as its slot at most; those that have ended are reaped by the slot between two tasks.
@@ -59,9 +59,9 @@ typedef struct dtq_context dtq_context;
  * @param ctx      what there is to ask and to tell about this task
  * @param payload  its payload, aligned to 16 bytes; a zero byte follows it; never NULL
  * @param bytes    of the payload, without that zero byte
- * @return 0: the task has succeeded, with the result of the last dtq_result(), else with an empty
- * one. Anything else, or after dtq_fail(): it has failed, with reason "error" and this number as
- * its code.
+ * @return 0: the task has succeeded, with the result of the last dtq_set_result(), else with an
+ * empty one. Anything else, or after dtq_fail(): it has failed, with reason "error" and this number
+ * as its code.
  */
 typedef int dtq_handler_fn(dtq_context *ctx, const void *payload, size_t bytes);
 
@@ -169,13 +169,13 @@ static inline int dtq_context_cancelled(const dtq_context *ctx)
  * @return 0; or 1 when it is larger than the worker allows (4 MiB unless set to less): the task
  * then fails with reason "result_too_large", unless a later call sets a smaller one.
  */
-static inline int dtq_result(dtq_context *ctx, const void *data, size_t bytes)
+static inline int dtq_set_result(dtq_context *ctx, const void *data, size_t bytes)
 {
     return ctx->api->result(ctx, data, bytes);
 }
 
 /** The same with a text: without its closing zero byte. */
-static inline int dtq_result_text(dtq_context *ctx, const char *text)
+static inline int dtq_set_result_text(dtq_context *ctx, const char *text)
 {
     return ctx->api->result(ctx, text, strlen(text));
 }
