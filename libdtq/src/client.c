@@ -135,12 +135,23 @@ static bool read_options(const dtq_options *options, dtq_options *ret)
     return ret->follow <= DTQ_FOLLOW_ALL;
 }
 
+static bool is_port(const char *text)
+{
+    size_t n = strspn(text, "0123456789");
+    unsigned long port = strtoul(text, NULL, 10);
+
+    return n > 0 && text[n] == 0 && port > 0 && port <= UINT16_MAX;
+}
+
 /* libzmq tells of an endpoint that it does not understand only when it connects. */
 static bool is_endpoint(const char *text)
 {
-    return (strncmp(text, "tcp://", 6) == 0 && strrchr(text + 6, ':') != NULL &&
-            strpbrk(text, ", ") == NULL) ||
-           (strncmp(text, "ipc://", 6) == 0 && text[6] != 0);
+    const char *colon = strrchr(text, ':');
+
+    if (strncmp(text, "ipc://", 6) == 0)
+        return text[6] != 0;
+    return strncmp(text, "tcp://", 6) == 0 && colon > text + 6 && strpbrk(text, ", ") == NULL &&
+           is_port(colon + 1);
 }
 
 static struct dtqi_str default_name(char *text, size_t size)

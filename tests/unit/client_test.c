@@ -109,7 +109,9 @@ static void opening_does_not_wait_for_anybody(void **state)
 
 static void what_is_no_endpoint_is_refused(void **state)
 {
-    static const char *const bad[] = {"", "5570", "http://x:1", "tcp://", "tcp://a:1,tcp://b:1"};
+    static const char *const bad[] = {
+        "",         "5570",      "http://x:1", "tcp://",   "tcp://a:1,tcp://b:1",
+        "tcp://:1", "tcp://a:0", "tcp://a:x",  "tcp://a:", "tcp://a:65536"};
     dtq_options options;
     dtq_client *client;
 
