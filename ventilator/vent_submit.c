@@ -3,8 +3,6 @@
 #define CLAIM_AGAIN_MS 2000u
 #define CLAIM_GIVE_UP_MS 10000u
 
-static const char sink_away[] = "the sink that would know the task is out of reach";
-
 /* ---------------------------------------------------------------- who waits for an answer */
 
 uint32_t vent_wait_new(struct vent *v, enum wait_kind kind, uint32_t route, uint64_t request)
@@ -188,6 +186,8 @@ struct refusal {
 };
 
 static const struct refusal accepted = {DTQI_REFUSAL_NONE, NULL};
+static const struct refusal claim_sink_away = {DTQI_NO_SINK,
+                                               "the sink that would know the task is out of reach"};
 
 /* What keeps every new task out, whatever it is. */
 static struct refusal refusal_of_all(const struct vent *v)
@@ -518,13 +518,13 @@ static void drop_claimed(struct vent *v, struct task *t)
 
 /* The SUBMIT that brought it is told so; one that joined later gave it another index, which nobody
  * kept, and gets no answer. */
-static void refuse_claimed(struct vent *v, struct task *t, const char *why)
+static void refuse_claimed(struct vent *v, struct task *t, struct refusal r)
 {
     struct past *p = past_of(v, t);
     uint32_t wait = t->wait;
 
     t->wait = NONE;
-    vent_wait_refuse(v, wait, t->prev, DTQI_BUSY, why);
+    vent_wait_refuse(v, wait, t->prev, r.reason, r.text);
     vent_wait_release(v, wait);
     while (p != NULL && (wait = vent_link_take(v, &p->waits)) != NONE) {
         v->waits[wait].silent = true;
@@ -533,13 +533,13 @@ static void refuse_claimed(struct vent *v, struct task *t, const char *why)
     vent_task_free(v, t);
 }
 
-static void claim_fail(struct vent *v, struct claim *c, const char *why)
+static void claim_fail(struct vent *v, struct claim *c, struct refusal r)
 {
     for (uint32_t i = 0; i < c->n; i++) {
         struct task *t = claimed(v, c, &c->ids[i]);
 
         if (t != NULL)
-            refuse_claimed(v, t, why);
+            refuse_claimed(v, t, r);
     }
     claim_free(v, c);
 }
@@ -549,7 +549,7 @@ static void ask_journal(struct vent *v, struct claim *c)
     struct vent_read *r = vent_read_new(v, READ_CLAIM, JOURNAL_LOOKUP, c->ids, c->n);
 
     if (r == NULL) {
-        claim_fail(v, c, "out of memory");
+        claim_fail(v, c, (struct refusal){DTQI_BUSY, "out of memory"});
         return;
     }
     r->owner = c->number;
@@ -618,7 +618,7 @@ void vent_claim_looked_up(struct vent *v, struct vent_read *r)
     if (c == NULL)
         return;
     if (a->err != DTQ_OK) {
-        claim_fail(v, c, "the journal could not be read");
+        claim_fail(v, c, (struct refusal){DTQI_BUSY, "the journal could not be read"});
         return;
     }
     for (uint32_t i = 0; i < a->tasks_n; i++) {
@@ -633,7 +633,7 @@ void vent_claim_looked_up(struct vent *v, struct vent_read *r)
     else if (vent_sink_is_up(&v->sinks[c->sink]))
         ask_sink(v, c);
     else
-        claim_fail(v, c, sink_away);
+        claim_fail(v, c, claim_sink_away);
 }
 
 void vent_on_claim_reply(struct vent *v, struct sink *s, const struct dtqi_claim_reply *m)
@@ -664,7 +664,7 @@ void vent_claims_sink_lost(struct vent *v, struct sink *s)
     for (struct claim *c = v->claims; c != NULL; c = next) {
         next = c->next;
         if (c->asked && &v->sinks[c->sink] == s)
-            claim_fail(v, c, sink_away);
+            claim_fail(v, c, claim_sink_away);
     }
 }
 
@@ -677,7 +677,7 @@ void vent_claims_tick(struct vent *v)
         if (!c->asked)
             continue; /* the journal always answers */
         if (v->now_ms - c->since_ms >= CLAIM_GIVE_UP_MS) {
-            claim_fail(v, c, sink_away);
+            claim_fail(v, c, claim_sink_away);
             continue;
         }
         if (v->now_ms - c->asked_ms >= CLAIM_AGAIN_MS)

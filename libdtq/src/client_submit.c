@@ -455,6 +455,12 @@ static dtq_err err_of(uint32_t reason)
     return DTQ_EREFUSED;
 }
 
+/* Refused before anybody looked whether an earlier copy was taken: that stays unknown. */
+static bool is_open_question(const struct batch *b, uint32_t reason)
+{
+    return b->resend && (reason == DTQI_TOO_OLD || reason == DTQI_NO_SUCH_SINK);
+}
+
 /* A definite refusal: this copy had no effect. Some are worth another try before the deadline. */
 static void on_entry_refused(struct client *c, struct batch *b, uint32_t i, uint32_t reason,
                              struct dtqi_str text)
@@ -464,7 +470,7 @@ static void on_entry_refused(struct client *c, struct batch *b, uint32_t i, uint
     if (index == NONE || rec_at(c, index)->state != REC_SENT)
         return;
     if (!is_worth_retrying(reason)) {
-        settle(c, index, err_of(reason), text);
+        settle(c, index, is_open_question(b, reason) ? DTQ_EUNKNOWN : err_of(reason), text);
         return;
     }
     rec_move(c, index, REC_QUEUED);

@@ -1505,6 +1505,22 @@ static void a_task_submitted_again_goes_out_as_a_resend_and_is_asked_for(void **
     expect_result(w, &foreign, DTQ_SUCCEEDED, "r");
 }
 
+/* Its first copy may have been accepted, and may have ended, before the id grew too old. */
+static void a_resend_that_comes_too_late_ends_as_unknown(void **state)
+{
+    struct world *w = *state;
+    struct client_task t = a_task("x");
+    dtq_id id;
+
+    connect_up(w);
+    t.again = &foreign;
+    assert_int_equal(client_submit(w->c, &t, w->at, &id), DTQ_OK);
+    tick(w);
+    refused(w, next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT)->request, 0, DTQI_TOO_OLD, "too old");
+    expect_verdict(w, &foreign, DTQ_EUNKNOWN);
+    assert_int_equal(client_unconfirmed(w->c), 0);
+}
+
 /* ---------------------------------------------------------------- other questions */
 
 static void a_question_is_asked_again_after_a_loss(void **state)
@@ -1671,6 +1687,7 @@ int main(void)
         STORY(who_is_out_of_reach_is_told_apart_from_who_is_slow),
         WITH(too_many_ids_to_ask_for_are_refused_as_a_whole, setup_small),
         FOLLOWING(a_task_submitted_again_goes_out_as_a_resend_and_is_asked_for),
+        FOLLOWING(a_resend_that_comes_too_late_ends_as_unknown),
         STORY(a_question_is_asked_again_after_a_loss),
         STORY(a_question_to_a_sink_connects_it),
         STORY(answers_to_nothing_and_out_of_range_are_ignored),

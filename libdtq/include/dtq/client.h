@@ -99,7 +99,8 @@ typedef struct dtq_task {
     size_t payload_bytes; /**< at most DTQ_PAYLOAD_BYTES_MAX */
     uint64_t tag;         /**< yours; comes back in events and results of this client; default 0 */
     /** NULL: a new id. Else an id that a submit reported with DTQ_EUNKNOWN: the same task is
-     * submitted again under it, and stays one task whether or not it was accepted then. */
+     * submitted again under it, and stays one task whether or not it was accepted then. Within an
+     * hour of that submit: later it is refused, with DTQ_EUNKNOWN again; ask dtq_look() then. */
     const dtq_id *again;
     uint32_t priority;           /**< 0..9, 9 first; default 5 */
     uint32_t retries;            /**< so many failed attempts are repeated; default 3 */
