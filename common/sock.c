@@ -1,5 +1,6 @@
 #include "sock.h"
 
+#include "sock_guard.h"
 #include "text.h"
 
 #include <errno.h>
@@ -351,6 +352,12 @@ static void drain_parts(struct sock *sock, zmq_msg_t *frame)
         ;
 }
 
+static void tell_guard(const struct sock *sock, zmq_msg_t *frame)
+{
+    if (sock->guard != NULL)
+        sock_guard_heard(sock->guard, zmq_msg_get(frame, ZMQ_SRCFD));
+}
+
 static dtq_err drop(struct sock *sock, uint64_t now_ms, uint32_t route, const char *cause)
 {
     uint64_t left_out;
@@ -380,6 +387,7 @@ static dtq_err recv_frame(struct sock *sock, uint64_t now_ms, uint32_t *ret_rout
         if (zmq_msg_recv(frame, sock->zmq, ZMQ_DONTWAIT) < 0)
             return DTQ_EAGAIN;
     }
+    tell_guard(sock, frame);
     if (zmq_msg_more(frame)) {
         drain_parts(sock, frame);
         return drop(sock, now_ms, *ret_route, "a message of several frames");

@@ -26,13 +26,16 @@ enum sock_kind {
     SOCK_RESULTS_PEER, /* DEALER of whoever asks; sends only while connected */
 };
 
+struct sock_guard;
+
 struct sock {
     void *zmq; /* for zmq_poll(); NULL: closed */
     enum sock_kind kind;
     char endpoint[DTQI_ENDPOINT_BYTES_MAX + 1]; /* bound or connected; the real port */
     uint64_t received;                          /* messages that were good */
     uint64_t sent;
-    uint64_t dropped; /* wrong number of frames, foreign routing id, not decodable */
+    uint64_t dropped;         /* wrong number of frames, foreign routing id, not decodable */
+    struct sock_guard *guard; /* told of what came; borrowed; NULL: none */
     struct log_rate drop_rate;
 };
 

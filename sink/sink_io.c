@@ -4,6 +4,7 @@
 #include "proc.h"
 #include "sink_core.h"
 #include "sock.h"
+#include "sock_guard.h"
 #include "work.h"
 
 #include <errno.h>
@@ -41,6 +42,7 @@ struct sink_io {
     struct sock intake;
     struct sock answers; /* the results socket */
     struct sock control;
+    struct sock_guard *guard; /* of intake and answers */
     int signal_fd;
     bool is_paused;
     bool is_over;
@@ -281,6 +283,7 @@ static void keep_house(struct sink_io *io, uint64_t now_ms, bool was_busy)
         io->alive_at_ms = now_ms + io->alive_every_ms;
         proc_alive();
     }
+    sock_guard_look(io->guard, now_ms);
     if (io->cfg->durability == STORE_ASYNC && !io->is_synced && now_ms >= io->sync_at_ms) {
         io->sync_at_ms = now_ms + SYNC_MS;
         io->is_synced = true;
@@ -299,6 +302,8 @@ static uint64_t deadline_ms(const struct sink_io *io)
 {
     uint64_t at_ms = sink_deadline_ms(io->sink);
 
+    if (sock_guard_deadline_ms(io->guard) < at_ms)
+        at_ms = sock_guard_deadline_ms(io->guard);
     if (io->alive_every_ms != 0 && io->alive_at_ms < at_ms)
         at_ms = io->alive_at_ms;
     if (io->cfg->durability == STORE_ASYNC && !io->is_synced && io->sync_at_ms < at_ms)
@@ -406,11 +411,20 @@ static dtq_err open_sockets(struct sink_io *io, char *why, size_t why_bytes)
         snprintf(why, why_bytes, "cannot make a ZeroMQ context: %s", zmq_strerror(errno));
         return DTQ_EIO;
     }
+    io->guard = sock_guard_new();
+    if (io->guard == NULL) {
+        snprintf(why, why_bytes, "out of memory");
+        return DTQ_ENOMEM;
+    }
     err = sock_bind(io->context, SOCK_INTAKE, cfg->intake, cfg->insecure, &io->intake, why,
                     why_bytes);
     if (err == DTQ_OK)
         err = sock_bind(io->context, SOCK_RESULTS, cfg->results, cfg->insecure, &io->answers, why,
                         why_bytes);
+    if (err == DTQ_OK) {
+        sock_guard_watch(io->guard, &io->intake);
+        sock_guard_watch(io->guard, &io->answers);
+    }
     if (err == DTQ_OK)
         err = sock_connect(io->context, SOCK_CONTROL_PEER, cfg->ventilator, &io->control, why,
                            why_bytes);
@@ -483,6 +497,7 @@ static void close_all(struct sink_io *io)
     sock_close_linger(&io->answers, BYE_MS);
     sock_close_linger(&io->control, BYE_MS);
     sock_context_free(io->context);
+    sock_guard_free(io->guard);
     sink_actions_done(&io->actions);
     sink_free(io->sink);
     results_close(io->results);

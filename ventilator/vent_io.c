@@ -3,6 +3,7 @@
 #include "log.h"
 #include "proc.h"
 #include "sock.h"
+#include "sock_guard.h"
 #include "vent_lanes.h"
 #include "work.h"
 
@@ -55,6 +56,7 @@ struct vent_io {
 
     void *context;
     struct sock control;
+    struct sock_guard *guard; /* of control */
     struct vent_lanes *lanes;
     struct vent_sink sinks[DTQI_SINKS_MAX];
 
@@ -461,6 +463,7 @@ static uint64_t deadline_ms(const struct vent_io *io)
 {
     uint64_t at = earlier(vent_deadline_ms(io->vent), earlier(io->trim_at_ms, io->alive_at_ms));
 
+    at = earlier(at, sock_guard_deadline_ms(io->guard));
     if (!io->syncing)
         at = earlier(at, io->sync_at_ms);
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
@@ -513,6 +516,7 @@ static void turn(struct vent_io *io)
         return;
     handle(io, &tick);
     now_ms = proc_now_ms();
+    sock_guard_look(io->guard, now_ms);
     reconnect_sinks(io, now_ms);
     sync_journal(io, now_ms);
     trim_memory(io, now_ms);
@@ -600,10 +604,13 @@ static dtq_err open_sockets(struct vent_io *io, const struct vent_io_cfg *cfg, c
                     why_bytes);
     if (err != DTQ_OK)
         return err;
+    io->guard = sock_guard_new();
+    if (io->guard != NULL)
+        sock_guard_watch(io->guard, &io->control);
     proc_random(&random32, sizeof random32);
     io->lanes = vent_lanes_new(io->context, io->control.endpoint, core.workers_max, cfg->lane_lo,
                                cfg->lane_hi, random32);
-    if (io->lanes == NULL) {
+    if (io->lanes == NULL || io->guard == NULL) {
         snprintf(why, why_bytes, "out of memory");
         return DTQ_ENOMEM;
     }
@@ -657,6 +664,7 @@ void vent_io_close(struct vent_io *io)
         close_sink(&io->sinks[i]);
     vent_lanes_free(io->lanes);
     sock_close_linger(&io->control, CLOSE_LINGER_MS);
+    sock_guard_free(io->guard);
     sock_context_free(io->context);
     vent_free(io->vent);
     vent_actions_done(&io->actions);
