@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -24,12 +25,10 @@ int raw_connect(const char *endpoint)
     struct sockaddr_in to = {.sin_family = AF_INET,
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                              .sin_port = htons((uint16_t)atoi(strrchr(endpoint, ':') + 1))};
-    struct timeval wait = {.tv_sec = RAW_WAIT_MS / 1000};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -1;
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
         return fd;
@@ -37,13 +36,23 @@ int raw_connect(const char *endpoint)
     return -1;
 }
 
+/* Until it takes more. @return false: it has ended, or takes nothing. */
+static bool wait_for_room(int fd)
+{
+    struct pollfd item = {.fd = fd, .events = POLLOUT | POLLRDHUP};
+
+    return poll(&item, 1, RAW_WAIT_MS) == 1 && (item.revents & (POLLRDHUP | POLLHUP)) == 0;
+}
+
 bool raw_bytes(int fd, const void *at, size_t bytes)
 {
     const char *from = at;
 
     while (bytes > 0) {
-        ssize_t n = send(fd, from, bytes, MSG_NOSIGNAL);
+        ssize_t n = send(fd, from, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
 
+        if (n < 0 && errno == EAGAIN && wait_for_room(fd))
+            continue;
         if (n <= 0)
             return false;
         from += n;
