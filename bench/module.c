@@ -16,7 +16,7 @@ static int run_noop(dtq_context *ctx, const void *payload, size_t bytes)
 
     (void)payload;
     (void)bytes;
-    return dtq_result(ctx, result, sizeof result);
+    return dtq_set_result(ctx, result, sizeof result);
 }
 
 static int run_sleep(dtq_context *ctx, const void *payload, size_t bytes)
@@ -39,7 +39,7 @@ static int run_size(dtq_context *ctx, const void *payload, size_t bytes)
     (void)bytes;
     if (result == NULL)
         return dtq_fail(ctx, "out of memory");
-    status = dtq_result(ctx, result, n);
+    status = dtq_set_result(ctx, result, n);
     free(result);
     return status;
 }

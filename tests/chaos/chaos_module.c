@@ -62,7 +62,7 @@ static int run_job(dtq_context *ctx, const void *payload, size_t bytes)
         note(ctx, &job, RECORD_FAILURE);
         return dtq_fail(ctx, "on purpose");
     }
-    dtq_result(ctx, result, job_result(&job, result));
+    dtq_set_result(ctx, result, job_result(&job, result));
     note(ctx, &job, RECORD_SUCCESS);
     return 0;
 }
