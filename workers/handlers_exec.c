@@ -2,7 +2,7 @@
  * A command as handler: payload on its standard input, result from its standard output. It runs in
  * a process group of its own, in the session of its slot, and dies with the slot. What it left
  * behind in its group when it ended is killed: no task leaves processes behind that it did not
- * detach on purpose (setsid), and those end with the slot.
+ * detach on purpose (setsid), as long as the worker lives to see to it.
  */
 #include "handlers.h"
 
