@@ -402,9 +402,10 @@ struct wait {
     uint32_t left;
     uint32_t n; /* refused entries; of a CANCEL: ids */
     uint32_t room;
-    uint32_t *index;   /* CANCEL: states */
-    uint32_t *reasons; /* CANCEL: cancelling */
-    const char **texts;
+    uint32_t *index;    /* CANCEL: states */
+    uint32_t *reasons;  /* CANCEL: cancelling */
+    const char **texts; /* static, or in buf */
+    struct dtqi_buf *buf;
     uint64_t count;
     uint32_t next; /* to be answered, or free */
 };
@@ -924,8 +925,8 @@ void vent_listing_ended(struct vent *v, struct worker *w);
 void vent_on_report(struct vent *v, struct worker *w, const struct dtqi_report *m);
 /* The current attempt failed. */
 void vent_failed(struct vent *v, struct task *t, const struct dtqi_failure *f);
-/* crash_limit is reached (R21). */
-bool vent_is_poison(const struct vent *v, const struct task *t);
+/* Until crash_limit is reached (R21); 0: it is. */
+uint32_t vent_crashes_left(const struct vent *v, const struct task *t);
 
 /* ---------------------------------------------------------------- vent_dispatch.c */
 

@@ -1,11 +1,13 @@
 #include "vent_internal.h"
 
-bool vent_is_poison(const struct vent *v, const struct task *t)
+uint32_t vent_crashes_left(const struct vent *v, const struct task *t)
 {
     uint32_t limit = spec_of(v, t)->spec.crash_limit;
     const struct past *p = past_of(v, t);
+    uint32_t crashes = p != NULL ? p->counters.crashes : 0;
 
-    return p != NULL && p->counters.crashes >= (limit != 0 ? limit : v->cfg.crash_limit);
+    limit = limit != 0 ? limit : v->cfg.crash_limit;
+    return crashes < limit ? limit - crashes : 0;
 }
 
 /* ---------------------------------------------------------------- failures */
@@ -27,7 +29,7 @@ static bool is_final(const struct vent *v, const struct task *t, const struct pa
                      const struct dtqi_failure *f)
 {
     return f->no_retry || p->counters.failures > spec_of(v, t)->spec.retries ||
-           vent_is_poison(v, t);
+           vent_crashes_left(v, t) == 0;
 }
 
 static uint64_t delay_ms(struct vent *v, const struct task *t, const struct past *p,

@@ -138,6 +138,7 @@ static void wait_free(struct vent *v, uint32_t i)
     free(w->index);
     free(w->reasons);
     free(w->texts);
+    dtqi_buf_unref(w->buf);
     *w = (struct wait){.kind = WAIT_FREE, .next = v->waits_free};
     v->waits_free = i;
     v->waits_used--;
@@ -167,6 +168,7 @@ void vent_waits_done(struct vent *v)
         free(v->waits[i].index);
         free(v->waits[i].reasons);
         free(v->waits[i].texts);
+        dtqi_buf_unref(v->waits[i].buf);
     }
     free(v->waits);
     while (v->claims != NULL) {
@@ -220,9 +222,11 @@ static struct refusal refusal_of_sink(const struct vent *v, const struct dtqi_su
     return accepted;
 }
 
-/* What the schema has room for and this version does not do. */
+/* What no task may be, and what the schema has room for and this version does not do. */
 static struct refusal refusal_of_spec(const struct dtqi_spec *s)
 {
+    if (s->flaw != NULL)
+        return (struct refusal){DTQI_BAD_TASK, s->flaw};
     if (s->key.len != 0)
         return (struct refusal){DTQI_BAD_TASK, "key: not served by this version"};
     if (s->group.len != 0 || s->group_ordered)
@@ -419,6 +423,8 @@ static bool learn_specs(struct vent *v, struct submission *s)
     for (uint32_t i = 0; i < n; i++) {
         s->specs[i] = NONE;
         s->refused[i] = refusal_of_spec(&s->m->specs[i]);
+        if (s->m->specs[i].flaw != NULL && v->waits[s->wait].buf == NULL)
+            v->waits[s->wait].buf = dtqi_buf_ref(s->buf); /* the text is in it */
         if (s->refused[i].reason != DTQI_REFUSAL_NONE)
             continue;
         s->specs[i] = vent_spec_get(v, s->m->specs[i].raw);

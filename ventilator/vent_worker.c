@@ -505,15 +505,20 @@ static bool count_crash(struct vent *v, struct task *t)
     return true;
 }
 
+/* R21. What ran is tried again at once, as any other: that it waits for a worker of its own would
+ * cost too much when a worker full of long tasks dies. But the last crash that it may have happens
+ * on probation: nobody is poison who merely ran beside one. */
 static void lost_with_worker(struct vent *v, struct task *t)
 {
-    bool counts = (t->flags & (TASK_RUNNING | TASK_PROBATION)) != 0 && count_crash(v, t);
+    bool alone = (t->flags & TASK_PROBATION) != 0;
+    bool counts = (alone || (t->flags & TASK_RUNNING) != 0) && count_crash(v, t);
 
-    if (counts && vent_is_poison(v, t)) {
+    if (counts && vent_crashes_left(v, t) == 0) {
         vent_propose(v, t, DTQ_FAILED);
         return;
     }
-    t->flags |= TASK_SUSPECT;
+    if (alone || !counts || vent_crashes_left(v, t) == 1)
+        t->flags |= TASK_SUSPECT;
     vent_dirty(v, t, false);
     vent_release(v, t);
 }

@@ -80,6 +80,8 @@ ProtobufCAllocator codec_allocator(struct codec_reader *r);
 void *codec_room(struct codec_reader *r, size_t n, size_t object_bytes);
 
 bool codec_read_spec(struct codec_reader *r, struct dtqi_slice raw, struct dtqi_spec *ret);
+/* Of a SUBMIT: a value that is not allowed is a flaw of its own tasks, not of the message. */
+bool codec_read_foreign_spec(struct codec_reader *r, struct dtqi_slice raw, struct dtqi_spec *ret);
 
 /* ---- writing: from a message to a generated struct that points at its columns */
 

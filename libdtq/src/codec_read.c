@@ -238,8 +238,10 @@ static bool slices(struct codec_reader *r, const uint32_t *lengths, size_t lengt
     return true;
 }
 
+typedef bool read_spec(struct codec_reader *r, struct dtqi_slice raw, struct dtqi_spec *ret);
+
 static bool specs(struct codec_reader *r, const ProtobufCBinaryData *in, size_t in_n, uint32_t n,
-                  const struct dtqi_spec **ret, uint32_t *ret_n)
+                  read_spec *read, const struct dtqi_spec **ret, uint32_t *ret_n)
 {
     struct dtqi_spec *list;
 
@@ -253,7 +255,7 @@ static bool specs(struct codec_reader *r, const ProtobufCBinaryData *in, size_t 
     for (size_t i = 0; i < in_n; i++) {
         if (in[i].len > DTQI_SPEC_BYTES_MAX)
             return codec_refuse(r, "spec %zu has %zu bytes", i, in[i].len);
-        if (!codec_read_spec(r, (struct dtqi_slice){in[i].data, (uint32_t)in[i].len}, &list[i]))
+        if (!read(r, (struct dtqi_slice){in[i].data, (uint32_t)in[i].len}, &list[i]))
             return false;
     }
     *ret = list;
@@ -540,7 +542,8 @@ bool codec_read_submit(struct codec_reader *r, const void *from, struct dtqi_msg
     out->reply_to = in->reply_to;
     return ids(r, "ids", in->ids, &out->ids, &out->n) &&
            required_16(r, "sink", in->sink, &out->sink) &&
-           specs(r, in->specs, in->n_specs, out->n, &out->specs, &out->specs_n) &&
+           specs(r, in->specs, in->n_specs, out->n, codec_read_foreign_spec, &out->specs,
+                 &out->specs_n) &&
            COLUMN(r, in, out, spec_index) &&
            indexes(r, "spec_index", out->spec_index, out->n, out->specs_n) &&
            COLUMN(r, in, out, not_before_wall_ms) &&
@@ -580,7 +583,7 @@ bool codec_read_tasks(struct codec_reader *r, const void *from, struct dtqi_msg 
     out->lane_seq = in->lane_seq;
     return ids(r, "ids", in->ids, &out->ids, &out->n) && FULL_COLUMN(r, in, out, tickets) &&
            COLUMN(r, in, out, attempts) &&
-           specs(r, in->specs, in->n_specs, out->n, &out->specs, &out->specs_n) &&
+           specs(r, in->specs, in->n_specs, out->n, codec_read_spec, &out->specs, &out->specs_n) &&
            COLUMN(r, in, out, spec_index) &&
            indexes(r, "spec_index", out->spec_index, out->n, out->specs_n) &&
            COLUMN(r, in, out, expires_in_ms) &&
@@ -740,7 +743,7 @@ bool codec_read_outcomes(struct codec_reader *r, const void *from, struct dtqi_m
            ids(r, "ids", in->ids, &out->ids, &out->n) && COLUMN(r, in, out, tickets) &&
            COLUMN(r, in, out, attempts) && COLUMN(r, in, out, kinds) &&
            range32(r, "kinds", out->kinds, out->n, DTQ_SUCCEEDED, DTQ_CANCELLED) &&
-           specs(r, in->specs, in->n_specs, out->n, &out->specs, &out->specs_n) &&
+           specs(r, in->specs, in->n_specs, out->n, codec_read_spec, &out->specs, &out->specs_n) &&
            COLUMN(r, in, out, spec_index) &&
            indexes(r, "spec_index", out->spec_index, out->n, out->specs_n) &&
            COLUMN(r, in, out, reply_to) && COLUMN(r, in, out, started_wall_ms) &&

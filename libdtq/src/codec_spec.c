@@ -94,7 +94,7 @@ static bool read_argv(struct codec_reader *r, const Dtq__V1__Spec *in, struct dt
     return true;
 }
 
-bool codec_read_spec(struct codec_reader *r, struct dtqi_slice raw, struct dtqi_spec *ret)
+static bool unpack_spec(struct codec_reader *r, struct dtqi_slice raw, struct dtqi_spec *ret)
 {
     ProtobufCAllocator allocator = codec_allocator(r);
     const Dtq__V1__Spec *in;
@@ -124,7 +124,30 @@ bool codec_read_spec(struct codec_reader *r, struct dtqi_slice raw, struct dtqi_
         .group_ordered = in->group_ordered != 0,
         .requeued_from = {in->requeued_from.data, (uint32_t)in->requeued_from.len},
     };
-    return read_argv(r, in, ret) && check_spec(r, ret);
+    return read_argv(r, in, ret);
+}
+
+bool codec_read_spec(struct codec_reader *r, struct dtqi_slice raw, struct dtqi_spec *ret)
+{
+    return unpack_spec(r, raw, ret) && check_spec(r, ret);
+}
+
+bool codec_read_foreign_spec(struct codec_reader *r, struct dtqi_slice raw, struct dtqi_spec *ret)
+{
+    char why[256] = "";
+    struct codec_reader own = {.buf = r->buf, .what = "task", .why = why, .why_bytes = sizeof why};
+    char *flaw;
+
+    if (!unpack_spec(r, raw, ret))
+        return false;
+    if (check_spec(&own, ret))
+        return true;
+    flaw = codec_room(r, sizeof why, 1);
+    if (flaw == NULL)
+        return false;
+    memcpy(flaw, why, sizeof why);
+    ret->flaw = flaw;
+    return true;
 }
 
 dtq_err dtqi_spec_decode(struct dtqi_slice raw, struct dtqi_buf *buf, struct dtqi_spec *ret_spec,

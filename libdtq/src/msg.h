@@ -180,6 +180,7 @@ struct dtqi_spec {
     const struct dtqi_str *argv;
     uint32_t argc;
     struct dtqi_slice requeued_from; /* empty, or 16 bytes */
+    const char *flaw; /* of a SUBMIT: why its tasks cannot be taken; NULL: they can */
 };
 
 struct dtqi_sink_info {

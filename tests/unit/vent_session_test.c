@@ -326,6 +326,27 @@ static void what_ran_counts_a_crash_and_the_others_are_suspect(void **state)
     assert_int_equal(got[0], 3);
 }
 
+/* R21: what ran goes on elsewhere at once, side by side; the last crash that it may have, it has
+ * alone. */
+static void what_ran_is_not_alone_before_its_last_crash(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_report r = {.started_ids = (dtq_id[]){world_id(1), world_id(2)}, .started_n = 2};
+    static const uint32_t together[] = {2, 2, 1};
+
+    world_submit(w, 1, 2, (struct world_task){.crash_limit = 3});
+    for (uint32_t i = 0; i < 3; i++) {
+        struct world_worker x = world_worker(w, i + 1, 2, 10);
+
+        world_tick(w);
+        assert_int_equal(world_tasks(w, &x, NULL, NULL, 4), together[i]);
+        world_report(w, &x, &r);
+        world_live(w, 4000, NULL, NULL);
+    }
+    assert_int_equal(vent_counters(w->v)->attempts_crashed, 5);
+    assert_int_equal(proposed(w), DTQ_FAILED);
+}
+
 /* R21: on probation, even a task that was never seen to run counts. */
 static void a_poison_task_is_found_by_probation(void **state)
 {
@@ -877,6 +898,7 @@ int main(void)
         T(a_stall_of_the_loop_kills_nobody),
         T(done_tasks_of_a_dead_worker_wait_for_their_settlement),
         T(what_ran_counts_a_crash_and_the_others_are_suspect),
+        T(what_ran_is_not_alone_before_its_last_crash),
         T(a_poison_task_is_found_by_probation),
         T(a_suspect_gets_a_worker_of_its_own),
         T(a_suspect_whose_worker_dies_gets_another),
