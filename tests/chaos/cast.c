@@ -186,8 +186,11 @@ static void run_child(enum role role, struct words *command, struct words *envir
     int null = open("/dev/null", O_RDONLY);
 
     sigemptyset(&mask);
-    if (role == ROLE_PRODUCER) /* what it is told waits until it listens */
+    if (role == ROLE_PRODUCER) { /* what it is told waits until it listens */
         sigaddset(&mask, SIGTERM);
+        sigaddset(&mask, SIGINT);
+    }
+    signal(SIGINT, SIG_DFL); /* a shell that runs us in the background lets us ignore it */
     sigprocmask(SIG_SETMASK, &mask, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
@@ -436,7 +439,7 @@ void cast_reap(struct cast *c)
                 on_end(c, i, status); /* others are slots that lost their worker */
     for (uint32_t i = 0; i < c->n; i++)
         if (c->actors[i].pid != 0 && c->actors[i].told && !c->actors[i].killed && !c->closing &&
-            c->actors[i].role != ROLE_PRODUCER && now_ms > c->actors[i].told_ms + c->cfg->end_ms)
+            now_ms > c->actors[i].told_ms + c->cfg->end_ms)
             finding(c, "%s did not end within %u ms of SIGTERM", c->actors[i].name, c->cfg->end_ms);
 }
 

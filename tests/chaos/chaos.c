@@ -367,7 +367,7 @@ static void search_log(struct chaos *x, const struct actor *a)
         fclose(file);
 }
 
-static void judge(struct chaos *x)
+static void judge(struct chaos *x, bool settled)
 {
     if (x->cast.why[0] != '\0') {
         found(x->cast.why);
@@ -375,7 +375,7 @@ static void judge(struct chaos *x)
     }
     check_files(x);
     check_ways(x);
-    if (read_sink(x) && !check_end(&x->check))
+    if (read_sink(x) && !check_end(&x->check, settled))
         found("what was promised and what is there do not agree");
     stop_role(x, ROLE_WORKER);
     stop_role(x, ROLE_SINK);
@@ -489,13 +489,13 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 static int run(struct chaos *x)
 {
     uint64_t ran_ms;
+    bool settled;
 
     if (!open_run(x))
         return 1;
-    if (play(x))
-        settle(x);
+    settled = play(x) && settle(x);
     ran_ms = since_ms(x);
-    judge(x);
+    judge(x, settled);
     for (uint32_t i = 0; i < x->cast.n; i++)
         search_log(x, &x->cast.actors[i]);
     table(x, ran_ms);

@@ -333,7 +333,7 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL); /* SIGTERM was blocked until now */
+    sigprocmask(SIG_SETMASK, &none, NULL); /* both were blocked until now */
     read_log(&p, argv[4]);
     p.log = record_open(argv[4]);
     if (p.log < 0)

@@ -265,8 +265,10 @@ static bool is_untold(const struct check *c, const struct fact *f)
     return !f->queued && f->number != 0 && f->number <= c->intent[f->producer % CHECK_LOGS_MAX];
 }
 
-static const char *problem(struct check *c, const struct fact *f)
+static const char *problem(struct check *c, const struct fact *f, bool settled)
 {
+    if (f->held.state == 0 && !settled)
+        return NULL;
     if (f->held.state == 0) {
         if (f->confirmed || f->told.state != 0 || f->seen.state != 0) {
             c->totals.lost++;
@@ -286,7 +288,7 @@ static const char *problem(struct check *c, const struct fact *f)
     return f->refused ? "refused, and has an outcome" : end_problem(c, f);
 }
 
-bool check_end(struct check *c)
+bool check_end(struct check *c, bool settled)
 {
     check_read(c);
     for (uint32_t i = 0; i < c->logs_n; i++) {
@@ -294,7 +296,7 @@ bool check_end(struct check *c)
         read_log(c, i, take_proof);
     }
     for (uint32_t i = 0; i < c->n; i++) {
-        const char *what = problem(c, &c->facts[i]);
+        const char *what = problem(c, &c->facts[i], settled);
 
         if (what == NULL)
             continue;

@@ -78,7 +78,8 @@ void check_read(struct check *c);
 void check_outcome(struct check *c, const dtq_result *result, bool held);
 /* Confirmed, and no outcome was seen. */
 uint64_t check_open(const struct check *c);
-/* After everything was read and every held outcome was given. @return nothing is wrong. */
-bool check_end(struct check *c);
+/* After everything was read and every held outcome was given. A confirmed task without an outcome
+ * is lost, unless not all was `settled`. @return nothing is wrong. */
+bool check_end(struct check *c, bool settled);
 
 #endif

@@ -45,7 +45,7 @@ uint64_t job_now_ms(void)
 static enum job_kind kind_of(uint32_t percent)
 {
     static const uint8_t share[JOB_KINDS] = {
-        [JOB_PLAIN] = 64,  [JOB_SLOW] = 4,     [JOB_LARGE] = 4,
+        [JOB_PLAIN] = 67,  [JOB_SLOW] = 1,     [JOB_LARGE] = 4,
         [JOB_RETRIED] = 8, [JOB_FAILING] = 6,  [JOB_CRASHING] = 1,
         [JOB_DELAYED] = 5, [JOB_EXPIRING] = 4, [JOB_CANCELLED] = 4,
     };
@@ -89,7 +89,7 @@ void job_make(uint64_t seed, uint32_t producer, uint64_t number, uint32_t slow_m
     case JOB_CRASHING: job->crashes = 1; break;
     case JOB_DELAYED: job->delay_ms = 1 + job_below(&state, 2000); break;
     case JOB_EXPIRING: job->expires_ms = 1 + job_below(&state, 2000); break;
-    case JOB_CANCELLED: job->work_ms = job_below(&state, slow_ms); break;
+    case JOB_CANCELLED: job->work_ms = job_below(&state, slow_ms / 4); break;
     case JOB_PLAIN:
     case JOB_KINDS: break;
     }
