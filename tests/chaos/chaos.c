@@ -400,7 +400,7 @@ static void table(struct chaos *x, uint64_t ran_ms)
     char text[64];
 
     proxy_stats(x->cast.proxy, &proxy);
-    printf("%schaos: seed %llu, %llu s of faults, %u workers, %u producers, heartbeat %u ms\n",
+    printf("%schaos: seed %llu, %llu s with settling, %u workers, %u producers, heartbeat %u ms\n",
            at_terminal() ? "\r\033[K" : "", (unsigned long long)x->options.seed,
            (unsigned long long)(ran_ms / 1000), x->plan_cfg.workers, x->plan_cfg.producers,
            x->cast_cfg.heartbeat_ms);
@@ -438,7 +438,7 @@ static void table(struct chaos *x, uint64_t ran_ms)
     row("tasks settled per second", t->settled * 1000 / (ran_ms + 1));
     row("confirmed and lost", t->lost);
     row("second outcomes", t->second);
-    row("other findings", x->findings);
+    row("findings", x->findings);
 }
 
 /* ------------------------------------------------------------------------ main */
