@@ -17,8 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 #define WORDS_MAX 24
 
 static void finding(struct cast *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

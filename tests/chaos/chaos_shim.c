@@ -14,9 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-__attribute__((visibility("default"))) int connect(int fd, const struct sockaddr *address,
-                                                   socklen_t bytes);
-
 static uint32_t number_of(const char *variable)
 {
     const char *text = getenv(variable);
@@ -55,7 +52,8 @@ static int connect6(int fd, struct sockaddr_in6 to, uint16_t proxy)
     return (int)syscall(SYS_connect, fd, &to, sizeof to);
 }
 
-int connect(int fd, const struct sockaddr *address, socklen_t bytes)
+__attribute__((visibility("default"))) int connect(int fd, const struct sockaddr *address,
+                                                   socklen_t bytes)
 {
     static const uint8_t mapped[16] = {[10] = 0xff, 0xff, 127, 0, 0, 1};
     uint16_t proxy = (uint16_t)number_of("CHAOS_PROXY");
