@@ -45,6 +45,8 @@ struct sim_cfg {
     uint32_t window_max; /* of workers; 0: the default */
     bool small;          /* small limits everywhere: batches, windows of memory, the journal's
                             resident part */
+    bool bulky;          /* payloads and results of megabytes, and workers with as little memory as
+                            may be */
     bool is_quiet;       /* no story is written: faster */
     bool trace;          /* every message and log line to stdout */
 };

@@ -7,8 +7,8 @@
  * when a client is told something, when a disk has written something, when something is sent.
  */
 
-#define FENCE_SLACK_MS 1500u           /* until the worker's next tick at the latest */
-#define INTAKE_SLACK_BYTES (64u << 10) /* what was read before the intake was paused */
+#define FENCE_SLACK_MS 1500u /* until the worker's next tick at the latest */
+#define INTAKE_SLACK_BODIES 64u
 
 #define RECORD_BYTES 1024u /* a task in V's memory, without its body */
 
@@ -55,8 +55,11 @@ void check_bytes(uint32_t task, uint32_t salt, unsigned char *ret, uint32_t byte
 {
     uint64_t state = (uint64_t)task << 32 | salt;
 
-    for (uint32_t i = 0; i < bytes; i++)
-        ret[i] = (unsigned char)(dtqi_mix64(state + i / 8) >> (i % 8 * 8));
+    for (uint32_t i = 0; i < bytes; i += 8) {
+        uint64_t word = dtqi_mix64(state + i / 8);
+
+        memcpy(ret + i, &word, bytes - i < 8 ? bytes - i : 8);
+    }
 }
 
 static bool are_the_bytes(uint32_t task, uint32_t salt, struct dtqi_slice body, uint32_t bytes)
@@ -576,13 +579,21 @@ static void check_vent(struct sim *s, const struct node *n)
         sim_fail(s, "V keeps %llu bytes of tasks in memory", (unsigned long long)census.task_bytes);
 }
 
+/* What was read before the intake was paused comes on top. */
+static uint64_t intake_bytes_max(const struct sim *s, const struct sink_cfg *cfg)
+{
+    uint64_t body_bytes_max = s->cfg.bulky ? DTQI_RESULT_BYTES_MAX : 1024;
+
+    return cfg->intake_bytes_max + INTAKE_SLACK_BODIES * body_bytes_max;
+}
+
 static void check_sink(struct sim *s, const struct node *n)
 {
     const struct sink_cfg *cfg = &n->sink.cfg;
     struct sink_census census;
 
     sink_census(n->sink.core, &census);
-    if (census.intake_bytes > cfg->intake_bytes_max + INTAKE_SLACK_BYTES)
+    if (census.intake_bytes > intake_bytes_max(s, cfg))
         sim_fail(s, "%s keeps %llu bytes of proposals", n->name,
                  (unsigned long long)census.intake_bytes);
     if (census.waiters > cfg->waiters_max || census.routes > cfg->routes_max ||
@@ -599,7 +610,7 @@ static void check_worker(struct sim *s, const struct node *n)
     if (view.window > WORKER_WINDOW_MAX ||
         (s->cfg.window_max != 0 && view.window > s->cfg.window_max + s->cfg.slots))
         sim_fail(s, "%s wants %u tasks in advance", n->name, view.window);
-    if (view.kept_bytes > WORKER_MEMORY_BYTES)
+    if (view.kept_bytes > (s->cfg.bulky ? worker_memory_min(s->cfg.slots, 0) : WORKER_MEMORY_BYTES))
         sim_fail(s, "%s keeps %llu bytes of results", n->name, (unsigned long long)view.kept_bytes);
 }
 

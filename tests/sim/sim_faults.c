@@ -12,6 +12,8 @@
 #define LONG_MS 150000u   /* .. but in long runs, whose faults outlast every timer */
 #define SETTLE_MS 240000u /* then this long for everything to settle */
 #define FLAPS_MAX 40u
+#define BODY_BYTES_MAX 600u
+#define BULKY_TASKS_MAX 24u
 
 struct run {
     uint64_t seed;
@@ -51,16 +53,19 @@ static uint32_t skewed(struct sim *s, uint32_t max)
 
 static struct sim_plan random_plan(struct sim *s)
 {
+    uint32_t body_bytes_max = s->cfg.bulky ? DTQI_RESULT_BYTES_MAX : BODY_BYTES_MAX;
     struct sim_plan plan = {
         .duration_ms = skewed(s, sim_chance(s, 25) ? 6000 : 200),
         .retries = sim_below(s, 4),
         .backoff_ms = 1 + skewed(s, 2000),
         .priority = sim_below(s, 10),
         .queue = sim_below(s, 3),
-        .payload_bytes = skewed(s, 600),
-        .result_bytes = skewed(s, 600),
+        .payload_bytes = skewed(s, body_bytes_max),
+        .result_bytes = skewed(s, body_bytes_max),
     };
 
+    if (s->cfg.bulky && sim_chance(s, 80))
+        plan.payload_bytes = body_bytes_max / 2 + sim_below(s, body_bytes_max / 2);
     if (sim_chance(s, 15))
         plan.fail_runs = 1 + sim_below(s, 5);
     if (sim_chance(s, 7))
@@ -389,7 +394,7 @@ static void cut_down(struct sim_cfg *c, const struct sim_cut *cut)
     c->slots = at_most(c->slots, cut->slots);
     if ((cut->plain & SIM_PLAIN_LIMITS) != 0) {
         c->window_max = 0;
-        c->small = false;
+        c->small = c->bulky = false;
     }
     if ((cut->plain & SIM_PLAIN_DELAYS) != 0) {
         c->link_us[1] = c->link_us[0];
@@ -420,6 +425,7 @@ static struct sim_cfg random_cfg(const struct sim_fault_cfg *cfg)
     c.think_us[1] = draw(&random, 500);
     c.window_max = draw(&random, 2) == 0 ? 1 + draw(&random, 8) : 0;
     c.small = draw(&random, 3) == 0;
+    c.bulky = draw(&random, 100) == 0 && !c.small; /* rarely, as time goes with bytes */
     cut_down(&c, &cfg->cut);
     return c;
 }
@@ -473,7 +479,8 @@ static void wait_for_sinks(struct sim *s)
 static void schedule(struct sim *s, const struct run *run)
 {
     uint64_t from_us = s->now_us;
-    uint32_t tasks = 1 + skewed(s, SIM_TASKS_MAX - 1);
+    uint32_t tasks =
+        s->cfg.bulky ? 4 + sim_below(s, BULKY_TASKS_MAX - 4) : 1 + skewed(s, SIM_TASKS_MAX - 1);
     uint32_t faults = sim_below(s, sim_chance(s, 50) ? 6 : SIM_FAULTS_MAX);
     uint32_t burst_ms = sim_chance(s, 40) ? 1 : run->faults_ms;
 

@@ -21,6 +21,8 @@ bool worker_start(struct sim *s, struct node *n)
                              .name = dtqi_str(n->name),
                              .program = dtqi_str("dtq-worker"),
                              .slots = s->cfg.slots,
+                             .memory_bytes_max =
+                                 s->cfg.bulky ? worker_memory_min(s->cfg.slots, 0) : 0,
                              .window_max = s->cfg.window_max};
 
     memset(&n->worker, 0, sizeof n->worker);
