@@ -386,6 +386,184 @@ static void a_ventilator_that_was_down_for_long_learns_what_was_settled(void **s
     end(s);
 }
 
+/* W0 sleeps while its slot works, and comes back with a result that nobody waits for. */
+static void a_zombie_that_comes_back_changes_nothing(void **state)
+{
+    struct sim *s = begin(2);
+    struct sim_plan plan = {.duration_ms = 5000};
+    uint32_t a;
+
+    (void)state;
+    a = sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 2000);
+    sim_pause(s, SIM_WORKER, 0);
+    sim_run_until_ms(s, 20000);
+    sim_resume(s, SIM_WORKER, 0);
+    sim_run_until_ms(s, 40000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  2000] W0 is paused\n"
+           "[  4060] W1 runs a (attempt 2)\n"
+           "[  6020] W0 ends a: done\n"
+           "[  9060] W1 ends a: done\n"
+           "[  9075] S0 commits a: succeeded\n"
+           "[  9085] P0: a succeeded\n"
+           "[ 20000] W0 goes on\n");
+    assert_int_equal(sim_runs(s, a), 2);
+    end(s);
+}
+
+/* R21: a kills its slot again and again; b and c, which wait in the same ring, are given back each
+ * time and lose nothing by it. */
+static void bystanders_of_a_poison_task_go_on(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan poison = {.duration_ms = 100, .crash_runs = 9, .retries = 100};
+    struct sim_plan plan = {.duration_ms = 50};
+
+    (void)state;
+    sim_submit(s, 0, &poison);
+    sim_submit(s, 0, &plan);
+    sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 30000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1000] P0 submits b\n"
+           "[  1000] P0 submits c\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  1074] P0: b is confirmed\n"
+           "[  1074] P0: c is confirmed\n"
+           "[  1120] W0: slot dies under a\n"
+           "[  1142] W0 runs a (attempt 2)\n"
+           "[  1242] W0: slot dies under a\n"
+           "[  1264] W0 runs a (attempt 3)\n"
+           "[  1364] W0: slot dies under a\n"
+           "[  1386] W0 runs b (attempt 4)\n"
+           "[  1391] S0 commits a: failed\n"
+           "[  1401] P0: a failed\n"
+           "[  1436] W0 ends b: done\n"
+           "[  1451] S0 commits b: succeeded\n"
+           "[  1456] W0 runs c (attempt 2)\n"
+           "[  1461] P0: b succeeded\n"
+           "[  1506] W0 ends c: done\n"
+           "[  1521] S0 commits c: succeeded\n"
+           "[  1531] P0: c succeeded\n");
+    end(s);
+}
+
+/* R21: a runs each time its worker dies, and is poison at last; b, which came with it, is not. */
+static void what_kills_its_worker_again_and_again_is_poison(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan poison = {.duration_ms = 60000};
+    struct sim_plan plan = {.duration_ms = 50};
+
+    (void)state;
+    sim_submit(s, 0, &poison);
+    sim_submit(s, 0, &plan);
+    for (uint32_t i = 1; i <= 3; i++) {
+        sim_run_until_ms(s, 5000 * i);
+        sim_kill(s, SIM_WORKER, 0);
+        sim_start(s, SIM_WORKER, 0);
+    }
+    sim_run_until_ms(s, 30000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1000] P0 submits b\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  1074] P0: b is confirmed\n"
+           "[  5000] W0 is killed\n"
+           "[  5000] W0 starts\n"
+           "[  5070] W0 runs b (attempt 2)\n"
+           "[  5120] W0 ends b: done\n"
+           "[  5135] S0 commits b: succeeded\n"
+           "[  5145] P0: b succeeded\n"
+           "[  7060] W0 runs a (attempt 2)\n"
+           "[ 10000] W0 is killed\n"
+           "[ 10000] W0 starts\n"
+           "[ 12060] W0 runs a (attempt 3)\n"
+           "[ 15000] W0 is killed\n"
+           "[ 15000] W0 starts\n"
+           "[ 17065] S0 commits a: failed\n"
+           "[ 17075] P0: a failed\n");
+    end(s);
+}
+
+/* P0 dies before it hears of the confirmation, and submits again under the id on its disk. */
+static void a_producer_that_crashes_sends_again_and_has_one_task(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.duration_ms = 30};
+    uint32_t a;
+
+    (void)state;
+    a = sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 1015);
+    sim_kill(s, SIM_CLIENT, 0);
+    sim_run_until_ms(s, 3000);
+    sim_start(s, SIM_CLIENT, 0);
+    sim_run_until_ms(s, 10000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1015] P0 is killed\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1050] W0 ends a: done\n"
+           "[  1065] S0 commits a: succeeded\n"
+           "[  3000] P0 starts\n"
+           "[  3001] P0 submits a\n"
+           "[  3080] P0: a is confirmed\n"
+           "[  3100] P0: a succeeded\n");
+    assert_int_equal(sim_runs(s, a), 1);
+    end(s);
+}
+
+/* All machines at once. What was confirmed is on the disk; what was not, its producer sends again.
+ */
+static void a_power_cut_loses_nothing_confirmed(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.duration_ms = 1000};
+
+    (void)state;
+    sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 1500);
+    sim_submit(s, 0, &plan); /* waits at W0, not confirmed yet */
+    sim_run_until_ms(s, 1520);
+    sim_kill(s, SIM_VENTILATOR, 0);
+    sim_kill(s, SIM_WORKER, 0);
+    sim_kill(s, SIM_SINK, 0);
+    sim_run_until_ms(s, 3000);
+    sim_start(s, SIM_VENTILATOR, 0);
+    sim_start(s, SIM_WORKER, 0);
+    sim_start(s, SIM_SINK, 0);
+    sim_run_until_ms(s, 30000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  1500] P0 submits b\n"
+           "[  1520] V is killed\n"
+           "[  1520] W0 is killed\n"
+           "[  1520] S0 is killed\n"
+           "[  3000] V starts\n"
+           "[  3000] W0 starts\n"
+           "[  3000] S0 starts\n"
+           "[  3500] W0 runs b (attempt 1)\n"
+           "[  3554] P0: b is confirmed\n"
+           "[  4500] W0 ends b: done\n"
+           "[  4515] S0 commits b: succeeded\n"
+           "[  4525] P0: b succeeded\n"
+           "[  8010] W0 runs a (attempt 1)\n"
+           "[  9010] W0 ends a: done\n"
+           "[  9025] S0 commits a: succeeded\n"
+           "[  9035] P0: a succeeded\n");
+    end(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +579,11 @@ int main(void)
         cmocka_unit_test(a_worker_that_cannot_reach_the_sink_loses_its_task),
         cmocka_unit_test(a_ventilator_that_was_down_for_long_learns_what_was_settled),
         cmocka_unit_test(a_cancelled_task_does_not_start),
+        cmocka_unit_test(a_zombie_that_comes_back_changes_nothing),
+        cmocka_unit_test(bystanders_of_a_poison_task_go_on),
+        cmocka_unit_test(what_kills_its_worker_again_and_again_is_poison),
+        cmocka_unit_test(a_producer_that_crashes_sends_again_and_has_one_task),
+        cmocka_unit_test(a_power_cut_loses_nothing_confirmed),
         cmocka_unit_test(with_a_full_disk_what_is_settled_is_confirmed_and_the_rest_waits),
     };
 
