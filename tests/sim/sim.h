@@ -4,7 +4,7 @@
  * One seed decides every delay, loss and crash, and replays exactly.
  *
  * After every step the promises are checked against what the simulation itself has seen
- * (sim_check.c):
+ * (sim_check.c, sim_attempts.c; README.md has all of them):
  *   - a confirmed task is in the journal, or its outcome is committed
  *   - an outcome is of a task that was submitted, there is one, and its result is what a slot made
  *   - nothing is dispatched whose settlement the ventilator has been told (R22)
