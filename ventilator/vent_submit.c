@@ -563,6 +563,13 @@ static void ask_journal(struct vent *v, struct claim *c)
     vent_read_send(v, r);
 }
 
+/* Not the number alone, which the start before had given, too: a sink may answer late what that one
+ * asked, and its answer about another task must not confirm this one. */
+static uint64_t request_of(const struct vent *v, const struct claim *c)
+{
+    return (v->epoch & ~(uint64_t)UINT32_MAX) | (c->number & UINT32_MAX);
+}
+
 static void ask_sink(struct vent *v, struct claim *c)
 {
     const struct sink *s = &v->sinks[c->sink];
@@ -578,7 +585,7 @@ static void ask_sink(struct vent *v, struct claim *c)
     for (uint32_t i = 0; i < c->also_n; i++)
         also[i] = c->also[i];
     msg->claim = (struct dtqi_claim){
-        .request = c->number,
+        .request = request_of(v, c),
         .store = v->store,
         .n = c->n,
         .ids = ids,
@@ -644,9 +651,10 @@ void vent_claim_looked_up(struct vent *v, struct vent_read *r)
 
 void vent_on_claim_reply(struct vent *v, struct sink *s, const struct dtqi_claim_reply *m)
 {
-    struct claim *c = claim_find(v, m->request);
+    struct claim *c = claim_find(v, m->request & UINT32_MAX);
 
-    if (c == NULL || !c->asked || &v->sinks[c->sink] != s || m->n != c->n) {
+    if (c == NULL || m->request != request_of(v, c) || !c->asked || &v->sinks[c->sink] != s ||
+        m->n != c->n) {
         v->counters.messages_foreign++;
         return;
     }

@@ -246,6 +246,31 @@ static void a_resent_unknown_task_is_claimed_first(void **state)
     assert_true(world_confirmed(w, request));
 }
 
+/* The sink answers late what the start before asked, about another task. */
+static void an_answer_to_a_claim_of_the_last_start_confirms_nothing(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_msg reply = {.type = DTQI_CLAIM_REPLY};
+    uint32_t kind = DTQ_SUCCEEDED;
+    struct world_sent *claim;
+    uint64_t request;
+
+    world_submit(w, 1, 1, (struct world_task){.resend = true});
+    world_tick(w);
+    claim = world_take(w, WORLD_SEND, DTQI_CLAIM);
+    reply.claim_reply = (struct dtqi_claim_reply){claim->msg.claim.request, 1, &kind};
+    world_restart(w);
+    world_producer(w, PRODUCER);
+    world_sink(w);
+    world_clear(w);
+    request = world_submit(w, 2, 1, (struct world_task){.resend = true});
+    world_tick(w);
+    assert_int_equal(world_count(w, WORLD_SEND, DTQI_CLAIM), 1);
+    world_msg(w, SINK_ROUTE, &reply);
+    world_pass(w, 60);
+    assert_false(world_confirmed(w, request));
+}
+
 static void a_resent_task_that_the_journal_has_is_confirmed(void **state)
 {
     struct world *w = *state;
@@ -399,6 +424,7 @@ int main(void)
         cmocka_unit_test(without_a_sink_nothing_is_taken),
         T(a_submit_without_a_hello_is_not_taken),
         T(a_resent_unknown_task_is_claimed_first),
+        T(an_answer_to_a_claim_of_the_last_start_confirms_nothing),
         T(a_resent_task_that_the_journal_has_is_confirmed),
         T(a_resent_task_is_refused_while_its_sink_is_out_of_reach),
         T(a_claim_that_the_sink_does_not_answer_is_refused),
