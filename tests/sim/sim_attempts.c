@@ -173,14 +173,15 @@ void attempt_ended(const struct sim *s, struct task_info *t, uint32_t index, enu
     t->attempts[index].ended_ms = sim_now_ms(s);
 }
 
-void attempts_forgotten(struct sim *s, const struct dtqi_forget *m)
+/* What is still on the lane, which is another connection, is not there to be forgotten. */
+void attempts_forgotten(struct sim *s, const struct node *w, const struct dtqi_forget *m)
 {
     for (uint32_t i = 0; i < m->n; i++) {
         struct task_info *t = info_of(s, &m->ids[i]);
         struct attempt_info *a =
             t != NULL ? attempt_find(t, m->epoch, dtqi_col32(m->attempts, i, 1)) : NULL;
 
-        if (a != NULL)
+        if (a != NULL && a->node == (uint32_t)(w - s->nodes))
             a->is_forgotten = true;
     }
 }

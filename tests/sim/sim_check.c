@@ -359,7 +359,7 @@ void check_frame_to_worker(struct sim *s, struct node *w, const struct dtqi_msg 
 
     worker_view(w->worker.core, &view);
     if (msg->type == DTQI_FORGET && view.in_session && msg->forget.session == view.session)
-        attempts_forgotten(s, &msg->forget);
+        attempts_forgotten(s, w, &msg->forget);
     else if (msg->type == DTQI_WELCOME || (msg->type == DTQI_VENTILATOR_HEARTBEAT &&
                                            msg->ventilator_heartbeat.session == view.session))
         w->worker.echo_ms = sim_now_ms(s);

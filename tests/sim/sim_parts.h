@@ -510,7 +510,7 @@ void attempts_taken_in(struct sim *s, const struct node *w, uint64_t epoch,
                        const struct dtqi_tasks *m);
 uint32_t attempt_fed(struct sim *s, const struct node *w, uint32_t task, uint32_t number);
 void attempt_ended(const struct sim *s, struct task_info *t, uint32_t index, enum attempt_end end);
-void attempts_forgotten(struct sim *s, const struct dtqi_forget *m);
+void attempts_forgotten(struct sim *s, const struct node *w, const struct dtqi_forget *m);
 void attempts_frame_to_vent(struct sim *s, const struct dtqi_msg *msg);
 void attempts_judged(struct sim *s, const struct dtqi_verdicts *m);
 void attempts_reborn(struct task_info *t);
