@@ -263,12 +263,216 @@ static void a_session_is_of_no_use_on_another_connection(void **state)
     expect_served(c);
 }
 
+/* Same name, same instance: the ventilator takes it for a new connection of the worker (R8). */
+static void a_worker_whose_identity_is_taken_comes_back(void **state)
+{
+    struct cluster *c = *state;
+    struct run *worker = cluster_start(c);
+    struct dtqi_msg workers = ask_workers(c);
+    struct dtqi_msg msg = {.type = DTQI_HELLO};
+    int fd = raw_open(c->control, "DEALER");
+
+    msg.hello = (struct dtqi_hello){.version_min = 1,
+                                    .version_max = 1,
+                                    .role = DTQI_ROLE_WORKER,
+                                    .instance = workers.query_reply.workers[0].instance,
+                                    .name = workers.query_reply.workers[0].name,
+                                    .slots = 1};
+    send_or_fail(fd, &msg);
+    msg = welcome(fd);
+    dtqi_msg_done(&msg);
+    expect_served(c); /* while the other one is still connected */
+    close(fd);
+    expect_served(c);
+    assert_true(run_is_alive(worker));
+    dtqi_msg_done(&workers);
+}
+
+/* Another task of the same name: what a replay of an old OUTCOMES, or a forged one, would do. */
+static void an_outcome_that_stands_is_not_replaced(void **state)
+{
+    struct cluster *c = *state;
+    uint32_t kind = DTQ_FAILED;
+    uint64_t zero = 0;
+    struct dtqi_slice body = {"forged", 6};
+    struct dtqi_spec spec = {.name = dtqi_str("echo"), .queue = dtqi_str("default")};
+    struct dtqi_buf *buf = dtqi_buf_new(1024, SIZE_MAX);
+    struct dtqi_msg msg = {.type = DTQI_OUTCOMES};
+    struct dtqi_msg hers;
+    char text[64];
+    dtq_id id;
+    int fd;
+
+    assert_non_null(buf);
+    cluster_start(c);
+    dtq_submit_id(c, text, "echo", "true", NULL);
+    assert_int_equal(dtq_id_parse(text, &id), DTQ_OK);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", "--wait", text, NULL), "true\n");
+    fd = raw_open(c->control, "DEALER");
+    hello(fd, DTQI_ROLE_PRODUCER, 9);
+    hers = welcome(fd);
+    close(fd);
+    spec.raw = dtqi_spec_encode(&spec, buf);
+    msg.outcomes = (struct dtqi_outcomes){.ventilator = hers.welcome.store,
+                                          .epoch = hers.welcome.epoch,
+                                          .worker = dtqi_str("w"),
+                                          .heard_wall_ms = hers.welcome.wall_ms,
+                                          .sink = hers.welcome.sinks[0].store,
+                                          .n = 1,
+                                          .ids = &id,
+                                          .specs = &spec,
+                                          .specs_n = 1,
+                                          .started_wall_ms = &zero,
+                                          .bodies = &body};
+    fd = raw_open(c->intake, "PUSH");
+    for (int i = 0; i < 50; i++) {
+        msg.outcomes.kinds = i % 2 == 0 ? &kind : NULL;
+        send_or_fail(fd, &msg);
+    }
+    expect_served(c);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", text, NULL), "true\n");
+    close(fd);
+    dtqi_msg_done(&hers);
+    dtqi_buf_unref(buf);
+}
+
+/* ---- who is not let in */
+
+static void expect_thrown_out(int fd)
+{
+    assert_true(raw_is_closed(fd, RAW_WAIT_MS));
+    close(fd);
+}
+
+static void expect_no_entry(const char *endpoint)
+{
+    static const char *const mechanisms[] = {"PLAIN", "CURVE", "GSSAPI", "nonsense"};
+    static const char *const types[] = {"SUB", "REP", "PUB", "STREAM", "nonsense"};
+    static const unsigned char huge[9] = {RAW_LONG, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    static const unsigned char large[9] = {RAW_LONG, 0, 0, 0, 0, 0, 0x90, 0, 0};
+    int fd;
+
+    for (size_t i = 0; i < sizeof mechanisms / sizeof *mechanisms; i++) {
+        fd = raw_connect(endpoint);
+        assert_true(raw_greet(fd, mechanisms[i]));
+        expect_thrown_out(fd);
+    }
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        fd = raw_connect(endpoint);
+        assert_true(raw_greet(fd, "NULL") && raw_ready(fd, types[i]));
+        expect_thrown_out(fd);
+    }
+    fd = raw_open(endpoint, "DEALER");
+    assert_true(raw_bytes(fd, huge, sizeof huge));
+    expect_thrown_out(fd);
+    fd = raw_open(endpoint, "DEALER");
+    assert_true(raw_bytes(fd, large, sizeof large)); /* 9 MiB are to follow */
+    expect_thrown_out(fd);
+}
+
+static void wrong_mechanisms_and_sockets_and_sizes_are_thrown_out(void **state)
+{
+    struct cluster *c = *state;
+
+    cluster_start(c);
+    expect_no_entry(c->control);
+    expect_no_entry(c->results);
+    expect_served(c);
+}
+
+/* ---- lanes */
+
+/* A few ports that are free at the moment; below the range that the kernel takes ports from. */
+static unsigned free_ports(void)
+{
+    return 21000 + (unsigned)(clock_ms() * 7919 % 8000);
+}
+
+static bool is_joined(struct cluster *c, void *arg)
+{
+    struct dtqi_msg workers = ask_workers(c);
+    bool joined = false;
+
+    for (uint32_t i = 0; i < workers.query_reply.workers_n; i++)
+        joined |= dtqi_str_eq(workers.query_reply.workers[i].name, dtqi_str(arg));
+    dtqi_msg_done(&workers);
+    return joined;
+}
+
+static bool is_told(struct cluster *c, void *arg)
+{
+    char line[512];
+    struct run *r = arg;
+
+    (void)c;
+    wait_line_of_file(r->said_path, line, sizeof line);
+    return strstr(line, "refused") != NULL;
+}
+
+static void a_worker_without_a_lane_is_told_and_comes_in_when_one_is_free(void **state)
+{
+    struct cluster *c = *state;
+    unsigned port = free_ports();
+    char range[32];
+    struct run *first;
+    struct run *second;
+
+    snprintf(range, sizeof range, "--lane-ports=%u-%u", port, port);
+    cluster_start_ventilator(c, range, NULL);
+    cluster_start_sink(c, NULL);
+    first = cluster_start_worker(c, "--module", HANDLERS_MODULE, NULL);
+    second = run_start(c, NULL, "dtq-worker", "--ventilator", c->control, "--module",
+                       HANDLERS_MODULE, "--name=second", NULL);
+    wait_until(c, is_told, second);
+    expect_served(c); /* the first one goes on */
+    assert_int_equal(run_stop(first, SIGTERM), 0);
+    wait_until(c, is_joined, (void *)(uintptr_t) "second");
+    expect_served(c);
+}
+
+/* A lane deals its messages to whoever is connected: the worker misses some, and says so. */
+static void a_stranger_on_a_lane_ends_its_session_and_no_task(void **state)
+{
+    struct cluster *c = *state;
+    unsigned port = free_ports();
+    char range[32];
+    char lane[32];
+    char text[64];
+    int fd;
+
+    snprintf(range, sizeof range, "--lane-ports=%u-%u", port, port + 3);
+    cluster_start_ventilator(c, range, NULL);
+    cluster_start_sink(c, NULL);
+    cluster_start_worker(c, "--module", HANDLERS_MODULE, NULL);
+    expect_served(c); /* it is on its lane */
+    for (unsigned i = 0; i < 4; i++) {
+        snprintf(lane, sizeof lane, "tcp://127.0.0.1:%u", port + i);
+        fd = raw_connect(lane);
+        if (fd >= 0)
+            break;
+    }
+    assert_true(fd >= 0);
+    close(fd);
+    fd = raw_open(lane, "PULL");
+    for (int i = 0; i < 6; i++)
+        dtq_submit_id(c, text, "echo", "x", NULL);
+    dtq_expect(c, 0, NULL, "wait", text, NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", text, NULL), "x\n");
+    close(fd);
+    expect_served(c);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         STORY(nobody_gets_an_answer_that_is_not_his_roles),
         STORY(a_sink_heeds_no_message_that_is_not_for_it),
         STORY(a_session_is_of_no_use_on_another_connection),
+        STORY(a_worker_whose_identity_is_taken_comes_back),
+        STORY(an_outcome_that_stands_is_not_replaced),
+        STORY(wrong_mechanisms_and_sockets_and_sizes_are_thrown_out),
+        STORY(a_worker_without_a_lane_is_told_and_comes_in_when_one_is_free),
+        STORY(a_stranger_on_a_lane_ends_its_session_and_no_task),
     };
 
     return RUN_STORIES(argc, argv, tests);
