@@ -2,7 +2,7 @@
 JOBS := $(shell nproc)
 .DEFAULT_GOAL := build
 
-.PHONY: help build release demo test lint tsan sim chaos disk fuzz coverage bench clean
+.PHONY: valgrind help build release demo test lint tsan sim chaos disk fuzz coverage bench clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,10 +28,15 @@ lint: ## clang-format and clang-tidy over everything
 	@scripts/setup build test lint
 	@scripts/lint all
 
-tsan: ## all tests with ThreadSanitizer
+tsan: ## tests that have threads (unit, integration, hostile) with ThreadSanitizer
 	@scripts/setup build test
 	@scripts/build tsan $(JOBS)
-	@ctest --preset tsan
+	@ctest --preset tsan -LE 'sim|fuzz|install|arch'
+
+valgrind: ## unit tests and short simulations under valgrind
+	@scripts/setup build test bench
+	@scripts/build dev $(JOBS)
+	@scripts/valgrind
 
 sim: ## simulate SEEDS schedules of faults (default 10000)
 	@scripts/setup build test

@@ -32,6 +32,7 @@ if(DTQ_TESTS)
   set(slowness 1) # of bounds in time
   if(DTQ_SANITIZE)
     set(slowness 10)
+    set_tests_properties(unit.ring PROPERTIES TIMEOUT 900) # its stress, with ThreadSanitizer
   endif()
   foreach(test handlers slot_pool)
     target_compile_definitions(${test}_test PRIVATE
