@@ -61,7 +61,9 @@ static void do_action(struct bench *b, const struct client_action *a)
 static void step(struct bench *b, struct client_event ev)
 {
     ev.at = now(b);
+    talk_starve(&b->talk);
     client_step(b->c, &ev, &b->out);
+    talk_feed();
     for (uint32_t i = 0; i < b->out.n; i++)
         do_action(b, &b->out.at[i]);
     client_actions_reset(&b->out);
@@ -98,8 +100,9 @@ static void submit(struct bench *b)
     };
     dtq_id id;
 
-    if (client_submit(b->c, &task, now(b), &id) == DTQ_OK)
-        b->taken_in++;
+    talk_starve(&b->talk);
+    b->taken_in += client_submit(b->c, &task, now(b), &id) == DTQ_OK;
+    talk_feed();
 }
 
 static void read_result(const struct client_result *r)
@@ -254,5 +257,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *at, size_t bytes)
 
 size_t fuzz_seed(unsigned number, uint8_t *at, size_t bytes_max)
 {
-    return fuzz_noise(number, 16, at, bytes_max);
+    return fuzz_noise(number, 4, at, bytes_max);
 }

@@ -80,7 +80,9 @@ static void step(struct bench *b, struct sink_event ev)
         return;
     ev.now_ms = b->now_ms;
     ev.wall_ms = b->talk.wall_ms;
+    talk_starve(&b->talk);
     sink_step(b->sink, &ev, &b->out);
+    talk_feed();
     for (uint32_t i = 0; i < b->out.n; i++)
         do_action(b, &b->out.items[i]);
     sink_actions_reset(&b->out);
@@ -233,5 +235,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *at, size_t bytes)
 
 size_t fuzz_seed(unsigned number, uint8_t *at, size_t bytes_max)
 {
-    return fuzz_noise(number, 16, at, bytes_max);
+    return fuzz_noise(number, 4, at, bytes_max);
 }

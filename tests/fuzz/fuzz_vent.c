@@ -87,7 +87,9 @@ static void step(struct bench *b, struct vent_event ev)
         return;
     ev.now_ms = b->now_ms;
     ev.wall_ms = b->talk.wall_ms;
+    talk_starve(&b->talk);
     vent_step(b->v, &ev, &b->out);
+    talk_feed();
     for (uint32_t i = 0; i < b->out.n; i++)
         do_action(b, &b->out.at[i]);
     vent_actions_reset(&b->out);
@@ -266,5 +268,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *at, size_t bytes)
 
 size_t fuzz_seed(unsigned number, uint8_t *at, size_t bytes_max)
 {
-    return fuzz_noise(number, 16, at, bytes_max);
+    return fuzz_noise(number, 4, at, bytes_max);
 }

@@ -1,5 +1,6 @@
 #include "talk.h"
 
+#include "alloc_fail.h"
 #include "bounds.h"
 #include "sample.h"
 
@@ -31,6 +32,7 @@ void talk_init(struct talk *t, const uint8_t *at, size_t bytes, uint64_t wall_ms
     }
     for (uint32_t i = 0; i < TALK_UIDS; i++)
         memset(t->uids[i].bytes, 0x51 + (int)i, 16);
+    t->starves = talk_choice(t, 2) != 0;
 }
 
 uint32_t talk_choice(struct talk *t, uint32_t below)
@@ -90,6 +92,17 @@ static uint64_t next_sequence(struct talk *t, uint64_t session)
         t->sequences[i].reports = 0;
     }
     return ++t->sequences[i].reports;
+}
+
+void talk_starve(struct talk *t)
+{
+    alloc_fail_at(t->starves && talk_choice(t, 16) == 15 ? 1 + talk_choice(t, 32) : 0);
+    alloc_fail_arm(true);
+}
+
+void talk_feed(void)
+{
+    alloc_fail_arm(false);
 }
 
 /* ---------------------------------------------------------------- what is heard */

@@ -27,6 +27,7 @@ struct talk {
     const uint8_t *at; /* what is left of the input */
     size_t left;
     uint64_t wall_ms; /* now; ids are from about that time */
+    bool starves;
     struct {
         uint64_t at[TALK_RING];
         uint32_t n; /* ever put in */
@@ -47,6 +48,11 @@ uint32_t talk_choice(struct talk *t, uint32_t below);
 struct dtqi_slice talk_bytes(struct talk *t, uint32_t bytes_max);
 dtq_id talk_id(struct talk *t);
 uint64_t talk_pick(struct talk *t, enum talk_kind kind);
+
+/* Between the two, memory may run out in what is linked statically, where the input says so; in
+ * half of the inputs it never does. */
+void talk_starve(struct talk *t);
+void talk_feed(void);
 
 /* Take in what the core sent; checks that it can be encoded and is read back as the same. */
 void talk_hear(struct talk *t, const struct dtqi_msg *said);
