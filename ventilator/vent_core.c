@@ -366,11 +366,22 @@ static void on_msg(struct vent *v, uint32_t route, const struct dtqi_msg *msg)
     }
 }
 
+/* Tasks that no put could write while there is room on the disk for nothing new. Nobody was told
+ * that they are accepted, so a stop does not wait for room: their producers send them again. */
+static bool is_given_up(const struct vent *v)
+{
+    return v->no_space && v->flight == NULL && (v->fresh.n != 0 || v->write.n != 0);
+}
+
 /* Warm stop: everything is in the journal, nothing is under way. */
 static void stop_tick(struct vent *v)
 {
-    if (!v->stopping || v->stopped || v->flight != NULL || v->fresh.n != 0 || v->write.n != 0 ||
-        v->dirty.n != 0 || v->deletes.n != 0 || v->lazy_ms != 0)
+    if (!v->stopping || v->stopped || v->flight != NULL || v->dirty.n != 0 || v->deletes.n != 0 ||
+        v->lazy_ms != 0)
+        return;
+    if (is_given_up(v))
+        VENT_LOG(v, VENT_WARN, "unwritten_given_up", L_U64("tasks", v->fresh.n + v->write.n));
+    else if (v->fresh.n != 0 || v->write.n != 0)
         return;
     v->stopped = true;
     vent_act(v, VENT_STOPPED);

@@ -78,10 +78,10 @@ static void share_count(const char *path)
 
 __attribute__((constructor)) static void take_orders(void)
 {
-    const char *dir = getenv("DTQ_DISK_DIR");
-    const char *fault = getenv("DTQ_DISK_FAULT");
-    const char *at = getenv("DTQ_DISK_AT");
-    const char *count = getenv("DTQ_DISK_COUNT");
+    const char *dir = getenv("DISK_DIR");
+    const char *fault = getenv("DISK_FAULT");
+    const char *at = getenv("DISK_AT");
+    const char *count = getenv("DISK_COUNT");
 
     if (dir == NULL || fault == NULL)
         return;

@@ -4,8 +4,8 @@
  * shim.c, or by LD_PRELOAD of the same as a library. Calls on files below one directory are
  * counted; at the n-th something happens. They can also be recorded, to play a power cut later.
  *
- * As a library it takes its orders from DTQ_DISK_DIR (the directory), DTQ_DISK_FAULT (a name of
- * shim_fault_names), DTQ_DISK_AT (n) and DTQ_DISK_COUNT (a file that gets the count of calls, as
+ * As a library it takes its orders from DISK_DIR (the directory), DISK_FAULT (a name of
+ * shim_fault_names), DISK_AT (n) and DISK_COUNT (a file that gets the count of calls, as
  * eight bytes, as they happen).
  */
 #ifndef DTQ_TESTS_SHIM_H
