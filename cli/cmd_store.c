@@ -1,7 +1,7 @@
 /* dtq store: look after the data directory of a ventilator or a sink that does not run. */
 #include "cli.h"
 
-#include "journal.h"
+#include "journal_repair.h"
 #include "progress.h"
 #include "results.h"
 #include "store_copy.h"
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define KINDS_N 2
+#define REPAIR_BYTES_SPARE (1ull << 30) /* of the file's bound */
 #define DAMAGE_SHOWN_MAX 1000u
 
 struct store_options {
@@ -35,6 +36,8 @@ struct job {
     struct progress progress;
     json_t *damages;
     uint64_t damages_n;
+    json_t *lost; /* ids of tasks that could not be saved */
+    struct journal_repair repair;
     struct table rows;
     char why[1024];
 };
@@ -114,7 +117,8 @@ static int open_dir(struct job *job)
     job->kinds[0] = (struct store_kind){JOURNAL_KIND, journal_tables, JOURNAL_TABLES_N};
     job->kinds[1] = (struct store_kind){results.kind, results.tables, results.tables_n};
     job->damages = json_array();
-    if (job->damages == NULL)
+    job->lost = json_array();
+    if (job->damages == NULL || job->lost == NULL)
         cli_out_of_memory();
     table_init(&job->rows, titles);
     err = store_pages_open(job->dir, job->kinds, KINDS_N, &job->pages, job->why, sizeof job->why);
@@ -161,6 +165,45 @@ static void set_number(json_t *object, const char *key, uint64_t number)
 
 /* ---- check */
 
+static void on_lost(void *arg, const dtq_id *id)
+{
+    struct job *job = arg;
+    char text[DTQ_ID_TEXT_BYTES];
+
+    dtq_id_format(id, text);
+    if (job->cli->json)
+        json_array_append_new(job->lost, json_string(text));
+    else
+        printf("task %s is lost\n", text);
+}
+
+/* A journal's tables lead to one another: what the copy lacks must not be looked for. */
+static dtq_err repair(struct job *job)
+{
+    struct store_cfg cfg = {.dir = job->salvage,
+                            .kind = JOURNAL_KIND,
+                            .tables = journal_tables,
+                            .tables_n = JOURNAL_TABLES_N};
+    struct store_file_size size;
+    struct store *store;
+    dtq_err err;
+
+    if (strcmp(kind_of(job)->kind, JOURNAL_KIND) != 0)
+        return DTQ_OK;
+    store_pages_size(job->pages, &size);
+    cfg.map_bytes_max = 2 * size.file_bytes + REPAIR_BYTES_SPARE;
+    err = store_open(&cfg, &store, job->why, sizeof job->why);
+    if (err != DTQ_OK)
+        return err;
+    job->repair = (struct journal_repair){.arg = job, .on_lost = on_lost};
+    err = journal_repair(store, &job->repair);
+    if (err != DTQ_OK)
+        snprintf(job->why, sizeof job->why, "cannot repair the copy in '%s': %s", job->salvage,
+                 store_errmsg(store));
+    store_close(store);
+    return err;
+}
+
 static void print_check(struct job *job, uint64_t salvaged)
 {
     const char *kind = kind_of(job)->kind;
@@ -182,6 +225,10 @@ static void print_check(struct job *job, uint64_t salvaged)
     if (job->salvage != NULL) {
         json_object_set_new(object, "salvage", json_string(job->salvage));
         set_number(object, "salvaged", salvaged);
+        if (strcmp(kind, JOURNAL_KIND) == 0) {
+            set_number(object, "tasks", job->repair.tasks);
+            json_object_set(object, "lost", job->lost);
+        }
     }
     cli_print_json(object);
 }
@@ -199,6 +246,12 @@ static int check(struct job *job)
     else
         err = store_pages_walk(job->pages, &visitor);
     progress_end(&job->progress);
+    if (job->salvage != NULL && (err == DTQ_OK || err == DTQ_ECORRUPT)) {
+        dtq_err repaired = repair(job);
+
+        if (repaired != DTQ_OK)
+            return failed(job, repaired);
+    }
     if (err != DTQ_OK && err != DTQ_ECORRUPT)
         return failed(job, err);
     print_check(job, salvaged);
@@ -370,6 +423,7 @@ static int run_verb(struct cli *c, const struct verb *verb, const struct store_o
     store_pages_close(job.pages);
     table_done(&job.rows);
     json_decref(job.damages);
+    json_decref(job.lost);
     return status;
 }
 
@@ -387,7 +441,7 @@ int cmd_store(int argc, char **argv)
             "check reads every page and every record, compares all checksums, and names what is "
             "damaged by\ntable, key and page. It changes nothing. With --salvage everything sound "
             "goes into a new store in\nNEWDIR, of the same identity: give that to the daemon with "
-            "--data. What is not in it is lost.\ncompact writes the store anew, without free "
+            "--data. Tasks that are lost are named.\ncompact writes the store anew, without free "
             "pages, reads the copy back, and puts it in the place of\nthe old one; it needs room "
             "for both meanwhile. A damaged store is left alone.\nstats shows tables, records, "
             "bytes and free pages.\n\nExit status: 0 sound or done, 1 damaged or failed, 2 usage, "

@@ -2,7 +2,8 @@ add_library(dtq_journal STATIC
   journal.c
   journal_common.c
   journal_read.c
-  journal_record.c)
+  journal_record.c
+  journal_repair.c)
 target_link_libraries(dtq_journal PUBLIC dtq_store PRIVATE dtq_flags)
 target_include_directories(dtq_journal PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 
