@@ -66,6 +66,8 @@ static struct disk_work *open_journal(struct store *s, char *why, size_t why_byt
 {
     struct disk_work *w = calloc(1, sizeof *w);
 
+    if (w == NULL)
+        return NULL;
     if (journal_open(s, 7, &w->journal, &w->start, why, why_bytes) == DTQ_OK)
         return w;
     free(w);
@@ -198,6 +200,8 @@ static struct disk_work *open_results(struct store *s, char *why, size_t why_byt
     struct disk_work *w = calloc(1, sizeof *w);
     dtqi_uid run = {{9}};
 
+    if (w == NULL)
+        return NULL;
     if (results_open(s, &cfg, &run, &w->results, why, why_bytes) == DTQ_OK)
         return w;
     free(w);
