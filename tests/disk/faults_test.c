@@ -23,9 +23,9 @@
 
 #include <cmocka.h>
 
-#define STEPS 8u
+#define STEPS 6u
 #define SECTOR 512u
-#define CUTS 120u
+#define CUTS 80u
 
 struct world {
     const struct disk_kind *kind;
@@ -247,7 +247,7 @@ static void a_crash_loop_at_every_call_of_the_start_gets_through(void **state)
     uint64_t calls = 0;
     unsigned found;
 
-    assert_true(dies(w, SHIM_KILL, 40, true));
+    assert_true(dies(w, SHIM_KILL, 30, true));
     while (dies(w, SHIM_KILL, ++calls, false)) {
         check_pages(w);
     }
@@ -441,7 +441,7 @@ static void cut_power(struct world *w)
 
     assert_true(ops_n > 8 * w->model.steps);
     for (unsigned i = 0; i < CUTS * rounds(); i++) {
-        size_t n = i < ops_n ? i : disk_random(&seed) % ops_n;
+        size_t n = i < CUTS ? i * ops_n / CUTS : disk_random(&seed) % ops_n;
 
         cut_once(w, ops, n, (enum cut)(disk_random(&seed) % CUTS_N), &seed);
     }
