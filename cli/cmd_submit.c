@@ -7,9 +7,11 @@
 #include "text.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct opt submit_table[] = {
     {.name = "queue",
@@ -179,14 +181,37 @@ static int payload_of_options(const struct cli *c, const struct submit_options *
     return status;
 }
 
+/* ^C while it waits: the task goes on, and its id is still to be had. */
+static char interrupted_text[DTQ_ID_TEXT_BYTES + 128];
+
+static void on_interrupt(int number)
+{
+    ssize_t n = write(STDERR_FILENO, interrupted_text, strlen(interrupted_text));
+
+    (void)number;
+    (void)n;
+    _exit(CLI_CANCELLED);
+}
+
+static void say_id_when_interrupted(const char *id)
+{
+    struct sigaction action = {.sa_handler = on_interrupt};
+
+    snprintf(interrupted_text, sizeof interrupted_text,
+             "\ndtq submit: %s goes on; `dtq wait` waits for it, `dtq cancel` takes it back\n", id);
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}
+
 static int wait_for_result(struct cli *c, const dtq_id *id, int32_t timeout_ms)
 {
     char text[DTQ_ID_TEXT_BYTES];
     char reason[64];
     dtq_result r;
-    dtq_err err = dtq_wait_one(c->client, id, timeout_ms, &r);
+    dtq_err err;
 
     dtq_id_format(id, text);
+    err = dtq_wait_one(c->client, id, timeout_ms, &r);
     if (err != DTQ_OK)
         return cli_fail(c, err, "%s was accepted, but its outcome is not known yet", text);
     if (c->json) {
@@ -220,12 +245,14 @@ static int submit_one(struct cli *c, const struct submit_options *o, const char 
     task.payload_bytes = payload.bytes;
     err = dtq_submit(c->client, &task,
                      o->timeout_given ? cli_timeout(true, o->timeout_ms) : CONFIRM_MS, &id);
-    if (err == DTQ_EUNKNOWN)
+    if (err == DTQ_OK || err == DTQ_EUNKNOWN)
         dtq_id_format(&id, text);
     if (err != DTQ_OK)
         return cli_fail(c, err, "not confirmed%s%s",
                         err == DTQ_EUNKNOWN ? ", it may run all the same: " : "",
                         err == DTQ_EUNKNOWN ? text : "");
+    if (o->wait)
+        say_id_when_interrupted(text);
     last_begin(&last);
     last_add(&last, &id);
     last_end(&last);
@@ -236,7 +263,6 @@ static int submit_one(struct cli *c, const struct submit_options *o, const char 
             c, &id,
             cli_timeout(o->timeout_given, o->timeout_ms > spent_ms ? o->timeout_ms - spent_ms : 0));
     }
-    dtq_id_format(&id, text);
     if (c->json)
         cli_print_json(json_pack("{s:s}", "id", text));
     else

@@ -116,10 +116,26 @@ static bool batch_new(struct vent *v, struct batch *b, uint32_t n)
            b->codes != NULL && b->bodies != NULL;
 }
 
+static const struct note *last_note(const struct vent *v, const struct task *t)
+{
+    const struct past *p = past_of(v, t);
+
+    return p != NULL && p->notes_n != 0 ? p->notes[p->notes_n - 1] : NULL;
+}
+
+/* Who had the attempt that failed. */
+static struct dtqi_str worker_of(const struct vent *v, const struct task *t)
+{
+    const struct note *note = t->resends == DTQ_FAILED ? last_note(v, t) : NULL;
+
+    return note != NULL ? (struct dtqi_str){note->texts, note->worker_len}
+                        : (struct dtqi_str){NULL, 0};
+}
+
 static void add_failure(struct vent *v, struct batch *b, uint32_t i, const struct task *t)
 {
     const struct past *p = past_of(v, t);
-    const struct note *note = p != NULL && p->notes_n != 0 ? p->notes[p->notes_n - 1] : NULL;
+    const struct note *note = last_note(v, t);
 
     if (t->resends != DTQ_FAILED || p == NULL)
         return;
@@ -211,7 +227,8 @@ static void put_back(struct vent *v, struct sink *s, struct task *t)
     vent_list_push_head(v, &s->unsent, t);
 }
 
-/* One message. false: there was nothing to send. */
+/* One message, of one worker's tasks: the schema names a worker once. false: there was nothing to
+ * send. */
 static bool send_some(struct vent *v, uint32_t sink)
 {
     struct sink *s = &v->sinks[sink];
@@ -227,6 +244,7 @@ static bool send_some(struct vent *v, uint32_t sink)
         put_back(v, s, t);
         return false;
     }
+    b.m.worker = worker_of(v, t);
     for (;;) {
         batch_add(v, &b, t);
         t->worker = 0;
@@ -235,6 +253,10 @@ static bool send_some(struct vent *v, uint32_t sink)
         v->proposals++;
         if (b.m.n == room || b.bytes >= v->cfg.batch_bytes_max || (t = next(v, s)) == NULL)
             break;
+        if (!dtqi_str_eq(worker_of(v, t), b.m.worker)) {
+            put_back(v, s, t);
+            break;
+        }
     }
     s->sent_ms = v->now_ms;
     v->counters.proposals_sent += b.m.n;

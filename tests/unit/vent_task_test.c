@@ -113,7 +113,7 @@ static void the_last_failure_is_proposed_to_the_sink(void **state)
     assert_int_equal(m->reply_to[0], 5);
     assert_int_equal(m->bodies[0].len, strlen("it broke"));
     assert_memory_equal(m->bodies[0].at, "it broke", 8);
-    assert_int_equal(m->worker.len, 0);
+    assert_true(dtqi_str_eq(m->worker, dtqi_str("worker")));
     world_settle(w, 1, DTQ_FAILED);
     world_pass(w, 300);
     assert_int_equal(vent_counters(w->v)->tasks_failed, 1);
