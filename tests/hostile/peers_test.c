@@ -83,8 +83,16 @@ static struct dtqi_msg ask_workers(struct cluster *c)
     send_or_fail(fd, &msg);
     assert_true(raw_recv(fd, &msg, RAW_WAIT_MS));
     assert_int_equal(msg.type, DTQI_QUERY_REPLY);
-    assert_true(msg.query_reply.workers_n >= 1);
     close(fd);
+    return msg;
+}
+
+/* One of them is there. */
+static struct dtqi_msg ask_first_worker(struct cluster *c)
+{
+    struct dtqi_msg msg = ask_workers(c);
+
+    assert_true(msg.query_reply.workers_n >= 1);
     return msg;
 }
 
@@ -236,7 +244,7 @@ static void a_session_is_of_no_use_on_another_connection(void **state)
     cluster_start(c);
     dtq_submit_id(c, text, "sleep", "1000", NULL);
     assert_int_equal(dtq_id_parse(text, &id), DTQ_OK);
-    before = ask_workers(c);
+    before = ask_first_worker(c);
     for (int role = DTQI_ROLE_NONE; role <= DTQI_ROLE_WORKER; role++) {
         int fd = raw_open(c->control, "DEALER");
         uint64_t epoch = 1;
@@ -268,7 +276,7 @@ static void a_worker_whose_identity_is_taken_comes_back(void **state)
 {
     struct cluster *c = *state;
     struct run *worker = cluster_start(c);
-    struct dtqi_msg workers = ask_workers(c);
+    struct dtqi_msg workers = ask_first_worker(c);
     struct dtqi_msg msg = {.type = DTQI_HELLO};
     int fd = raw_open(c->control, "DEALER");
 
