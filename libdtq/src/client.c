@@ -273,13 +273,17 @@ dtq_err shell_wait_welcome(struct dtq_client *c, uint64_t end_ms)
 
 /* ---------------------------------------------------------------- specs */
 
-static bool read_task(const dtq_task *task, dtq_task *ret)
+/* A task as this version has it: the caller's own, or, of another version, a copy in `room`; NULL:
+ * it was not initialised. */
+static const dtq_task *read_task(const dtq_task *task, dtq_task *room)
 {
+    if (task->size == sizeof *task)
+        return task;
     if (task->size < offsetof(dtq_task, tag))
-        return false;
-    dtq_task_init(ret, NULL, NULL, 0);
-    memcpy(ret, task, task->size < sizeof *ret ? task->size : sizeof *ret);
-    return true;
+        return NULL;
+    dtq_task_init(room, NULL, NULL, 0);
+    memcpy(room, task, task->size < sizeof *room ? task->size : sizeof *room);
+    return room;
 }
 
 static struct dtqi_spec spec_of(const dtq_task *t)
@@ -375,22 +379,23 @@ static dtq_err check_task(struct dtq_client *c, const dtq_task *t)
 
 static dtq_err convert_task(struct dtq_client *c, const dtq_task *task, struct client_task *ret)
 {
-    dtq_task t;
+    dtq_task room;
+    const dtq_task *t = read_task(task, &room);
     dtq_err err;
 
-    if (!read_task(task, &t))
+    if (t == NULL)
         return shell_fail(c, DTQ_EINVAL, "the task was not initialised by dtq_task_init()");
-    err = check_task(c, &t);
+    err = check_task(c, t);
     if (err != DTQ_OK)
         return err;
     *ret = (struct client_task){
-        .payload = {t.payload, (uint32_t)t.payload_bytes},
-        .again = t.again,
-        .delay_ms = t.delay_ms,
-        .not_before_wall_ms = t.not_before_wall_ms,
-        .tag = t.tag,
+        .payload = {t->payload, (uint32_t)t->payload_bytes},
+        .again = t->again,
+        .delay_ms = t->delay_ms,
+        .not_before_wall_ms = t->not_before_wall_ms,
+        .tag = t->tag,
     };
-    return find_spec(c, &t, &ret->spec);
+    return find_spec(c, t, &ret->spec);
 }
 
 /* ---------------------------------------------------------------- submitting */
@@ -783,7 +788,7 @@ static dtq_err take_result(struct dtq_client *c, dtq_result *ret)
         return DTQ_EAGAIN;
     err = shell_lend_result(c, &r, ret);
     if (err == DTQ_OK)
-        client_take_result(c->core, &r);
+        client_drop_result(c->core);
     return err;
 }
 

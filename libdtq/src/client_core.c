@@ -391,12 +391,24 @@ static void set_sinks(struct client *c, const struct dtqi_sink_info *sinks, uint
         set_sink(c, &sinks[i]);
 }
 
+static uint32_t only_sink(const struct client *c)
+{
+    uint32_t i = 1;
+
+    while (!c->peers[i].is_registered)
+        i++;
+    return i;
+}
+
 uint32_t client_sink_of(const struct client *c, const dtq_id *id)
 {
-    uint64_t id_hash = dtqi_id_hash(id);
+    uint64_t id_hash;
     uint64_t best_weight = 0;
     uint32_t best = 0;
 
+    if (c->sinks_n == 1)
+        return only_sink(c);
+    id_hash = dtqi_id_hash(id);
     for (uint32_t i = 1; i < CLIENT_PEERS_MAX; i++) {
         const struct peer *p = &c->peers[i];
         uint64_t weight;

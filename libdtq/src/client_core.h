@@ -176,6 +176,8 @@ enum client_taken client_take_event(struct client *, struct client_verdict *ret_
 bool client_take_result(struct client *, struct client_result *ret);
 /* What client_take_result() would give, borrowed until the next call. */
 bool client_peek_result(const struct client *, struct client_result *ret);
+/* Takes the one that client_peek_result() gave; what that points to stays until the next call. */
+void client_drop_result(struct client *);
 /* Is anything there for client_take_event()? */
 bool client_has_event(const struct client *);
 bool client_has_result(const struct client *);

@@ -487,18 +487,33 @@ static void read_result(const struct record *r, struct client_result *ret)
     ret->tag = r->tag;
 }
 
-bool client_take_result(struct client *c, struct client_result *ret)
+bool client_peek_result(const struct client *c, struct client_result *ret)
+{
+    if (c->results.first == NONE)
+        return false;
+    read_result(&c->records[c->results.first], ret);
+    return true;
+}
+
+void client_drop_result(struct client *c)
 {
     uint32_t index = c->results.first;
 
     return_lent(c);
-    if (index == NONE)
-        return false;
-    read_result(rec_at(c, index), ret);
     lend_page(c, index);
     unfollow(c, index);
     rec_release(c, index);
-    return true;
+}
+
+bool client_take_result(struct client *c, struct client_result *ret)
+{
+    bool any = client_peek_result(c, ret);
+
+    if (any)
+        client_drop_result(c);
+    else
+        return_lent(c);
+    return any;
 }
 
 enum client_taken client_take_event(struct client *c, struct client_verdict *ret_verdict,
@@ -522,14 +537,6 @@ bool client_has_result(const struct client *c)
 bool client_expects_result(const struct client *c)
 {
     return c->cfg.follow == CLIENT_FOLLOW_ALL || c->followed_n != 0;
-}
-
-bool client_peek_result(const struct client *c, struct client_result *ret)
-{
-    if (c->results.first == NONE)
-        return false;
-    read_result(&c->records[c->results.first], ret);
-    return true;
 }
 
 bool client_read_answer(const struct client *c, const dtq_id *id, struct client_result *ret)
