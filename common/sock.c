@@ -4,6 +4,7 @@
 #include "text.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -307,6 +308,7 @@ void sock_reconnect(struct sock *sock)
 {
     (void)zmq_disconnect(sock->zmq, sock->endpoint);
     (void)zmq_connect(sock->zmq, sock->endpoint); /* it was accepted before */
+    sock->wake.is_empty = false;
 }
 
 void sock_close_linger(struct sock *sock, int linger_ms)
@@ -342,6 +344,17 @@ static void write_route(uint32_t route, unsigned char id[ROUTE_BYTES])
 static bool is_router(const struct sock *sock)
 {
     return kinds[sock->kind].type == ZMQ_ROUTER;
+}
+
+static bool only_sends(const struct sock *sock)
+{
+    return kinds[sock->kind].type == ZMQ_PUSH;
+}
+
+/* Nothing came since the queue was found empty, so that it need not be asked. */
+static bool is_known_empty(const struct sock_wake *wake)
+{
+    return wake->is_polled && wake->is_empty;
 }
 
 /* The rest of a message whose frames are too many: received and forgotten, so that the next receive
@@ -431,8 +444,11 @@ dtq_err sock_recv(struct sock *sock, uint64_t now_ms, uint32_t *ret_route, struc
     zmq_msg_t frame;
     dtq_err err;
 
+    if (is_known_empty(&sock->wake))
+        return DTQ_EAGAIN;
     zmq_msg_init(&frame);
     err = recv_frame(sock, now_ms, &route, &frame);
+    sock->wake.is_empty = err == DTQ_EAGAIN;
     if (err == DTQ_OK)
         err = decode(sock, now_ms, route, &frame, ret_msg);
     zmq_msg_close(&frame);
@@ -479,6 +495,7 @@ dtq_err sock_send_frame(struct sock *sock, uint32_t route, zmq_msg_t *frame)
 {
     dtq_err err = is_router(sock) ? send_route(sock, route) : DTQ_OK;
 
+    sock->wake.is_empty = only_sends(sock); /* sending takes notice of arrivals, too */
     if (err == DTQ_OK && zmq_msg_send(frame, sock->zmq, ZMQ_DONTWAIT) < 0)
         err = send_failed(errno);
     if (err == DTQ_OK)
@@ -520,8 +537,11 @@ enum sock_event sock_monitor_next(struct sock_monitor *monitor)
     enum sock_event event = SOCK_NOTHING;
     zmq_msg_t frame;
 
+    if (is_known_empty(&monitor->wake))
+        return SOCK_NOTHING;
     zmq_msg_init(&frame);
-    if (zmq_msg_recv(&frame, monitor->zmq, ZMQ_DONTWAIT) >= 0) {
+    monitor->wake.is_empty = zmq_msg_recv(&frame, monitor->zmq, ZMQ_DONTWAIT) < 0;
+    if (!monitor->wake.is_empty) {
         uint16_t number = 0;
 
         if (zmq_msg_size(&frame) >= sizeof number)
@@ -542,6 +562,67 @@ void sock_monitor_close(struct sock_monitor *monitor, struct sock *sock)
         zmq_socket_monitor(sock->zmq, NULL, 0);
     zmq_close(monitor->zmq);
     monitor->zmq = NULL;
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+bool sock_is_writable(const struct sock *sock)
+{
+    int events = 0;
+    size_t bytes = sizeof events;
+
+    return zmq_getsockopt(sock->zmq, ZMQ_EVENTS, &events, &bytes) == 0 &&
+           (events & ZMQ_POLLOUT) != 0;
+}
+
+static void add_poll(struct sock_poll *p, int fd, struct sock_wake *wake)
+{
+    assert(p->n < SOCK_POLL_MAX);
+    p->fds[p->n] = (struct pollfd){.fd = fd, .events = POLLIN};
+    p->wakes[p->n++] = wake;
+}
+
+static void add_zmq(struct sock_poll *p, void *zmq, struct sock_wake *wake)
+{
+    int fd = -1;
+    size_t bytes = sizeof fd;
+
+    (void)zmq_getsockopt(zmq, ZMQ_FD, &fd, &bytes);
+    wake->is_polled = true;
+    add_poll(p, fd, wake);
+}
+
+void sock_poll_fd(struct sock_poll *p, int fd)
+{
+    add_poll(p, fd, NULL);
+}
+
+void sock_poll_sock(struct sock_poll *p, struct sock *sock)
+{
+    if (sock->zmq == NULL)
+        return;
+    add_zmq(p, sock->zmq, &sock->wake);
+    sock->wake.is_empty |= only_sends(sock);
+}
+
+void sock_poll_monitor(struct sock_poll *p, struct sock_monitor *monitor)
+{
+    if (monitor->zmq != NULL)
+        add_zmq(p, monitor->zmq, &monitor->wake);
+}
+
+int sock_poll_wait(struct sock_poll *p, long timeout_ms)
+{
+    int found;
+
+    for (unsigned i = 0; i < p->n; i++)
+        if (p->wakes[i] != NULL && !p->wakes[i]->is_empty)
+            timeout_ms = 0; /* its descriptor tells of arrivals, not of what is left */
+    found = poll(p->fds, p->n, timeout_ms > INT_MAX ? INT_MAX : (int)timeout_ms);
+    for (unsigned i = 0; i < p->n; i++)
+        if (p->wakes[i] != NULL && p->fds[i].revents != 0)
+            p->wakes[i]->is_empty = false;
+    return found;
 }
 
 /* ---------------------------------------------------------------- lanes */

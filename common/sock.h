@@ -11,6 +11,7 @@
 #include "codec.h"
 #include "log.h"
 
+#include <poll.h>
 #include <zmq.h>
 
 #define SOCK_WHY_BYTES 512
@@ -28,6 +29,12 @@ enum sock_kind {
 
 struct sock_guard;
 
+/* What is known of a socket's queue between two waits: see struct sock_poll. */
+struct sock_wake {
+    bool is_polled; /* by sock_poll_wait() */
+    bool is_empty;  /* and nothing has come since */
+};
+
 struct sock {
     void *zmq; /* for zmq_poll(); NULL: closed */
     enum sock_kind kind;
@@ -37,6 +44,7 @@ struct sock {
     uint64_t dropped;         /* wrong number of frames, foreign routing id, not decodable */
     struct sock_guard *guard; /* told of what came; borrowed; NULL: none */
     struct log_rate drop_rate;
+    struct sock_wake wake;
 };
 
 /* A context for up to `sockets_max` sockets. @return NULL with errno set. End it with
@@ -86,6 +94,9 @@ DTQ_MUST_USE dtq_err sock_send(struct sock *sock, uint32_t route, const struct d
 DTQ_MUST_USE dtq_err sock_encode(const struct dtqi_msg *msg, zmq_msg_t *ret_frame);
 DTQ_MUST_USE dtq_err sock_send_frame(struct sock *sock, uint32_t route, zmq_msg_t *frame);
 
+/* Would a message go out now? */
+bool sock_is_writable(const struct sock *sock);
+
 /*
  * The connection of a connecting socket as it comes and goes, through a socket of its own to poll
  * on. Hints: they may come late, and correctness never rests on them.
@@ -93,6 +104,7 @@ DTQ_MUST_USE dtq_err sock_send_frame(struct sock *sock, uint32_t route, zmq_msg_
 struct sock_monitor {
     void *zmq; /* for zmq_poll(); NULL: closed */
     bool connected;
+    struct sock_wake wake;
 };
 
 enum sock_event {
@@ -112,6 +124,33 @@ DTQ_MUST_USE dtq_err sock_connect_monitored(void *context, enum sock_kind kind,
 enum sock_event sock_monitor_next(struct sock_monitor *monitor);
 /* Before its socket. Takes a closed or zeroed one. */
 void sock_monitor_close(struct sock_monitor *monitor, struct sock *sock);
+
+/*
+ * What a loop waits for. zmq_poll() asks each socket for its state, twice, and each answer is two
+ * system calls. Here the descriptors of the sockets are waited for, and a socket whose queue was
+ * found empty is neither asked nor received from until its descriptor says that something came:
+ * until then sock_recv() and sock_monitor_next() say at once that there is nothing. So a loop adds
+ * everything, waits, and receives from each until there is nothing.
+ */
+#define SOCK_POLL_MAX 1024u
+
+struct sock_poll {
+    struct pollfd fds[SOCK_POLL_MAX];
+    struct sock_wake *wakes[SOCK_POLL_MAX]; /* NULL: a plain descriptor */
+    unsigned n;                             /* at most SOCK_POLL_MAX */
+};
+
+static inline void sock_poll_begin(struct sock_poll *p)
+{
+    p->n = 0;
+}
+/* These take closed sockets, and add nothing. A sending socket wakes when it may have room again.
+ */
+void sock_poll_fd(struct sock_poll *p, int fd);
+void sock_poll_sock(struct sock_poll *p, struct sock *sock);
+void sock_poll_monitor(struct sock_poll *p, struct sock_monitor *monitor);
+/* @return as poll(): 0 after so many milliseconds without anything; -1: for ever. */
+int sock_poll_wait(struct sock_poll *p, long timeout_ms);
 
 /*
  * Ports of lanes: handed out least recently closed first, so that a late peer of an old lane does

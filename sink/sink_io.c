@@ -24,8 +24,6 @@
 
 enum work_kind { WORK_COMMIT, WORK_READ, WORK_SYNC };
 
-enum poll_at { POLL_SIGNALS, POLL_WORK, POLL_RESULTS, POLL_CONTROL, POLL_INTAKE, POLLS };
-
 struct missed { /* what sending came to, told to the core behind the actions */
     enum sink_event_type type;
     uint32_t route;
@@ -325,19 +323,17 @@ static long timeout_ms(const struct sink_io *io)
 
 static void wait(struct sink_io *io, bool more)
 {
-    zmq_pollitem_t polls[POLLS] = {
-        [POLL_SIGNALS] = {.fd = io->signal_fd, .events = ZMQ_POLLIN},
-        [POLL_WORK] = {.fd = work_fd(io->work), .events = ZMQ_POLLIN},
-        [POLL_RESULTS] = {.socket = io->answers.zmq, .events = ZMQ_POLLIN},
-    };
-    int n = POLL_RESULTS + 1;
+    struct sock_poll p;
 
-    if (io->control.zmq != NULL)
-        polls[n++] = (zmq_pollitem_t){.socket = io->control.zmq, .events = ZMQ_POLLIN};
+    sock_poll_begin(&p);
+    sock_poll_fd(&p, io->signal_fd);
+    sock_poll_fd(&p, work_fd(io->work));
+    sock_poll_sock(&p, &io->answers);
+    sock_poll_sock(&p, &io->control);
     if (!io->is_paused)
-        polls[n++] = (zmq_pollitem_t){.socket = io->intake.zmq, .events = ZMQ_POLLIN};
-    if (zmq_poll(polls, n, more ? 0 : timeout_ms(io)) < 0 && errno != EINTR)
-        fail(io, "poll_failed", zmq_strerror(errno));
+        sock_poll_sock(&p, &io->intake);
+    if (sock_poll_wait(&p, more ? 0 : timeout_ms(io)) < 0 && errno != EINTR)
+        fail(io, "poll_failed", strerror(errno));
 }
 
 static void loop(struct sink_io *io)

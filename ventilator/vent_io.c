@@ -24,9 +24,7 @@
 #define TRIM_MESSAGES 200u /* messages of a period that could have been busy */
 #define STOP_SECONDS 30u   /* a stop that takes longer is cut off */
 #define CLOSE_LINGER_MS 1000
-#define POLL_LANES_MAX 1024u
 
-enum { POLL_CONTROL, POLL_SIGNALS, POLL_JOURNAL, POLL_FIXED };
 enum { WORK_WRITE, WORK_READ, WORK_SYNC };
 
 struct vent_sink {
@@ -473,23 +471,9 @@ static uint64_t deadline_ms(const struct vent_io *io)
 
 /* ---------------------------------------------------------------- the loop */
 
-static size_t fill_poll(const struct vent_io *io, zmq_pollitem_t *items, size_t items_max)
+static void sleep_until_something(struct vent_io *io)
 {
-    size_t n = POLL_FIXED;
-
-    items[POLL_CONTROL] = (zmq_pollitem_t){.socket = io->control.zmq, .events = ZMQ_POLLIN};
-    items[POLL_SIGNALS] = (zmq_pollitem_t){.fd = io->signals, .events = ZMQ_POLLIN};
-    items[POLL_JOURNAL] = (zmq_pollitem_t){.fd = work_fd(io->work), .events = ZMQ_POLLIN};
-    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
-        if (io->sinks[i].monitor.zmq != NULL)
-            items[n++] = (zmq_pollitem_t){.socket = io->sinks[i].monitor.zmq, .events = ZMQ_POLLIN};
-    return n + vent_lanes_poll(io->lanes, items + n, items_max - n);
-}
-
-static void sleep_until_something(const struct vent_io *io)
-{
-    zmq_pollitem_t items[POLL_FIXED + DTQI_SINKS_MAX + POLL_LANES_MAX];
-    size_t n = fill_poll(io, items, sizeof items / sizeof *items);
+    struct sock_poll p;
     uint64_t now_ms = proc_now_ms();
     uint64_t at_ms = deadline_ms(io);
     long timeout_ms = -1;
@@ -498,7 +482,14 @@ static void sleep_until_something(const struct vent_io *io)
         timeout_ms = 0;
     else if (at_ms != UINT64_MAX)
         timeout_ms = at_ms - now_ms < 3600000 ? (long)(at_ms - now_ms) : 3600000;
-    (void)zmq_poll(items, (int)n, timeout_ms); /* EINTR: an empty turn */
+    sock_poll_begin(&p);
+    sock_poll_sock(&p, &io->control);
+    sock_poll_fd(&p, io->signals);
+    sock_poll_fd(&p, work_fd(io->work));
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
+        sock_poll_monitor(&p, &io->sinks[i].monitor);
+    vent_lanes_poll(io->lanes, &p);
+    (void)sock_poll_wait(&p, timeout_ms); /* EINTR: an empty turn */
 }
 
 /* Everything is taken in before the core draws conclusions from silence (R13). */

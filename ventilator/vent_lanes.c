@@ -187,13 +187,13 @@ dtq_err vent_lanes_send(struct vent_lanes *lanes, uint64_t session, const struct
     return err;
 }
 
-size_t vent_lanes_poll(const struct vent_lanes *lanes, zmq_pollitem_t *items, size_t items_max)
+size_t vent_lanes_poll(const struct vent_lanes *lanes, struct sock_poll *p)
 {
     size_t n = 0;
 
-    for (const struct lane *lane = lanes->waiting; lane != NULL && n < items_max;
-         lane = lane->next_waiting)
-        items[n++] = (zmq_pollitem_t){.socket = lane->sock.zmq, .events = ZMQ_POLLOUT};
+    for (struct lane *lane = lanes->waiting; lane != NULL && p->n < SOCK_POLL_MAX;
+         lane = lane->next_waiting, n++)
+        sock_poll_sock(p, &lane->sock);
     return n;
 }
 
@@ -203,6 +203,8 @@ static void flush(struct lane *lane)
 {
     uint32_t sent = 0;
 
+    if (!sock_is_writable(&lane->sock)) /* asked, since a send may not notice its new peer yet */
+        return;
     while (sent < lane->waiting_n &&
            sock_send_frame(&lane->sock, 0, &lane->waiting[sent]) == DTQ_OK)
         sent++;

@@ -31,8 +31,8 @@ void vent_lanes_close(struct vent_lanes *lanes, uint64_t session);
 DTQ_MUST_USE dtq_err vent_lanes_send(struct vent_lanes *lanes, uint64_t session,
                                      const struct dtqi_msg *msg);
 
-/* Lanes that wait for their peer: one item for zmq_poll() each, at most `items_max`. */
-size_t vent_lanes_poll(const struct vent_lanes *lanes, zmq_pollitem_t *items, size_t items_max);
+/* Adds the lanes that wait for their peer, as many as there is room for. @return how many. */
+size_t vent_lanes_poll(const struct vent_lanes *lanes, struct sock_poll *p);
 /* Send what waits where it can go now. */
 void vent_lanes_flush(struct vent_lanes *lanes);
 

@@ -357,6 +357,7 @@ static void on_lane_event(struct worker_io *io, struct peer *p, enum sock_event 
     io->lane_until_ms = 0;
     if (event == SOCK_CONNECTED)
         return;
+    p->sock.wake.is_empty = false; /* it may have come after the wait */
     (void)drain(io, p, WORKER_EV_LANE_MSG, UINT32_MAX);
     step(io, broken);
 }
@@ -382,21 +383,12 @@ static void drain_monitors(struct worker_io *io)
     }
 }
 
-static bool is_writable(const struct peer *p)
-{
-    int events = 0;
-    size_t bytes = sizeof events;
-
-    return zmq_getsockopt(p->sock.zmq, ZMQ_EVENTS, &events, &bytes) == 0 &&
-           (events & ZMQ_POLLOUT) != 0;
-}
-
 static void check_full_sinks(struct worker_io *io)
 {
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
         struct peer *p = &io->sinks[i];
 
-        if (!p->is_full || p->sock.zmq == NULL || !is_writable(p))
+        if (!p->is_full || p->sock.zmq == NULL || !sock_is_writable(&p->sock))
             continue;
         p->is_full = false;
         step(io, event_of_sink(WORKER_EV_SINK_WRITABLE, i));
@@ -466,34 +458,28 @@ static long timeout_ms(uint64_t at_ms)
     return at_ms - now_ms < WAIT_MS_MAX ? (long)(at_ms - now_ms) : WAIT_MS_MAX;
 }
 
-static int poll_peer(zmq_pollitem_t *polls, const struct peer *p, short events)
-{
-    int n = 0;
-
-    if (p->sock.zmq != NULL && events != 0)
-        polls[n++] = (zmq_pollitem_t){.socket = p->sock.zmq, .events = events};
-    if (p->monitor.zmq != NULL)
-        polls[n++] = (zmq_pollitem_t){.socket = p->monitor.zmq, .events = ZMQ_POLLIN};
-    return n;
-}
-
 /* @return true: nothing came until the deadline. */
 static bool wait(struct worker_io *io, bool more)
 {
-    zmq_pollitem_t polls[SOCKETS_MAX];
+    struct sock_poll p;
     uint64_t at_ms = deadline_ms(io);
-    int n = 0;
     int found;
 
-    polls[n++] = (zmq_pollitem_t){.fd = io->signal_fd, .events = ZMQ_POLLIN};
-    polls[n++] = (zmq_pollitem_t){.fd = slot_pool_fd(io->slots), .events = ZMQ_POLLIN};
-    n += poll_peer(polls + n, &io->control, ZMQ_POLLIN);
-    n += poll_peer(polls + n, &io->lane, ZMQ_POLLIN);
-    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
-        n += poll_peer(polls + n, &io->sinks[i], io->sinks[i].is_full ? ZMQ_POLLOUT : 0);
-    found = zmq_poll(polls, n, more ? 0 : timeout_ms(at_ms));
+    sock_poll_begin(&p);
+    sock_poll_fd(&p, io->signal_fd);
+    sock_poll_fd(&p, slot_pool_fd(io->slots));
+    sock_poll_sock(&p, &io->control.sock);
+    sock_poll_monitor(&p, &io->control.monitor);
+    sock_poll_sock(&p, &io->lane.sock);
+    sock_poll_monitor(&p, &io->lane.monitor);
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        sock_poll_monitor(&p, &io->sinks[i].monitor);
+        if (io->sinks[i].is_full)
+            sock_poll_sock(&p, &io->sinks[i].sock);
+    }
+    found = sock_poll_wait(&p, more ? 0 : timeout_ms(at_ms));
     if (found < 0 && errno != EINTR) {
-        log_error("poll_failed", log_str("why", zmq_strerror(errno)));
+        log_error("poll_failed", log_str("why", strerror(errno)));
         io->status = 1;
         io->is_over = true;
     }

@@ -132,6 +132,66 @@ static void nothing_to_receive_is_said_at_once(void **state)
     assert_int_equal(sock_recv(&f->control, 1000, NULL, &msg), DTQ_EAGAIN);
 }
 
+static int wait_for(struct sock *a, struct sock *b)
+{
+    struct sock_poll p;
+
+    sock_poll_begin(&p);
+    sock_poll_sock(&p, a);
+    if (b != NULL)
+        sock_poll_sock(&p, b);
+    return sock_poll_wait(&p, WAIT_MS);
+}
+
+/* As a loop does: whatever woke it, everything that was waited for is received from. */
+static void expect_bye_in_a_loop(struct sock *sock, struct sock *other, uint32_t *ret_route,
+                                 uint64_t session)
+{
+    struct dtqi_msg msg;
+    dtq_err err = sock_recv(sock, 0, ret_route, &msg);
+
+    while (err == DTQ_EAGAIN) {
+        assert_true(wait_for(sock, other) >= 0);
+        err = sock_recv(sock, 0, ret_route, &msg);
+    }
+    assert_int_equal(err, DTQ_OK);
+    assert_int_equal(msg.bye.session, session);
+    dtqi_msg_done(&msg);
+}
+
+static void a_loop_is_woken_for_every_message(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t route = 0;
+
+    open_pair(f);
+    send_bye(&f->peer, 0, 0);
+    expect_bye_in_a_loop(&f->control, &f->peer, &route, 0);
+    for (uint64_t i = 1; i < 1000; i++) {
+        struct dtqi_msg msg = bye(i);
+
+        /* Each sends while the other's message may be arriving: a send takes notice of it, too. */
+        assert_int_equal(sock_send(&f->peer, 0, &msg), DTQ_OK);
+        assert_int_equal(sock_send(&f->control, route, &msg), DTQ_OK);
+        expect_bye_in_a_loop(&f->control, &f->peer, &route, i);
+        expect_bye_in_a_loop(&f->peer, &f->control, NULL, i);
+    }
+}
+
+static void what_was_left_in_a_queue_is_not_slept_over(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t route;
+
+    open_pair(f);
+    for (uint64_t i = 0; i < 3; i++)
+        send_bye(&f->peer, 0, i);
+    for (uint64_t i = 0; i < 3; i++) {
+        assert_true(wait_for(&f->control, NULL) >= 0); /* at once, though nothing new comes */
+        expect_bye_in_a_loop(&f->control, NULL, &route, i);
+    }
+}
+
 static void a_route_that_is_gone_is_reported(void **state)
 {
     struct fixture *f = *state;
@@ -592,6 +652,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SOCK_TEST(messages_go_to_a_router_and_back_by_route),
         SOCK_TEST(nothing_to_receive_is_said_at_once),
+        SOCK_TEST(a_loop_is_woken_for_every_message),
+        SOCK_TEST(what_was_left_in_a_queue_is_not_slept_over),
         SOCK_TEST(a_route_that_is_gone_is_reported),
         SOCK_TEST(bad_messages_are_dropped_and_counted),
         SOCK_TEST(peers_that_choose_their_routing_id_are_dropped),

@@ -78,10 +78,12 @@ static void expect_number(struct fixture *f, uint64_t number)
     struct dtqi_msg msg;
 
     while (sock_recv(&f->worker, 0, NULL, &msg) != DTQ_OK) {
-        zmq_pollitem_t items[3] = {{.socket = f->worker.zmq, .events = ZMQ_POLLIN}};
-        size_t n = 1 + vent_lanes_poll(f->lanes, items + 1, 2);
+        struct sock_poll p;
 
-        assert_true(zmq_poll(items, (int)n, WAIT_MS) > 0);
+        sock_poll_begin(&p);
+        sock_poll_sock(&p, &f->worker);
+        (void)vent_lanes_poll(f->lanes, &p);
+        assert_true(sock_poll_wait(&p, WAIT_MS) >= 0);
         vent_lanes_flush(f->lanes);
     }
     assert_int_equal(msg.type, DTQI_BYE);
@@ -89,20 +91,27 @@ static void expect_number(struct fixture *f, uint64_t number)
     dtqi_msg_done(&msg);
 }
 
+static size_t waiting(const struct fixture *f)
+{
+    struct sock_poll p;
+
+    sock_poll_begin(&p);
+    return vent_lanes_poll(f->lanes, &p);
+}
+
 static void what_is_sent_before_the_worker_is_there_waits_for_it(void **state)
 {
     struct fixture *f = *state;
-    zmq_pollitem_t item;
 
     open_lane(f, 7);
     for (uint64_t i = 0; i < 10; i++)
         assert_int_equal(send_number(f, 7, i), DTQ_OK);
-    assert_int_equal(vent_lanes_poll(f->lanes, &item, 1), 1);
+    assert_int_equal(waiting(f), 1);
     vent_lanes_flush(f->lanes); /* the loop turns more than once before a distant worker is there */
     connect_worker(f, 7);
     for (uint64_t i = 0; i < 10; i++)
         expect_number(f, i);
-    assert_int_equal(vent_lanes_poll(f->lanes, &item, 1), 0);
+    assert_int_equal(waiting(f), 0);
     assert_int_equal(send_number(f, 7, 10), DTQ_OK);
     expect_number(f, 10);
 }
@@ -116,7 +125,7 @@ static void a_lane_whose_worker_never_comes_is_broken_in_the_end(void **state)
         assert_int_equal(send_number(f, 7, i), DTQ_OK);
     assert_int_not_equal(send_number(f, 7, 99), DTQ_OK);
     vent_lanes_close(f->lanes, 7);
-    assert_int_equal(vent_lanes_poll(f->lanes, &(zmq_pollitem_t){0}, 1), 0);
+    assert_int_equal(waiting(f), 0);
 }
 
 /* R9: one connection. When it ends, nothing waits for another one. */
@@ -133,7 +142,7 @@ static void a_lane_whose_worker_left_is_broken(void **state)
     do /* until the end of the connection has come through the kernel */
         err = send_number(f, 7, 2);
     while (err == DTQ_OK);
-    assert_int_equal(vent_lanes_poll(f->lanes, &(zmq_pollitem_t){0}, 1), 0);
+    assert_int_equal(waiting(f), 0);
 }
 
 static void a_session_without_a_lane_gets_nothing(void **state)
