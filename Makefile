@@ -63,12 +63,12 @@ coverage: ## branch coverage of the cores
 	@scripts/coverage
 
 bench: ## measure beside bare ZeroMQ; make bench-A: one scenario; BENCH="--rounds 9 --calm 30s"
-	@scripts/setup build test bench
+	@scripts/setup build test
 	@scripts/build release $(JOBS)
 	@build/release/bin/dtq_bench $(BENCH)
 
 bench-%:
-	@scripts/setup build test bench
+	@scripts/setup build test
 	@scripts/build release $(JOBS)
 	@build/release/bin/dtq_bench $(BENCH) $*
 
