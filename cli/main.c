@@ -18,6 +18,7 @@ const struct cli_command cli_commands[] = {
     {"status", "show queues, workers, sinks and counters", cmd_status},
     {"cancel", "cancel tasks", cmd_cancel},
     {"store", "check, compact or measure a data directory", cmd_store},
+    {"bench", "measure throughput, round trips and fairness of a cluster", cmd_bench},
     {NULL, NULL, NULL},
 };
 

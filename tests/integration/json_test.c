@@ -202,9 +202,34 @@ static void tables_have_no_control_characters(void **state)
     assert_string_equal(r->said, "");
 }
 
+static void bench_prints_an_object_a_scenario(void **state)
+{
+    struct cluster *c = *state;
+    json_t *list;
+    struct run *r;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c2", NULL);
+    list = objects_of(
+        dtq_expect(c, 0, NULL, "bench", "--json", "--tasks=2000", "--trips=3", "--orders=1", NULL));
+    assert_int_equal(json_array_size(list), 3);
+    assert_string_equal(text_in(list, 0, "scenario"), "A");
+    assert_true(json_real_value(json_object_get(json_array_get(list, 0), "tasks_per_second")) > 0);
+    assert_true(json_real_value(json_object_get(json_array_get(list, 1), "p50_us")) > 0);
+    /* Nothing is faster than slots that are never idle. */
+    assert_true(json_real_value(json_object_get(json_array_get(list, 2), "worst")) >= 1);
+    json_decref(list);
+
+    r = dtq_run(c, NULL, "bench", "C", "--noop=nobody-serves-this", NULL);
+    assert_int_equal(r->status, 1);
+    assert_non_null(strstr(r->said, "do the workers serve it?"));
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        STORY(bench_prints_an_object_a_scenario),
         STORY(submit_prints_an_id_a_line),
         STORY(list_prints_open_tasks_of_the_wanted_kind),
         STORY(list_prints_all_of_many),
