@@ -65,7 +65,8 @@ coverage: ## branch coverage of the cores
 bench: ## measure beside bare ZeroMQ; make bench-A: one scenario; BENCH="--rounds 9 --calm 30s"
 	@scripts/setup build test
 	@scripts/build release $(JOBS)
-	@build/release/bin/dtq_bench $(BENCH)
+	@build/release/bin/dtq_bench $(BENCH); status=$$?; \
+	    build/release/bin/dtq_bench_picture build/bench/*.jsonl >build/bench/bench.svg; exit $$status
 
 bench-%:
 	@scripts/setup build test

@@ -21,6 +21,7 @@ scenario bench_a;
 scenario bench_b;
 scenario bench_c;
 scenario bench_d;
+scenario bench_e;
 scenario bench_i;
 scenario bench_p;
 

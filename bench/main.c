@@ -19,6 +19,7 @@ static const struct {
     {"B", "confirmed durable submission, no worker", bench_b},
     {"C", "round trips of single tasks, idle system", bench_c},
     {"D", "fairness: long and short tasks, with the settings of A", bench_d},
+    {"E", "a backlog of millions: memory, rates, restart, disk", bench_e},
     {"I", "dtq up to the first result", bench_i},
     {"P", "instructions per task of each process, by callgrind", bench_p},
 };
@@ -104,7 +105,7 @@ int main(int argc, char **argv)
     struct opt_spec spec = {
         .program = "dtq_bench",
         .usage = "[OPTION...] [SCENARIO...]",
-        .summary = "Measure dtq beside bare ZeroMQ: scenarios A, B, C, D, I, P; all of them unless "
+        .summary = "Measure dtq beside bare ZeroMQ: scenarios A to P; all of them unless "
                    "some are named.",
         .groups = &group,
         .groups_n = 1,
