@@ -238,7 +238,7 @@ void bed_open(struct bed *b, struct bed_cfg cfg)
         bed_start(b, BED_WORKER + (int)w);
 }
 
-void bed_connect(struct bed *b, dtq_follow follow)
+static void connect_with(struct bed *b, dtq_follow follow, uint32_t open_max)
 {
     dtq_options options;
 
@@ -246,8 +246,20 @@ void bed_connect(struct bed *b, dtq_follow follow)
     dtq_options_init(&options);
     options.ventilator = b->control;
     options.follow = follow;
+    options.open_max = open_max;
+    options.unconfirmed_max = open_max;
     if (dtq_client_open(&options, &b->client) != DTQ_OK)
         bed_fail("cannot open a client");
+}
+
+void bed_connect(struct bed *b, dtq_follow follow)
+{
+    connect_with(b, follow, 0); /* the defaults */
+}
+
+void bed_connect_wide(struct bed *b, uint32_t open_max)
+{
+    connect_with(b, DTQ_FOLLOW_OWN, open_max);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)

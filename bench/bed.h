@@ -48,6 +48,8 @@ void bed_open(struct bed *b, struct bed_cfg cfg);
 /* The same by `dtq up`: one process to start, which starts the others. */
 void bed_up(struct bed *b);
 void bed_connect(struct bed *b, dtq_follow follow);
+/* The same for a producer that keeps more under way than others do. */
+void bed_connect_wide(struct bed *b, uint32_t open_max);
 void bed_start(struct bed *b, int member);
 /* A load of noops by a producer in a process of its own, until it has all results. */
 void bed_produce(struct bed *b, uint64_t tasks);

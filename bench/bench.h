@@ -22,6 +22,7 @@ scenario bench_b;
 scenario bench_c;
 scenario bench_d;
 scenario bench_e;
+scenario bench_f;
 scenario bench_i;
 scenario bench_p;
 

@@ -20,6 +20,7 @@ static const struct {
     {"C", "round trips of single tasks, idle system", bench_c},
     {"D", "fairness: long and short tasks, with the settings of A", bench_d},
     {"E", "a backlog of millions: memory, rates, restart, disk", bench_e},
+    {"F", "many workers: what a session costs the ventilator", bench_f},
     {"I", "dtq up to the first result", bench_i},
     {"P", "instructions per task of each process, by callgrind", bench_p},
 };
