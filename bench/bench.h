@@ -23,6 +23,7 @@ scenario bench_c;
 scenario bench_d;
 scenario bench_e;
 scenario bench_f;
+scenario bench_g;
 scenario bench_i;
 scenario bench_p;
 

@@ -21,6 +21,7 @@ static const struct {
     {"D", "fairness: long and short tasks, with the settings of A", bench_d},
     {"E", "a backlog of millions: memory, rates, restart, disk", bench_e},
     {"F", "many workers: what a session costs the ventilator", bench_f},
+    {"G", "sizes: small tasks beside the largest ones", bench_g},
     {"I", "dtq up to the first result", bench_i},
     {"P", "instructions per task of each process, by callgrind", bench_p},
 };
