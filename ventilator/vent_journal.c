@@ -718,10 +718,17 @@ static void op_failed(struct vent *v, const struct journal_op *op, struct task *
         paper_link_head(v, t, back);
 }
 
+static const char *why_failed(dtq_err err)
+{
+    if (err == DTQ_ENOSPC)
+        return "the disk is full";
+    return err == DTQ_ENOMEM ? "out of memory" : "the disk failed";
+}
+
 static void batch_failed(struct vent *v, const struct journal_batch *b)
 {
     v->counters.journal_errors++;
-    VENT_LOG(v, VENT_ERROR, "journal_failed", L_U64("err", (uint64_t)b->err),
+    VENT_LOG(v, VENT_ERROR, "journal_failed", L_TEXT("why", why_failed(b->err)),
              L_U64("ops", b->ops_n), L_U64("space_used", b->space_used),
              L_U64("space_max", b->space_max));
     if (b->err != DTQ_ENOSPC && b->err != DTQ_ENOMEM) {
