@@ -1,7 +1,7 @@
 /* dtq status: the cluster at a glance. */
 #include "cli.h"
 
-#include "proc.h"
+#include "queue_print.h"
 #include "table.h"
 #include "text.h"
 
@@ -27,44 +27,6 @@ static void uid_text(const uint8_t uid[16], char ret[DTQ_ID_TEXT_BYTES])
 
     memcpy(id.bytes, uid, sizeof id.bytes);
     dtq_id_format(&id, ret);
-}
-
-static void age_cell(struct table *t, uint64_t wall_ms)
-{
-    char text[TEXT_HUMAN_BYTES] = "-";
-    uint64_t now_ms = proc_wall_ms();
-
-    if (wall_ms != 0)
-        text_human_duration(now_ms > wall_ms ? (now_ms - wall_ms) * 1000 : 0, text);
-    table_cell(t, "%s", text);
-}
-
-static void print_queues(const dtq_queue_info *queues, size_t n)
-{
-    static const char *const titles[] = {"QUEUE",       ">READY", ">SCHEDULED",
-                                         ">DISPATCHED", ">BYTES", ">WORKERS",
-                                         ">OLDEST",     "STATE",  NULL};
-    struct table t;
-
-    table_init(&t, titles);
-    for (size_t i = 0; i < n; i++) {
-        char bytes[TEXT_HUMAN_BYTES];
-
-        text_human_size(queues[i].bytes, bytes);
-        table_cell(&t, "%s", queues[i].name);
-        table_cell(&t, "%llu", (unsigned long long)queues[i].ready);
-        table_cell(&t, "%llu", (unsigned long long)queues[i].scheduled);
-        table_cell(&t, "%llu", (unsigned long long)queues[i].dispatched);
-        table_cell(&t, "%s", bytes);
-        table_cell(&t, "%u", queues[i].workers);
-        age_cell(&t, queues[i].oldest_wall_ms);
-        table_cell(&t, "%s",
-                   queues[i].paused         ? "paused"
-                   : queues[i].workers == 0 ? "no worker serves it"
-                                            : "");
-    }
-    table_print(&t, stdout);
-    table_done(&t);
 }
 
 static void queues_cell(struct table *t, const dtq_worker_info *w)
@@ -134,25 +96,6 @@ static void print_counters(const dtq_status *s)
     table_done(&t);
 }
 
-static json_t *queues_json(const dtq_queue_info *queues, size_t n)
-{
-    json_t *list = json_array();
-
-    for (size_t i = 0; i < n; i++) {
-        const dtq_queue_info *q = &queues[i];
-        json_t *o = json_pack(
-            "{s:s, s:I, s:I, s:I, s:I, s:i, s:b}", "name", q->name, "ready", (json_int_t)q->ready,
-            "scheduled", (json_int_t)q->scheduled, "dispatched", (json_int_t)q->dispatched, "bytes",
-            (json_int_t)q->bytes, "workers", (int)q->workers, "paused", q->paused);
-
-        if (o == NULL)
-            cli_out_of_memory();
-        cli_json_time(o, "oldest", q->oldest_wall_ms);
-        json_array_append_new(list, o);
-    }
-    return list;
-}
-
 static json_t *workers_json(const dtq_worker_info *workers, size_t n)
 {
     json_t *list = json_array();
@@ -209,9 +152,9 @@ static int show_status(struct cli *c, const struct status_options *o)
     dtq_err err = dtq_queues(c->client, CLI_ANSWER_MS, &queues, &n);
 
     if (err == DTQ_OK && c->json)
-        json_object_set_new(json, "queues", queues_json(queues, n));
+        json_object_set_new(json, "queues", queue_json(queues, n));
     else if (err == DTQ_OK)
-        print_queues(queues, n);
+        queue_print(queues, n);
     if (err == DTQ_OK)
         err = dtq_workers(c->client, CLI_ANSWER_MS, &workers, &n);
     if (err == DTQ_OK && c->json)

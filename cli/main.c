@@ -15,6 +15,7 @@ const struct cli_command cli_commands[] = {
     {"results", "list the outcomes that the sinks hold, or follow them", cmd_results},
     {"show", "print everything that is known about tasks", cmd_show},
     {"list", "list open tasks", cmd_list},
+    {"queue", "list, pause and resume queues; bound what of them runs", cmd_queue},
     {"status", "show queues, workers, sinks and counters", cmd_status},
     {"cancel", "cancel tasks", cmd_cancel},
     {"store", "check, compact or measure a data directory", cmd_store},

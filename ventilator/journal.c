@@ -790,7 +790,7 @@ static dtq_err apply_queue(struct journal *j, const struct journal_queue *wanted
         return queue_insert(j, &fresh);
     }
     assert(strcmp(slot->queue.name, wanted->name) == 0);
-    slot->queue.paused = wanted->paused;
+    slot->queue.settings = wanted->settings;
     return DTQ_OK;
 }
 

@@ -109,9 +109,18 @@ struct journal_applied {
     uint64_t number;
 };
 
+/* What operators said of a queue. */
+struct journal_queue_settings {
+    bool paused;
+    uint64_t limit; /* of tasks that workers hold; 0: none */
+    uint64_t rate;  /* of tasks that are dispatched in rate_period_ms; 0: none */
+    uint64_t rate_period_ms;
+    uint64_t rate_next_wall_ms; /* not before this; 0: not known */
+};
+
 struct journal_queue {
     uint32_t number; /* from 1; never used again for another name */
-    bool paused;
+    struct journal_queue_settings settings;
     char name[DTQI_NAME_BYTES_MAX + 1];
     uint64_t ready;   /* records in queue order */
     uint64_t delayed; /* records in due order */

@@ -405,13 +405,43 @@ static bool text_in(struct journal_in *in, char *ret_text, size_t room)
     return true;
 }
 
+enum queue_flags {
+    QUEUE_PAUSED = 1,
+    QUEUE_HAS_LIMITS = 2, /* they stand behind the counts */
+};
+
+static bool has_limits(const struct journal_queue_settings *s)
+{
+    return s->limit != 0 || s->rate != 0;
+}
+
+static void limits_out(struct journal_out *out, const struct journal_queue_settings *s)
+{
+    journal_out_plain(out, s->limit);
+    journal_out_plain(out, s->rate);
+    journal_out_plain(out, s->rate_period_ms);
+    journal_out_plain(out, s->rate_next_wall_ms);
+}
+
+static bool limits_in(struct journal_in *in, struct journal_queue_settings *ret)
+{
+    return journal_in_plain(in, &ret->limit) && journal_in_plain(in, &ret->rate) &&
+           journal_in_plain(in, &ret->rate_period_ms) &&
+           journal_in_plain(in, &ret->rate_next_wall_ms);
+}
+
 void journal_queue_out(struct journal_out *out, const struct journal_queue *queue)
 {
-    journal_out_u8(out, queue->paused);
+    const struct journal_queue_settings *s = &queue->settings;
+
+    journal_out_u8(
+        out, (uint8_t)((s->paused ? QUEUE_PAUSED : 0) | (has_limits(s) ? QUEUE_HAS_LIMITS : 0)));
     text_out(out, queue->name);
     journal_out_plain(out, queue->ready);
     journal_out_plain(out, queue->delayed);
     journal_out_plain(out, queue->bytes);
+    if (has_limits(s))
+        limits_out(out, s);
 }
 
 bool journal_queue_in(struct dtqi_slice key, struct dtqi_slice value, struct journal_queue *ret)
@@ -419,15 +449,15 @@ bool journal_queue_in(struct dtqi_slice key, struct dtqi_slice value, struct jou
     struct journal_in number = journal_in_of(key);
     struct journal_in in = journal_in_of(value);
     struct journal_queue queue = {0};
-    uint8_t paused;
+    uint8_t flags;
 
     if (!journal_in_u32(&number, &queue.number) || number.len != 0 || queue.number == 0 ||
-        !journal_in_u8(&in, &paused) || paused > 1 ||
+        !journal_in_u8(&in, &flags) || flags > (QUEUE_PAUSED | QUEUE_HAS_LIMITS) ||
         !text_in(&in, queue.name, sizeof queue.name) || !journal_in_plain(&in, &queue.ready) ||
         !journal_in_plain(&in, &queue.delayed) || !journal_in_plain(&in, &queue.bytes) ||
-        in.len != 0)
+        ((flags & QUEUE_HAS_LIMITS) != 0 && !limits_in(&in, &queue.settings)) || in.len != 0)
         return false;
-    queue.paused = paused == 1;
+    queue.settings.paused = (flags & QUEUE_PAUSED) != 0;
     *ret = queue;
     return true;
 }

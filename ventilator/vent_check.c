@@ -108,6 +108,7 @@ static void check_queues(const struct vent *v)
     uint32_t ready = 0;
     uint32_t parked = 0;
     uint32_t suspects = 0;
+    uint32_t gates = 0;
 
     for (uint32_t i = 0; i < v->queues_n; i++) {
         const struct queue *q = &v->queues[i];
@@ -125,12 +126,16 @@ static void check_queues(const struct vent *v)
         suspects += q->suspects.n;
         assert(n == q->ready);
         assert((q->place == QUEUE_IDLE) == (q->ready == 0));
+        assert(q->gate_place == NONE || q->place == QUEUE_CLOSED);
+        assert(q->gate_place == NONE || v->gates.at[q->gate_place] == i);
+        gates += q->gate_place != NONE;
         ready += n;
         parked += count_list(v, &q->parked, TASK_PARKED);
     }
     assert(suspects == v->suspects_n);
     assert(ready == v->counts[TASK_READY]);
     assert(parked == v->counts[TASK_PARKED]);
+    assert(gates == v->gates.n);
 }
 
 static void check_seats(const struct vent *v, const struct seats *h)

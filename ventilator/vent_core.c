@@ -317,19 +317,6 @@ static uint64_t worker_session(const struct dtqi_msg *msg)
     }
 }
 
-static void refuse_operation(struct vent *v, uint32_t route, const struct dtqi_operate *m)
-{
-    struct dtqi_msg *reply = vent_send(v, route, DTQI_OPERATE_REPLY);
-
-    if (reply == NULL)
-        return;
-    reply->operate_reply = (struct dtqi_operate_reply){
-        .request = m->request,
-        .reason = DTQI_BAD_TASK,
-        .text = dtqi_str("the operation is not known to this version"),
-    };
-}
-
 /* What needs no session but a HELLO: producers, and tools that behave like one. */
 static void on_producer_msg(struct vent *v, struct peer *p, const struct dtqi_msg *msg)
 {
@@ -338,7 +325,7 @@ static void on_producer_msg(struct vent *v, struct peer *p, const struct dtqi_ms
     case DTQI_SUBMIT: vent_on_submit(v, p, msg); break;
     case DTQI_CANCEL: vent_on_cancel(v, p->route, msg); break;
     case DTQI_QUERY: vent_on_query(v, p->route, &msg->query); break;
-    case DTQI_OPERATE: refuse_operation(v, p->route, &msg->operate); break;
+    case DTQI_OPERATE: vent_on_operate(v, p->route, &msg->operate); break;
     case DTQI_BYE: vent_peer_free(v, p); break;
     default: v->counters.messages_foreign++; break;
     }

@@ -91,6 +91,7 @@ static void grant(struct vent *v, struct worker *w, struct task *t)
         w->fresh = task_index(v, t);
     vent_unreserve(v, w);
     v->counters.tasks_dispatched++;
+    vent_gate_took(v, queue_of(v, t));
     vent_worker_touch(v, w);
 }
 
@@ -136,14 +137,17 @@ static bool dispatch_suspect(struct vent *v, struct queue *q)
     return false;
 }
 
-/* A share of the queue to the least loaded worker. false: nobody could take anything. */
-static bool dispatch_share(struct vent *v, struct queue *q)
+/* A share of the queue, of `room` tasks at most, to the least loaded worker. false: nobody could
+ * take anything. */
+static bool dispatch_share(struct vent *v, struct queue *q, uint32_t room)
 {
     struct worker *w = choose(v, q, q->lots_mask);
     uint32_t sinks = w != NULL ? sinks_for(v, w) : 0;
     uint32_t left = w != NULL ? chunk(v, q, w) : 0;
     bool any = false;
 
+    if (left > room)
+        left = room;
     while (left > 0) {
         struct task *t = vent_queue_peek(v, q, sinks);
 
@@ -170,9 +174,11 @@ static bool dispatch_share(struct vent *v, struct queue *q)
 
 static bool dispatch_from(struct vent *v, struct queue *q)
 {
-    if (q->paused)
-        return false;
-    return dispatch_suspect(v, q) || (q->lots_mask != 0 && dispatch_share(v, q));
+    uint32_t room = vent_gate_room(v, q);
+
+    if (room == 0)
+        return false; /* closed */
+    return dispatch_suspect(v, q) || (q->lots_mask != 0 && dispatch_share(v, q, room));
 }
 
 static void dispatch(struct vent *v)
@@ -237,13 +243,13 @@ static struct worker *fullest(const struct vent *v, const struct worker *idle)
     return best;
 }
 
-static void recall(struct vent *v, struct worker *w)
+static void recall(struct vent *v, struct worker *w, uint32_t n)
 {
     struct dtqi_msg *msg = vent_send(v, w->route, DTQI_RECALL);
 
     if (msg == NULL)
         return;
-    msg->recall = (struct dtqi_recall){w->session, (w->leased.n - w->slots + 1) / 2};
+    msg->recall = (struct dtqi_recall){w->session, n};
     w->recalled_ms = at_least_1(v->now_ms);
     v->counters.recalls++;
 }
@@ -268,7 +274,25 @@ static void recall_for_idle(struct vent *v)
         from = fullest(v, w);
         if (from == NULL)
             return;
-        recall(v, from);
+        recall(v, from, (from->leased.n - from->slots + 1) / 2);
+    }
+}
+
+static bool holds_of(const struct vent *v, const struct worker *w, const struct queue *q)
+{
+    for (uint32_t i = w->leased.head; i != NONE; i = task_at(v, i)->next)
+        if (queue_of(v, task_at(v, i)) == q)
+            return true;
+    return false;
+}
+
+void vent_recall_queue(struct vent *v, const struct queue *q)
+{
+    for (uint32_t i = 0; i < v->workers_n; i++) {
+        struct worker *w = &v->workers[i];
+
+        if (w->state == WORKER_OPEN && holds_of(v, w, q))
+            recall(v, w, w->leased.n);
     }
 }
 

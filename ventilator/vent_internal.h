@@ -12,11 +12,13 @@
  *   vent_worker.c    sessions of workers, heartbeats, death
  *   vent_holdings.c  HOLDINGS and verdicts
  *   vent_report.c    REPORT, failures, retries
+ *   vent_gate.c      queues that are closed for a while: paused, or at a limit
  *   vent_dispatch.c  which task goes to which worker; recall, stops
  *   vent_sink.c      sinks, settlement
  *   vent_propose.c   outcomes that the ventilator proposes
  *   vent_journal.c   batches and reads
  *   vent_cancel.c    CANCEL
+ *   vent_operate.c   OPERATE
  *   vent_query.c     QUERY
  *   vent_check.c     census, invariants
  */
@@ -198,12 +200,18 @@ struct lot {
     struct heap late[DTQI_PRIORITIES];
 };
 
-enum queue_place { QUEUE_IDLE, QUEUE_ACTIVE, QUEUE_STUCK };
+enum queue_place {
+    QUEUE_IDLE, /* nothing is ready */
+    QUEUE_ACTIVE,
+    QUEUE_STUCK,  /* nobody could take anything */
+    QUEUE_CLOSED, /* paused, or at a limit; what changes that opens it */
+};
 
 struct queue {
     bool used;
-    bool paused;
-    bool is_new; /* the journal has not been told of it */
+    bool is_changed; /* the journal has not been told of it as it is */
+    bool is_handed;  /* .. and was told of it in the batch under way */
+    bool rate_waits; /* it has tasks for more than its rate */
     uint8_t place;
     uint32_t number; /* in the journal; 0: never had a task */
     uint32_t name_len;
@@ -237,6 +245,13 @@ struct queue {
     uint32_t servers;     /* open sessions that name this queue */
     uint32_t subscribers; /* sessions that name it, open or not */
     uint32_t settle_us;   /* running mean from admission to settlement */
+
+    struct journal_queue_settings settings;
+    uint32_t asks;         /* chain: waits for the batch that tells of its settings .. */
+    uint32_t asked;        /* .. and for the one that is under way */
+    uint32_t gate_place;   /* in the heap of those that their rate closes; NONE: it is not there */
+    uint64_t rate_step_ns; /* between two tasks; 0: it has no rate */
+    uint64_t rate_next_ns; /* monotonic time of the next one */
 };
 
 /* ---------------------------------------------------------------- peers */
@@ -391,9 +406,9 @@ struct sink {
 
 /* ---------------------------------------------------------------- what waits */
 
-enum wait_kind { WAIT_FREE, WAIT_SUBMIT, WAIT_CANCEL };
+enum wait_kind { WAIT_FREE, WAIT_SUBMIT, WAIT_CANCEL, WAIT_OPERATE };
 
-/* A SUBMIT or CANCEL that will be answered when `left` is 0. */
+/* A SUBMIT, CANCEL or OPERATE that will be answered when `left` is 0. */
 struct wait {
     uint8_t kind;
     bool silent; /* it cannot be answered in full: the producer asks again */
@@ -512,7 +527,8 @@ struct vent {
     uint32_t queues_count;
     uint32_t *queue_buckets;
     uint32_t queue_number; /* last one given */
-    uint32_t new_queues;
+    uint32_t changed_queues;
+    bool settings_due; /* of one of them an operator, or the rate, waits to be written down */
     struct list active;
     struct list stuck;
     uint64_t stuck_ms; /* looked at again */
@@ -527,6 +543,7 @@ struct vent {
     /* time */
     struct heap due;
     struct heap expiries;
+    struct heap gates; /* queues that their rate closes */
     bool due_unloaded; /* there are delayed tasks at or behind the boundary */
     bool due_loading;
     uint64_t due_boundary_wall_ms;
@@ -773,6 +790,8 @@ uint32_t vent_queue_get(struct vent *v, struct dtqi_str name);
 bool vent_queue_lot(struct vent *v, uint32_t queue, uint32_t sink);
 /* It gets tasks: the journal must know it. */
 void vent_queue_number(struct vent *v, struct queue *q);
+/* Its settings changed: the journal is told. */
+void vent_queue_changed(struct vent *v, struct queue *q);
 /* Drop it when nothing uses it and the journal does not know it. */
 void vent_queue_unuse(struct vent *v, uint32_t queue);
 /* The task may run: READY, or what else is right for it (R22, R33, R36, R41). */
@@ -829,6 +848,28 @@ void vent_heap_done(struct heap *h);
 bool vent_late_sort(struct vent *v, struct heap *h);
 /* Wall time of a due or expiry time as a monotonic deadline; never far off: wall clocks jump. */
 void vent_due_wall(struct vent *v, uint64_t wall_ms);
+
+/* Queues that their rate closes, by the time at which it lets go of them; it cannot fail. */
+void vent_gate_add(struct vent *v, uint32_t queue);
+void vent_gate_remove(struct vent *v, uint32_t queue);
+
+/* ---------------------------------------------------------------- vent_gate.c */
+
+/* So many of its tasks may be dispatched now. 0: the queue is closed, and out of the way. */
+uint32_t vent_gate_room(struct vent *v, struct queue *q);
+/* One was dispatched; or given back without having run. */
+void vent_gate_took(struct vent *v, struct queue *q);
+void vent_gate_gave_back(struct vent *v, struct queue *q);
+/* What closed it may be over: it is looked at again. */
+void vent_gate_open(struct vent *v, struct queue *q);
+/* Its settings were read or changed. */
+void vent_gate_set(struct vent *v, struct queue *q);
+/* Those whose time has come. */
+void vent_gates_tick(struct vent *v);
+/* Everybody has said what he holds: limits count all of it. */
+void vent_gates_grace_over(struct vent *v);
+/* "paused", or the limit that keeps its tasks waiting; NULL: none. In scratch, or static. */
+const char *vent_gate_why(struct vent *v, const struct queue *q);
 
 /* ---------------------------------------------------------------- vent_submit.c */
 
@@ -934,6 +975,8 @@ void vent_dispatch_tick(struct vent *v);
 /* FORGET, STOP_ATTEMPTS and TASKS that have been gathered. */
 void vent_touched_tick(struct vent *v);
 void vent_flush_forget(struct vent *v, struct worker *w);
+/* Whoever holds tasks of the queue that have not started is asked to give them back. */
+void vent_recall_queue(struct vent *v, const struct queue *q);
 uint64_t vent_backlog_for(const struct vent *v, const struct worker *w);
 
 /* ---------------------------------------------------------------- vent_sink.c */
@@ -1000,6 +1043,11 @@ void vent_cancel_answer(struct vent *v, struct wait *w);
 /* The task is settled before its mark was: whoever waits for the mark is told. */
 void vent_cancel_end(struct vent *v, struct task *t);
 bool vent_cancel_task(struct vent *v, struct task *t);
+
+/* ---------------------------------------------------------------- vent_operate.c */
+
+void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *m);
+void vent_operate_answer(struct vent *v, const struct wait *w);
 
 /* ---------------------------------------------------------------- vent_query.c */
 

@@ -98,7 +98,7 @@ static uint64_t hold_ms(const struct vent *v, const struct queue *q)
 {
     uint64_t ms = 3ull * q->settle_us / 1000;
 
-    if ((q->servers == 0 && v->any_servers == 0) || v->stopping ||
+    if ((q->servers == 0 && v->any_servers == 0) || q->place == QUEUE_CLOSED || v->stopping ||
         q->settle_us / 1000 > v->cfg.hold_ms_max)
         return 0; /* it would not be settled in time */
     if (ms < v->cfg.hold_ms_min)
@@ -357,19 +357,27 @@ static void gather_queues(struct vent *v)
     struct journal_batch *b = &v->batch;
 
     b->queues_n = 0;
-    if (v->new_queues == 0)
+    if (v->changed_queues == 0)
         return;
-    b->queues = calloc(v->new_queues, sizeof *b->queues);
+    b->queues = calloc(v->changed_queues, sizeof *b->queues);
     for (uint32_t i = 0; b->queues != NULL && i < v->queues_n; i++) {
-        const struct queue *q = &v->queues[i];
+        struct queue *q = &v->queues[i];
 
-        if (!q->used || !q->is_new)
+        if (!q->used || !q->is_changed)
             continue;
         b->queues[b->queues_n].number = q->number;
-        b->queues[b->queues_n].paused = q->paused;
+        b->queues[b->queues_n].settings = q->settings;
         memcpy(b->queues[b->queues_n].name, q->name, q->name_len);
         b->queues_n++;
+        q->is_changed = false;
+        q->is_handed = true;
+        q->asked = q->asks;
+        q->asks = NONE;
     }
+    if (b->queues == NULL)
+        return;
+    v->changed_queues = 0;
+    v->settings_due = false;
 }
 
 static void gather_peers(struct vent *v)
@@ -415,7 +423,8 @@ static uint64_t applied_ahead(const struct vent *v)
 /* Is there anything but puts? */
 static bool has_lazy(const struct vent *v)
 {
-    bool any = v->dirty.n != 0 || v->deletes.n != 0 || v->roster_n != 0 || applied_ahead(v) != 0;
+    bool any = v->dirty.n != 0 || v->deletes.n != 0 || v->roster_n != 0 || v->settings_due ||
+               applied_ahead(v) != 0;
 
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         any |= v->sinks[i].used && v->sinks[i].dirty;
@@ -483,7 +492,8 @@ void vent_journal_tick(struct vent *v)
     }
     v->batch.ops_n = 0;
     gather_queues(v);
-    if (v->batch.queues == NULL && v->new_queues != 0) { /* no memory: no put may go before them */
+    if (v->batch.queues == NULL &&
+        v->changed_queues != 0) { /* no memory: no put may go before them */
         v->puts_after_ms = v->now_ms + v->cfg.journal_retry_ms;
         v->flight_has_puts = false;
     }
@@ -494,7 +504,7 @@ void vent_journal_tick(struct vent *v)
     gather_peers(v);
     v->urgent = false;
     v->lazy_ms = 0;
-    if (v->dirty.n != 0 || v->deletes.n != 0)
+    if (v->dirty.n != 0 || v->deletes.n != 0 || v->settings_due)
         vent_lazy(v);
     v->batch.number = ++v->batches;
     v->batch.err = DTQ_OK;
@@ -670,13 +680,31 @@ static void peers_written(struct vent *v, const struct journal_batch *b)
     v->roster_n -= v->roster_handed;
     if (v->roster_n != 0)
         memmove(v->roster, v->roster + v->roster_handed, v->roster_n * sizeof *v->roster);
+}
+
+/* Who waits for the settings of a queue is told; after a failure he goes on waiting. */
+static void queues_answered(struct vent *v, const struct journal_batch *b)
+{
     for (uint32_t i = 0; b->queues_n != 0 && i < v->queues_n; i++) {
         struct queue *q = &v->queues[i];
+        uint32_t *waits = &q->asked;
+        uint32_t wait;
 
-        if (!q->used || !q->is_new || q->number > b->queues[b->queues_n - 1].number)
+        if (!q->used || !q->is_handed)
             continue;
-        q->is_new = false;
-        v->new_queues--;
+        q->is_handed = false;
+        if (b->err != DTQ_OK) {
+            while (*waits != NONE)
+                waits = &v->links[*waits].next;
+            *waits = q->asks;
+            q->asks = q->asked;
+            q->asked = NONE;
+            vent_queue_changed(v, q);
+            v->urgent = true;
+            continue;
+        }
+        while ((wait = vent_link_take(v, &q->asked)) != NONE)
+            vent_wait_release(v, wait);
     }
 }
 
@@ -764,6 +792,7 @@ void vent_on_written(struct vent *v, struct journal_batch *b)
         ops_written(v, b);
         peers_written(v, b);
     }
+    queues_answered(v, b);
     free(b->queues);
     free(b->workers);
     b->queues = NULL;

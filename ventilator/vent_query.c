@@ -37,10 +37,13 @@ dtq_state vent_public_state(const struct task *t)
 
 /* ---------------------------------------------------------------- one task */
 
-static const char *why_ready(const struct vent *v, const struct task *t)
+static const char *why_ready(struct vent *v, const struct task *t)
 {
     const struct queue *q = queue_of(v, t);
+    const char *closed = vent_gate_why(v, q);
 
+    if (closed != NULL)
+        return closed;
     if (!vent_sink_is_up(&v->sinks[t->sink]))
         return "its sink cannot be reached";
     if (q->servers == 0 && v->any_servers == 0)
@@ -50,7 +53,7 @@ static const char *why_ready(const struct vent *v, const struct task *t)
     return "every worker that serves its queue is busy";
 }
 
-static const char *why_not(const struct vent *v, const struct task *t)
+static const char *why_not(struct vent *v, const struct task *t)
 {
     switch ((enum task_state)t->state) {
     case TASK_CLAIMED: return "it was sent before: its sink is asked for an outcome";
@@ -462,9 +465,12 @@ static void fill_queue(const struct vent *v, const struct queue *q, struct dtqi_
         .scheduled = scheduled,
         .dispatched = dispatched,
         .bytes = q->bytes,
-        .paused = q->paused,
+        .paused = q->settings.paused,
         .workers = q->servers + v->any_servers,
         .oldest_wall_ms = oldest_ready(v, q),
+        .limit = q->settings.limit,
+        .rate = q->settings.rate,
+        .rate_period_ms = q->settings.rate_period_ms,
     };
 }
 

@@ -49,6 +49,9 @@ static uint32_t queue_new(struct vent *v, struct dtqi_str name)
         .next = NONE,
         .prev = NONE,
         .next_same_hash = *bucket,
+        .asks = NONE,
+        .asked = NONE,
+        .gate_place = NONE,
         .settle_us = (uint32_t)(v->cfg.hold_ms_start * 1000 / 3),
     };
     memcpy(q->name, name.at, name.len);
@@ -71,8 +74,17 @@ void vent_queue_number(struct vent *v, struct queue *q)
     if (q->number != 0)
         return;
     q->number = ++v->queue_number;
-    q->is_new = true;
-    v->new_queues++;
+    q->is_changed = true;
+    v->changed_queues++;
+}
+
+void vent_queue_changed(struct vent *v, struct queue *q)
+{
+    vent_queue_number(v, q);
+    v->changed_queues += !q->is_changed;
+    q->is_changed = true;
+    v->settings_due = true;
+    vent_lazy(v);
 }
 
 static void lots_free(struct queue *q)
@@ -132,7 +144,8 @@ static void queue_start(struct vent *v, const struct journal_queue *jq)
 
     assert(i != NONE);
     q->number = jq->number;
-    q->paused = jq->paused;
+    q->settings = jq->settings;
+    vent_gate_set(v, q);
     q->tasks = jq->ready + jq->delayed;
     q->delayed = jq->delayed;
     q->bytes = jq->bytes;
@@ -157,7 +170,9 @@ dtq_err vent_queues_init(struct vent *v, const struct journal_start *start)
     v->queues = calloc(v->queues_room, sizeof *v->queues);
     v->unloaded = malloc(v->queues_room * sizeof *v->unloaded);
     v->queue_buckets = malloc(QUEUE_BUCKETS * sizeof *v->queue_buckets);
-    if (v->queues == NULL || v->unloaded == NULL || v->queue_buckets == NULL)
+    v->gates.at = malloc(v->queues_room * sizeof *v->gates.at);
+    v->gates.room = v->queues_room;
+    if (v->gates.at == NULL || v->queues == NULL || v->unloaded == NULL || v->queue_buckets == NULL)
         return DTQ_ENOMEM;
     memset(v->queue_buckets, 0xff, QUEUE_BUCKETS * sizeof *v->queue_buckets);
     for (uint32_t i = 0; i < start->queues_n; i++)
@@ -172,6 +187,7 @@ void vent_queues_done(struct vent *v)
     free(v->queues);
     free(v->unloaded);
     free(v->queue_buckets);
+    vent_heap_done(&v->gates);
 }
 
 /* ---------------------------------------------------------------- active and stuck */
@@ -203,13 +219,29 @@ static void place_push(struct vent *v, struct list *l, struct queue *q)
     l->n++;
 }
 
+static struct list *list_of(struct vent *v, enum queue_place place)
+{
+    switch (place) {
+    case QUEUE_ACTIVE: return &v->active;
+    case QUEUE_STUCK: return &v->stuck;
+    case QUEUE_IDLE:
+    case QUEUE_CLOSED: break;
+    }
+    return NULL;
+}
+
 void vent_queue_place(struct vent *v, struct queue *q, enum queue_place place)
 {
-    if (q->place != QUEUE_IDLE)
-        place_remove(v, q->place == QUEUE_ACTIVE ? &v->active : &v->stuck, q);
+    struct list *from = list_of(v, (enum queue_place)q->place);
+    struct list *to = list_of(v, place);
+
+    if (from != NULL)
+        place_remove(v, from, q);
+    if (q->gate_place != NONE)
+        vent_gate_remove(v, (uint32_t)(q - v->queues));
     q->place = (uint8_t)place;
-    if (place != QUEUE_IDLE)
-        place_push(v, place == QUEUE_ACTIVE ? &v->active : &v->stuck, q);
+    if (to != NULL)
+        place_push(v, to, q);
 }
 
 void vent_unstick(struct vent *v)
@@ -547,7 +579,7 @@ static void shrink_window(struct vent *v)
 
 static bool is_served(const struct vent *v, const struct queue *q)
 {
-    return q->servers != 0 || v->any_servers != 0;
+    return !q->settings.paused && (q->servers != 0 || v->any_servers != 0);
 }
 
 static bool has_records(const struct vent *v)
@@ -564,7 +596,8 @@ static void make_room(struct vent *v)
     for (uint32_t i = 0; i < v->queues_n; i++) {
         struct queue *q = &v->queues[i];
 
-        if (q->used && !is_served(v, q) && (best == NULL || q->ready > best->ready))
+        if (q->used && (!is_served(v, q) || q->place == QUEUE_CLOSED) &&
+            (best == NULL || q->ready > best->ready))
             best = q;
     }
     if (best != NULL && best->ready > v->share)
@@ -808,8 +841,10 @@ void vent_recovered(struct vent *v, struct task *t)
 /* From the last to the first: each goes to the head of its ready list. */
 void vent_release_held(struct vent *v)
 {
-    if (!v->grace_over)
-        v->grace_over = is_grace_over(v);
+    if (!v->grace_over && is_grace_over(v)) {
+        v->grace_over = true;
+        vent_gates_grace_over(v);
+    }
     if (!v->grace_over)
         return;
     for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++)

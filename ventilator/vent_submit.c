@@ -155,8 +155,10 @@ void vent_waits_tick(struct vent *v)
             v->counters.answers_withheld++;
         else if (w->kind == WAIT_SUBMIT)
             submitted(v, w);
-        else
+        else if (w->kind == WAIT_CANCEL)
             vent_cancel_answer(v, w);
+        else
+            vent_operate_answer(v, w);
         wait_free(v, i);
     }
     v->answers_tail = NONE;

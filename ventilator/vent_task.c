@@ -8,6 +8,7 @@
 #define BIT(state) (1u << (state))
 #define WAITING_STATES (BIT(TASK_HELD) | BIT(TASK_READY) | BIT(TASK_PARKED) | BIT(TASK_SCHEDULED))
 #define LEASE_STATES (BIT(TASK_LEASED) | BIT(TASK_STOPPING) | BIT(TASK_DONE))
+#define HELD_STATES (BIT(TASK_LEASED) | BIT(TASK_STOPPING)) /* what counts against a limit */
 #define END_STATES (BIT(TASK_MARKING) | BIT(TASK_PROPOSED) | BIT(TASK_GONE) | BIT(TASK_FREE))
 
 /* What may follow what; the table of docs/PROTOCOL.md. */
@@ -354,6 +355,8 @@ void vent_task_move(struct vent *v, struct task *t, enum task_state to)
     if (t->state != TASK_FREE) {
         v->counts[t->state]--;
         q->resident[t->state]--;
+        if (q->place == QUEUE_CLOSED && (BIT(t->state) & HELD_STATES) != 0)
+            vent_gate_open(v, q);
     }
     if (to != TASK_FREE) {
         v->counts[to]++;

@@ -3,38 +3,44 @@
 #define WALL_CHECK_MS 1000u /* wall clocks may jump: look again after this, at the latest */
 #define DUE_AHEAD_MS 5000u  /* delayed tasks are loaded so long before their time, at the latest */
 
-/* Three heaps of tasks: by due time, by expiry, by seq. */
-enum order { BY_DUE, BY_EXPIRY, BY_SEQ };
+/* Three heaps of tasks: by due time, by expiry, by seq; and one of queues. */
+enum order { BY_DUE, BY_EXPIRY, BY_SEQ, BY_RATE };
 
-static uint64_t key_of(const struct vent *v, const struct task *t, enum order order)
+static uint64_t key_of(const struct vent *v, uint32_t index, enum order order)
 {
     switch (order) {
-    case BY_DUE: return t->since_ms;
-    case BY_EXPIRY: return vent_expires_wall_ms(v, t);
+    case BY_DUE: return task_at(v, index)->since_ms;
+    case BY_EXPIRY: return vent_expires_wall_ms(v, task_at(v, index));
     case BY_SEQ: break;
+    case BY_RATE: return v->queues[index].rate_next_ns;
     }
-    return t->seq;
+    return task_at(v, index)->seq;
+}
+
+static uint64_t tie_of(const struct vent *v, uint32_t index, enum order order)
+{
+    return order == BY_RATE ? index : task_at(v, index)->seq;
 }
 
 static bool is_before(const struct vent *v, uint32_t a, uint32_t b, enum order order)
 {
-    const struct task *x = task_at(v, a);
-    const struct task *y = task_at(v, b);
-    uint64_t kx = key_of(v, x, order);
-    uint64_t ky = key_of(v, y, order);
+    uint64_t x = key_of(v, a, order);
+    uint64_t y = key_of(v, b, order);
 
-    return kx != ky ? kx < ky : x->seq < y->seq;
+    return x != y ? x < y : tie_of(v, a, order) < tie_of(v, b, order);
 }
 
-static uint32_t *place_of(struct task *t, enum order order)
+static uint32_t *place_of(const struct vent *v, uint32_t index, enum order order)
 {
-    return order == BY_EXPIRY ? &t->expiry : &t->next;
+    if (order == BY_RATE)
+        return &v->queues[index].gate_place;
+    return order == BY_EXPIRY ? &task_at(v, index)->expiry : &task_at(v, index)->next;
 }
 
 static void put(const struct vent *v, struct heap *h, uint32_t at, uint32_t index, enum order order)
 {
     h->at[at] = index;
-    *place_of(task_at(v, index), order) = at;
+    *place_of(v, index, order) = at;
 }
 
 static void sift_up(const struct vent *v, struct heap *h, uint32_t at, enum order order)
@@ -67,27 +73,27 @@ static void sift_down(const struct vent *v, struct heap *h, uint32_t at, enum or
     put(v, h, at, index, order);
 }
 
-static void heap_add(const struct vent *v, struct heap *h, const struct task *t, enum order order)
+static void heap_add(const struct vent *v, struct heap *h, uint32_t index, enum order order)
 {
     assert(h->n < h->room);
-    h->at[h->n++] = task_index(v, t);
+    h->at[h->n++] = index;
     sift_up(v, h, h->n - 1, order);
 }
 
-static void heap_remove(const struct vent *v, struct heap *h, struct task *t, enum order order)
+static void heap_remove(const struct vent *v, struct heap *h, uint32_t index, enum order order)
 {
-    uint32_t at = *place_of(t, order);
+    uint32_t at = *place_of(v, index, order);
     uint32_t last;
 
     assert(at < h->n);
-    assert(h->at[at] == task_index(v, t));
+    assert(h->at[at] == index);
     last = h->at[--h->n];
-    *place_of(t, order) = NONE;
+    *place_of(v, index, order) = NONE;
     if (at == h->n)
         return;
     put(v, h, at, last, order);
     sift_up(v, h, at, order);
-    sift_down(v, h, *place_of(task_at(v, last), order), order);
+    sift_down(v, h, *place_of(v, last, order), order);
 }
 
 struct sortable {
@@ -114,9 +120,8 @@ static bool heap_sort(const struct vent *v, struct heap *h, enum order order)
     if (all == NULL)
         return false;
     for (uint32_t i = 0; i < h->n; i++) {
-        const struct task *t = task_at(v, h->at[i]);
-
-        all[i] = (struct sortable){key_of(v, t, order), t->seq, h->at[i]};
+        all[i] =
+            (struct sortable){key_of(v, h->at[i], order), tie_of(v, h->at[i], order), h->at[i]};
     }
     qsort(all, h->n, sizeof *all, compare);
     for (uint32_t i = 0; i < h->n; i++)
@@ -155,18 +160,30 @@ bool vent_late_add(struct vent *v, struct heap *h, struct task *t)
 {
     if (!vent_grow(&h->at, h->n, &h->room, sizeof *h->at))
         return false;
-    heap_add(v, h, t, BY_SEQ);
+    heap_add(v, h, task_index(v, t), BY_SEQ);
     return true;
 }
 
 void vent_late_remove(struct vent *v, struct heap *h, struct task *t)
 {
-    heap_remove(v, h, t, BY_SEQ);
+    heap_remove(v, h, task_index(v, t), BY_SEQ);
 }
 
 bool vent_late_sort(struct vent *v, struct heap *h)
 {
     return heap_sort(v, h, BY_SEQ);
+}
+
+/* ---------------------------------------------------------------- queues that their rate closes */
+
+void vent_gate_add(struct vent *v, uint32_t queue)
+{
+    heap_add(v, &v->gates, queue, BY_RATE);
+}
+
+void vent_gate_remove(struct vent *v, uint32_t queue)
+{
+    heap_remove(v, &v->gates, queue, BY_RATE);
 }
 
 /* ---------------------------------------------------------------- expiry */
@@ -186,12 +203,12 @@ bool vent_is_expired(const struct vent *v, const struct task *t)
 void vent_expiry_add(struct vent *v, struct task *t)
 {
     if (t->expiry == NONE && spec_of(v, t)->spec.expires_ms != 0)
-        heap_add(v, &v->expiries, t, BY_EXPIRY);
+        heap_add(v, &v->expiries, task_index(v, t), BY_EXPIRY);
 }
 
 void vent_expiry_remove(struct vent *v, struct task *t)
 {
-    heap_remove(v, &v->expiries, t, BY_EXPIRY);
+    heap_remove(v, &v->expiries, task_index(v, t), BY_EXPIRY);
 }
 
 static void expire(struct vent *v)
@@ -225,14 +242,14 @@ void vent_schedule(struct vent *v, struct task *t, uint64_t due_wall_ms)
 {
     vent_task_move(v, t, TASK_SCHEDULED);
     t->since_ms = due_wall_ms;
-    heap_add(v, &v->due, t, BY_DUE);
+    heap_add(v, &v->due, task_index(v, t), BY_DUE);
     vent_expiry_add(v, t);
     vent_due_wall(v, due_wall_ms);
 }
 
 void vent_due_unlink(struct vent *v, struct task *t)
 {
-    heap_remove(v, &v->due, t, BY_DUE);
+    heap_remove(v, &v->due, task_index(v, t), BY_DUE);
 }
 
 static void fire(struct vent *v)
@@ -366,6 +383,7 @@ void vent_due_evict(struct vent *v)
 
 void vent_time_tick(struct vent *v)
 {
+    vent_gates_tick(v);
     fire(v);
     expire(v);
     load_due(v);

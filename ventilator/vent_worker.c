@@ -525,6 +525,8 @@ static void lost_with_worker(struct vent *v, struct task *t)
 
 void vent_attempt_lost(struct vent *v, struct task *t, enum lost how)
 {
+    if (how == LOST_RETURNED && (t->flags & TASK_RUNNING) == 0)
+        vent_gate_gave_back(v, queue_of(v, t));
     if (how == LOST_RETURNED)
         v->counters.attempts_returned++;
     else

@@ -503,6 +503,9 @@ static bool read_queue(struct dtq_client *c, const struct dtqi_queue_info *in, d
         .paused = in->paused,
         .workers = in->workers,
         .oldest_wall_ms = in->oldest_wall_ms,
+        .limit = in->limit,
+        .rate = in->rate,
+        .rate_period_ms = in->rate_period_ms,
     };
     return out->name != NULL;
 }

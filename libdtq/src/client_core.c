@@ -544,6 +544,8 @@ static void on_vent_message(struct client *c, const struct dtqi_msg *msg)
         on_query_reply(c, msg);
     } else if (msg->type == DTQI_CANCEL_REPLY) {
         on_answer(c, CLIENT_VENTILATOR, msg, msg->cancel_reply.request);
+    } else if (msg->type == DTQI_OPERATE_REPLY) {
+        on_answer(c, CLIENT_VENTILATOR, msg, msg->operate_reply.request);
     } else if (msg->type == DTQI_SINKS) {
         set_sinks(c, msg->sinks.sinks, msg->sinks.sinks_n);
     }
@@ -620,6 +622,8 @@ static void set_request(struct dtqi_msg *msg, uint64_t request)
         msg->query.request = request;
     else if (msg->type == DTQI_CANCEL)
         msg->cancel.request = request;
+    else if (msg->type == DTQI_OPERATE)
+        msg->operate.request = request;
     else
         msg->results_query.request = request;
 }

@@ -1,6 +1,7 @@
 /*
  * What the files of the client shell share: client_io.c has the sockets and the clock, client.c the
- * calls that submit and wait, admin.c those that look into the cluster.
+ * calls that submit and wait, admin.c those that look into the cluster, admin_queues.c those that
+ * change queues.
  */
 #ifndef DTQI_CLIENT_SHELL_H
 #define DTQI_CLIENT_SHELL_H

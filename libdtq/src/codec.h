@@ -57,10 +57,6 @@ struct dtqi_slice dtqi_spec_encode(const struct dtqi_spec *spec, struct dtqi_buf
 DTQ_MUST_USE dtq_err dtqi_spec_decode(struct dtqi_slice raw, struct dtqi_buf *buf,
                                       struct dtqi_spec *ret_spec, char *why, size_t why_bytes);
 
-/* A name of a task, queue, key or group: 1..DTQI_NAME_BYTES_MAX bytes of letters, digits and
- * "_.:-". */
-bool dtqi_is_name(struct dtqi_str name);
-
 /* "SUBMIT", "HELLO", ..; "?" for a number that is no type. For logs and traces. */
 const char *dtqi_msg_type_name(enum dtqi_msg_type type);
 

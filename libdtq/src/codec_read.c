@@ -407,6 +407,9 @@ static bool read_queue_info(struct codec_reader *r, const void *from, void *to)
         .paused = in->paused != 0,
         .workers = in->workers,
         .oldest_wall_ms = in->oldest_wall_ms,
+        .limit = in->limit,
+        .rate = in->rate,
+        .rate_period_ms = in->rate_period_ms,
     };
     return optional_name(r, "a queue's name", in->name, &out->name);
 }
@@ -969,6 +972,7 @@ bool codec_read_operate(struct codec_reader *r, const void *from, struct dtqi_ms
     out->operation = (uint32_t)in->operation; /* any: one that is not known is answered */
     out->number = in->number;
     out->all = in->all != 0;
+    out->period_ms = in->period_ms;
     return text_up_to(r, "target", in->target, DTQI_ENDPOINT_BYTES_MAX, &out->target) &&
            ids(r, "ids", in->ids, &out->ids, &out->n);
 }

@@ -1,21 +1,5 @@
 #include "codec_parts.h"
 
-static bool is_name_byte(unsigned char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '.' || c == ':' || c == '-';
-}
-
-bool dtqi_is_name(struct dtqi_str name)
-{
-    if (name.len == 0 || name.len > DTQI_NAME_BYTES_MAX)
-        return false;
-    for (uint32_t i = 0; i < name.len; i++)
-        if (!is_name_byte((unsigned char)name.at[i]))
-            return false;
-    return true;
-}
-
 static bool check_name(struct codec_reader *r, const char *field, struct dtqi_str name,
                        bool may_be_empty)
 {

@@ -269,6 +269,9 @@ static bool write_queue_info(struct codec_writer *w, const void *from, void *to)
     out->paused = in->paused;
     out->workers = in->workers;
     out->oldest_wall_ms = in->oldest_wall_ms;
+    out->limit = in->limit;
+    out->rate = in->rate;
+    out->rate_period_ms = in->rate_period_ms;
     return name(w, in->name, &out->name);
 }
 
@@ -798,6 +801,7 @@ bool codec_write_operate(struct codec_writer *w, const struct dtqi_msg *msg, voi
     out->number = in->number;
     out->ids = ids(in->ids, in->n);
     out->all = in->all;
+    out->period_ms = in->period_ms;
     return endpoint(w, in->target, &out->target);
 }
 

@@ -10,6 +10,7 @@
 #ifndef DTQI_MSG_H
 #define DTQI_MSG_H
 
+#include "bounds.h"
 #include "buf.h"
 #include "dtq/base.h"
 
@@ -155,6 +156,24 @@ static inline struct dtqi_str dtqi_str(const char *text)
 static inline bool dtqi_str_eq(struct dtqi_str a, struct dtqi_str b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+}
+
+static inline bool dtqi_is_name_byte(unsigned char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == ':' || c == '-';
+}
+
+/* A name of a task, queue, key or group: 1..DTQI_NAME_BYTES_MAX bytes of letters, digits and
+ * "_.:-". */
+static inline bool dtqi_is_name(struct dtqi_str name)
+{
+    if (name.len == 0 || name.len > DTQI_NAME_BYTES_MAX)
+        return false;
+    for (uint32_t i = 0; i < name.len; i++)
+        if (!dtqi_is_name_byte((unsigned char)name.at[i]))
+            return false;
+    return true;
 }
 
 /* A task without its id and payload. `raw` is the encoded Spec: cores compare and pass it on, the
@@ -587,6 +606,9 @@ struct dtqi_queue_info {
     bool paused;
     uint32_t workers;
     uint64_t oldest_wall_ms;
+    uint64_t limit;
+    uint64_t rate;
+    uint64_t rate_period_ms;
 };
 
 struct dtqi_worker_info {
@@ -627,14 +649,29 @@ struct dtqi_query_reply {
     struct dtqi_slice next;
 };
 
+enum dtqi_operation {
+    DTQI_QUEUE_PAUSE = 1,
+    DTQI_QUEUE_RESUME = 2,
+    DTQI_QUEUE_PURGE = 3,
+    DTQI_QUEUE_RATE = 4,
+    DTQI_QUEUE_LIMIT = 5,
+    DTQI_DEAD_REQUEUE = 6,
+    DTQI_DEAD_PURGE = 7,
+    DTQI_WORKER_DRAIN = 8,
+    DTQI_WORKER_STOP = 9,
+    DTQI_SINK_ACCEPT = 10,
+    DTQI_SINK_REMOVE = 11,
+};
+
 struct dtqi_operate {
     uint64_t request;
-    uint32_t operation; /* Operation on the wire */
+    uint32_t operation; /* enum dtqi_operation, or one that we do not know */
     struct dtqi_str target;
     double number;
     const dtq_id *ids;
     uint32_t n;
     bool all;
+    uint64_t period_ms;
 };
 
 struct dtqi_operate_reply {

@@ -117,6 +117,14 @@ static void a_cluster_is_inspected(void **state)
                   "echo: priority 5, 1 byte, attempt 0, scheduled\n");
 }
 
+static void a_queue_is_paused_bounded_and_resumed(void **state)
+{
+    cluster_start(*state);
+    expect_output(*state, "queues",
+                  "mail: 1 ready, paused, limit 4, rate 10 in 1000 ms\n"
+                  "the task succeeded\n");
+}
+
 static void tasks_are_submitted_from_cpp(void **state)
 {
     cluster_start(*state);
@@ -153,6 +161,7 @@ int main(int argc, char **argv)
         STORY(a_task_is_cancelled_and_another_is_too_late),
         STORY(results_of_tasks_of_others_are_taken),
         STORY(a_cluster_is_inspected),
+        STORY(a_queue_is_paused_bounded_and_resumed),
         STORY(tasks_are_submitted_from_cpp),
         STORY(the_primes_job_finds_the_primes),
     };

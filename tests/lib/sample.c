@@ -609,6 +609,9 @@ static struct dtqi_queue_info queue_info(struct maker *m)
         .paused = is_there(m),
         .workers = (uint32_t)number(m, 64),
         .oldest_wall_ms = number(m, UINT64_MAX),
+        .limit = number(m, UINT64_MAX),
+        .rate = number(m, UINT64_MAX),
+        .rate_period_ms = number(m, UINT64_MAX),
     };
 }
 
@@ -669,7 +672,8 @@ void sample_msg(enum dtqi_msg_type type, uint64_t seed, bool full, struct dtqi_b
     case DTQI_QUERY_REPLY: make_query_reply(m, &ret->query_reply); break;
     case DTQI_OPERATE:
         ret->operate = (struct dtqi_operate){
-            big, (uint32_t)number(m, 11), str(m, "queue:"), 0.5, ids(m, n), n, is_there(m)};
+            big,         (uint32_t)number(m, 11), str(m, "queue:"), 0.5, ids(m, n), n,
+            is_there(m), number(m, UINT64_MAX)};
         break;
     case DTQI_OPERATE_REPLY:
         ret->operate_reply =

@@ -770,7 +770,7 @@ static void a_restart_knows_queues_rosters_and_settlements(void **state)
     workers[0].gone = true;
     workers[1].instance = (dtqi_uid){.bytes = "was never here.."};
     workers[1].gone = true;
-    queues[0].paused = true;
+    queues[0].settings = (struct journal_queue_settings){true, 3, 10, 60000, 1700000000000};
     applied.number = 9;
     (void)snprintf(sink.intake, sizeof sink.intake, "tcp://b:1");
     w->batch.workers_n = 2;
@@ -781,8 +781,12 @@ static void a_restart_knows_queues_rosters_and_settlements(void **state)
     restart(w);
     assert_int_equal(w->start.workers_n, 1);
     assert_memory_equal(w->start.workers[0].instance.bytes, "worker two......", 16);
-    assert_true(queue_at_start(w, 5)->paused);
-    assert_false(queue_at_start(w, 2)->paused);
+    assert_true(queue_at_start(w, 5)->settings.paused);
+    assert_int_equal(queue_at_start(w, 5)->settings.limit, 3);
+    assert_int_equal(queue_at_start(w, 5)->settings.rate, 10);
+    assert_int_equal(queue_at_start(w, 5)->settings.rate_period_ms, 60000);
+    assert_int_equal(queue_at_start(w, 5)->settings.rate_next_wall_ms, 1700000000000);
+    assert_false(queue_at_start(w, 2)->settings.paused);
     assert_int_equal(w->start.applied[0].number, 9);
     assert_int_equal(w->start.sinks_n, 1);
     assert_string_equal(w->start.sinks[0].intake, "tcp://b:1");

@@ -205,6 +205,27 @@ static void cancel(struct chaos *c)
     world_msg(c->w, PRODUCER, &msg);
 }
 
+static void order(struct chaos *c, uint32_t operation, const char *queue, uint32_t number)
+{
+    struct dtqi_msg msg = {.type = DTQI_OPERATE};
+
+    msg.operate = (struct dtqi_operate){.request = 1,
+                                        .operation = operation,
+                                        .target = dtqi_str(queue),
+                                        .number = number,
+                                        .period_ms = 100};
+    world_msg(c->w, PRODUCER, &msg);
+}
+
+static void operate(struct chaos *c)
+{
+    static const char *const queues[] = {"a", "b", "c", "d"};
+    static const uint32_t operations[] = {DTQI_QUEUE_PAUSE, DTQI_QUEUE_RESUME, DTQI_QUEUE_RESUME,
+                                          DTQI_QUEUE_LIMIT, DTQI_QUEUE_RATE,   99};
+
+    order(c, operations[rnd(c, 6)], queues[rnd(c, 4)], (uint32_t)rnd(c, 4));
+}
+
 static void query(struct chaos *c)
 {
     struct dtqi_msg msg = {.type = DTQI_QUERY};
@@ -366,7 +387,7 @@ static void restart(struct chaos *c)
 
 static void anything(struct chaos *c)
 {
-    switch (rnd(c, 24)) {
+    switch (rnd(c, 26)) {
     case 0:
     case 1:
     case 2: submit(c); break;
@@ -386,6 +407,7 @@ static void anything(struct chaos *c)
     case 16: sink_thing(c); break;
     case 17: journal_thing(c); break;
     case 18: c->w->now_ms += rnd(c, 2000); break;
+    case 20: operate(c); break;
     case 19:
         if (rnd(c, 40) == 0)
             restart(c);
@@ -401,6 +423,17 @@ static void anything(struct chaos *c)
 
 /* ---------------------------------------------------------------- peace */
 
+static void let_go(struct chaos *c)
+{
+    static const char *const queues[] = {"a", "b", "c"};
+
+    for (uint32_t i = 0; i < 3; i++) {
+        order(c, DTQI_QUEUE_RESUME, queues[i], 0);
+        order(c, DTQI_QUEUE_LIMIT, queues[i], 0);
+        order(c, DTQI_QUEUE_RATE, queues[i], 0);
+    }
+}
+
 static void make_peace(struct chaos *c)
 {
     struct world *w = c->w;
@@ -411,6 +444,7 @@ static void make_peace(struct chaos *c)
     world_journal(w);
     sink_says_hello(c);
     world_producer(w, PRODUCER);
+    let_go(c);
     read_sent(c, true);
     for (int i = 0; i < 400; i++) {
         if (i % 5 == 0)

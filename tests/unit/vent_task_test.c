@@ -793,17 +793,6 @@ static void what_a_worker_has_done_and_runs_is_counted(void **state)
     assert_int_equal(r->workers[0].running, 0);
 }
 
-static void an_operation_that_is_not_known_is_refused(void **state)
-{
-    struct world *w = *state;
-    struct dtqi_msg msg = {.type = DTQI_OPERATE};
-
-    msg.operate = (struct dtqi_operate){.request = 1, .operation = 1, .target = dtqi_str("q")};
-    world_msg(w, PRODUCER, &msg);
-    assert_int_equal(world_take(w, WORLD_SEND, DTQI_OPERATE_REPLY)->msg.operate_reply.reason,
-                     DTQI_BAD_TASK);
-}
-
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -847,7 +836,6 @@ int main(void)
         T(tasks_that_are_not_written_yet_are_listed_too),
         T(queues_workers_and_counters_are_shown),
         T(what_a_worker_has_done_and_runs_is_counted),
-        T(an_operation_that_is_not_known_is_refused),
     };
 
     return cmocka_run_group_tests_name("vent_task", tests, NULL, NULL);

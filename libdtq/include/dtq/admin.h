@@ -1,8 +1,9 @@
 /**
  * @file dtq/admin.h
- * Look into a cluster: open tasks, outcomes, queues, workers, sinks, counters. These calls ask the
- * ventilator or the sinks and wait for the answer; they change nothing. Lists and all they point to
- * are borrowed until the next call with the same client. Threads and time-outs: see dtq/client.h.
+ * Look into a cluster: open tasks, outcomes, queues, workers, sinks, counters; and operate its
+ * queues. These calls ask the ventilator or the sinks and wait for the answer. Lists and all they
+ * point to are borrowed until the next call with the same client. Threads and time-outs: see
+ * dtq/client.h.
  *
  * Each returns DTQ_OK; DTQ_ETIMEOUT (no answer in time); DTQ_EUNREACHABLE (no connection);
  * DTQ_EREFUSED, DTQ_EBUSY (with the reason in dtq_client_errmsg()); DTQ_EINVAL, DTQ_ENOMEM or
@@ -119,6 +120,9 @@ typedef struct dtq_queue_info {
     int paused;
     uint32_t workers;        /**< that serve it */
     uint64_t oldest_wall_ms; /**< when the oldest ready task was submitted; 0: none */
+    uint64_t limit;          /**< dtq_queue_limit(); 0: none */
+    uint64_t rate;           /**< dtq_queue_rate(): so many tasks .. */
+    uint64_t rate_period_ms; /**< .. in so much time; 0: any number */
 } dtq_queue_info;
 
 typedef struct dtq_worker_info {
@@ -174,6 +178,49 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_queues(dtq_client *client, int32_t timeout_ms,
 /** All workers. */
 DTQ_API DTQ_MUST_USE dtq_err dtq_workers(dtq_client *client, int32_t timeout_ms,
                                          const dtq_worker_info **ret_workers, size_t *ret_n);
+
+/* --------------------------------------------------------------------------------- operating */
+
+/*
+ * These change a queue for the whole cluster. A change holds from the moment the ventilator hears
+ * of it, and the call returns when it is on the ventilator's disk: it survives any crash from then
+ * on. After DTQ_ETIMEOUT or DTQ_EUNREACHABLE it may have been made all the same; asking again does
+ * no harm. A queue that is not known yet is made by the first order that sets something.
+ */
+
+/**
+ * Let no more tasks of a queue start. Submitting goes on; what runs goes on; what a worker holds
+ * and has not started is asked back. A queue that is paused already stays so.
+ * @param queue  its name
+ * @return as all calls here, and DTQ_EREFUSED for what is not the name of a queue
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_queue_pause(dtq_client *client, const char *queue,
+                                             int32_t timeout_ms);
+
+/**
+ * Let the tasks of a queue start again. A queue that is not paused stays so.
+ * @return as dtq_queue_pause(); DTQ_EREFUSED: there is no such queue
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_queue_resume(dtq_client *client, const char *queue,
+                                              int32_t timeout_ms);
+
+/**
+ * Bound how many tasks of a queue workers hold at a time, in the whole cluster.
+ * @param limit  0: no bound any more. If more are held now, they are finished first.
+ * @return as dtq_queue_pause()
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_queue_limit(dtq_client *client, const char *queue, uint64_t limit,
+                                             int32_t timeout_ms);
+
+/**
+ * Bound how many tasks of a queue are given to workers in a time, in the whole cluster. They go out
+ * evenly: with 10 in 60,000 ms, one each 6 s. An attempt that is repeated counts again.
+ * @param tasks      so many ..; 0: no bound any more
+ * @param period_ms  .. in so much time, at least a millisecond for each thousand tasks
+ * @return as dtq_queue_pause(); DTQ_EREFUSED for a rate that is out of bounds
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_queue_rate(dtq_client *client, const char *queue, uint64_t tasks,
+                                            uint64_t period_ms, int32_t timeout_ms);
 
 #ifdef __cplusplus
 }

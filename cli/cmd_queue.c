@@ -1,0 +1,235 @@
+/* dtq queue: list queues, pause and resume them, bound what of them runs. */
+#include "cli.h"
+
+#include "queue_print.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Fails where a user would not know why the ventilator did not take it. */
+static int order_failed(const struct cli *c, dtq_err err, const char *queue)
+{
+    return cli_fail(c, err, "queue '%s' was not changed", queue);
+}
+
+static void say(const struct cli *c, const char *queue, const char *text, const char *key,
+                json_t *value)
+{
+    if (c->json)
+        cli_print_json(json_pack("{s:s, s:o}", "queue", queue, key, value));
+    else
+        printf("%s %s\n", queue, text);
+    if (!c->json)
+        json_decref(value);
+}
+
+/* ---------------------------------------------------------------- list */
+
+static int list(struct cli *c)
+{
+    const dtq_queue_info *queues;
+    size_t n;
+    dtq_err err = dtq_queues(c->client, CLI_ANSWER_MS, &queues, &n);
+    json_t *all;
+
+    if (err != DTQ_OK)
+        return cli_fail(c, err, "cannot list queues");
+    if (!c->json) {
+        queue_print(queues, n);
+        return CLI_DONE;
+    }
+    all = queue_json(queues, n);
+    for (size_t i = 0; i < n; i++)
+        cli_print_json(json_incref(json_array_get(all, i)));
+    json_decref(all);
+    return CLI_DONE;
+}
+
+/* ---------------------------------------------------------------- pause, resume */
+
+static int pause_or_resume(struct cli *c, bool pause)
+{
+    for (size_t i = 1; i < c->parsed.operands_n; i++) {
+        const char *queue = c->parsed.operands[i];
+        dtq_err err = pause ? dtq_queue_pause(c->client, queue, CLI_ANSWER_MS)
+                            : dtq_queue_resume(c->client, queue, CLI_ANSWER_MS);
+
+        if (err != DTQ_OK)
+            return order_failed(c, err, queue);
+        say(c, queue, pause ? "paused" : "resumed", "paused", json_boolean(pause));
+    }
+    return CLI_DONE;
+}
+
+static int do_pause(struct cli *c)
+{
+    return pause_or_resume(c, true);
+}
+
+static int do_resume(struct cli *c)
+{
+    return pause_or_resume(c, false);
+}
+
+/* ---------------------------------------------------------------- rate, limit */
+
+/* What stands behind the "/": a unit, or a duration. */
+static bool parse_period(const char *text, uint64_t *ret_ms)
+{
+    static const struct {
+        const char *word;
+        uint64_t ms;
+    } units[] = {{"s", 1000},          {"sec", 1000},         {"second", 1000},
+                 {"m", 60 * 1000},     {"min", 60 * 1000},    {"minute", 60 * 1000},
+                 {"h", 3600 * 1000},   {"hour", 3600 * 1000}, {"d", 86400 * 1000},
+                 {"day", 86400 * 1000}};
+
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(text, units[i].word) == 0) {
+            *ret_ms = units[i].ms;
+            return true;
+        }
+    return text_parse_duration(text, ret_ms) == DTQ_OK && *ret_ms != 0;
+}
+
+static bool parse_number(const char *text, uint64_t *ret)
+{
+    return text_parse_u64(text, ret) == DTQ_OK && *ret >= 1 && *ret <= 1000000000;
+}
+
+static bool parse_rate(const char *text, uint64_t *ret_tasks, uint64_t *ret_period_ms)
+{
+    const char *slash = strchr(text, '/');
+    char number[24] = "";
+
+    *ret_tasks = *ret_period_ms = 0;
+    if (strcmp(text, "none") == 0)
+        return true;
+    if (slash == NULL || (size_t)(slash - text) >= sizeof number)
+        return false;
+    memcpy(number, text, (size_t)(slash - text));
+    return parse_number(number, ret_tasks) && parse_period(slash + 1, ret_period_ms);
+}
+
+static int do_rate(struct cli *c)
+{
+    const char *queue = c->parsed.operands[1];
+    char text[QUEUE_RATE_BYTES + 8] = "rate ";
+    uint64_t tasks;
+    uint64_t period_ms;
+    dtq_err err;
+
+    if (!parse_rate(c->parsed.operands[2], &tasks, &period_ms))
+        return cli_error(c, CLI_USAGE, "'%s' is no rate; write 10/s, 600/m, 1/h, 5/30s or none",
+                         c->parsed.operands[2]);
+    err = dtq_queue_rate(c->client, queue, tasks, period_ms, CLI_ANSWER_MS);
+    if (err != DTQ_OK)
+        return order_failed(c, err, queue);
+    queue_rate_text(tasks, period_ms, text + strlen(text));
+    if (c->json)
+        cli_print_json(json_pack("{s:s, s:I, s:I}", "queue", queue, "rate", (json_int_t)tasks,
+                                 "rate_period_ms", (json_int_t)period_ms));
+    else
+        printf("%s %s\n", queue, text);
+    return CLI_DONE;
+}
+
+static int do_limit(struct cli *c)
+{
+    const char *queue = c->parsed.operands[1];
+    const char *word = c->parsed.operands[2];
+    char text[48];
+    uint64_t limit = 0;
+    dtq_err err;
+
+    if (strcmp(word, "none") != 0 && !parse_number(word, &limit))
+        return cli_error(c, CLI_USAGE,
+                         "'%s' is no limit; write a number from 1 on, or none (to let nothing run: "
+                         "dtq queue pause)",
+                         word);
+    err = dtq_queue_limit(c->client, queue, limit, CLI_ANSWER_MS);
+    if (err != DTQ_OK)
+        return order_failed(c, err, queue);
+    snprintf(text, sizeof text, "limit %s", word);
+    say(c, queue, text, "limit", json_integer((json_int_t)limit));
+    return CLI_DONE;
+}
+
+/* ---------------------------------------------------------------- the command */
+
+static const struct verb {
+    const char *name;
+    size_t operands_min; /* behind the verb */
+    size_t operands_max;
+    const char *operands;
+    int (*run)(struct cli *c);
+} verbs[] = {
+    {"list", 0, 0, "", list},
+    {"pause", 1, SIZE_MAX - 1, " QUEUE...", do_pause},
+    {"resume", 1, SIZE_MAX - 1, " QUEUE...", do_resume},
+    {"rate", 2, 2, " QUEUE N/s|N/m|N/h|none", do_rate},
+    {"limit", 2, 2, " QUEUE N|none", do_limit},
+};
+
+#define VERBS_N (sizeof verbs / sizeof *verbs)
+
+static const struct verb *find_verb(const struct cli *c)
+{
+    const char *word = c->parsed.operands[0];
+    const char *names[VERBS_N];
+    const char *near;
+
+    for (size_t i = 0; i < VERBS_N; i++) {
+        if (strcmp(word, verbs[i].name) == 0)
+            return &verbs[i];
+        names[i] = verbs[i].name;
+    }
+    near = text_nearest(word, names, VERBS_N);
+    cli_error(c, CLI_USAGE, "there is no '%s'; did you mean '%s'?", word,
+              near != NULL ? near : "list");
+    return NULL;
+}
+
+static int run_verb(struct cli *c)
+{
+    const struct verb *verb = find_verb(c);
+    size_t n = c->parsed.operands_n - 1;
+    int status;
+
+    if (verb == NULL)
+        return CLI_USAGE;
+    if (n < verb->operands_min || n > verb->operands_max)
+        return cli_error(c, CLI_USAGE, "usage: dtq queue %s%s", verb->name, verb->operands);
+    status = cli_connect(c, DTQ_FOLLOW_NONE);
+    if (status != OPT_GO)
+        return status;
+    return cli_flush(c, verb->run(c));
+}
+
+int cmd_queue(int argc, char **argv)
+{
+    struct cli c;
+    struct cli_spec spec = {
+        .command = "queue",
+        .usage = "[OPTION...] list\n"
+                 "[OPTION...] pause|resume QUEUE...\n"
+                 "[OPTION...] rate QUEUE N/s|N/m|N/h|none\n"
+                 "[OPTION...] limit QUEUE N|none",
+        .summary = "List queues; pause and resume them; bound what of them runs.",
+        .epilog = "A queue is there from its first task on, or from the first order. Orders hold "
+                  "for the whole cluster, at\nonce, and are on the ventilator's disk when the "
+                  "command returns.\n"
+                  "pause   no more of its tasks start; submitting goes on, and so does what runs\n"
+                  "rate    so many tasks are given to workers in a second, minute, hour, or "
+                  "DURATION (5/30s), evenly\n"
+                  "limit   workers hold so many of its tasks at a time",
+        .operands_min = 1,
+        .operands_max = SIZE_MAX,
+    };
+    int status = cli_parse(&c, &spec, argc, argv);
+
+    if (status == OPT_GO)
+        status = run_verb(&c);
+    cli_done(&c);
+    return status;
+}

@@ -1,0 +1,96 @@
+#include "queue_print.h"
+
+#include "proc.h"
+#include "table.h"
+
+#include <stdio.h>
+
+void queue_rate_text(uint64_t tasks, uint64_t period_ms, char ret[QUEUE_RATE_BYTES])
+{
+    char period[TEXT_DURATION_BYTES];
+    const char *per = period;
+
+    text_format_duration(period_ms, period);
+    if (period_ms == 1000)
+        per = "s";
+    else if (period_ms == 60 * 1000)
+        per = "m";
+    else if (period_ms == 3600 * 1000)
+        per = "h";
+    if (tasks == 0)
+        snprintf(ret, QUEUE_RATE_BYTES, "none");
+    else
+        snprintf(ret, QUEUE_RATE_BYTES, "%llu/%s", (unsigned long long)tasks, per);
+}
+
+static void limit_cell(struct table *t, uint64_t limit)
+{
+    if (limit != 0)
+        table_cell(t, "%llu", (unsigned long long)limit);
+    else
+        table_cell(t, "-");
+}
+
+static void age_cell(struct table *t, uint64_t wall_ms)
+{
+    char text[TEXT_HUMAN_BYTES] = "-";
+    uint64_t now_ms = proc_wall_ms();
+
+    if (wall_ms != 0)
+        text_human_duration(now_ms > wall_ms ? (now_ms - wall_ms) * 1000 : 0, text);
+    table_cell(t, "%s", text);
+}
+
+void queue_print(const dtq_queue_info *queues, size_t n)
+{
+    static const char *const titles[] = {"QUEUE",  ">READY",   ">SCHEDULED", ">DISPATCHED",
+                                         ">BYTES", ">WORKERS", ">OLDEST",    ">LIMIT",
+                                         ">RATE",  "STATE",    NULL};
+    struct table t;
+
+    table_init(&t, titles);
+    for (size_t i = 0; i < n; i++) {
+        char bytes[TEXT_HUMAN_BYTES];
+        char rate[QUEUE_RATE_BYTES];
+
+        text_human_size(queues[i].bytes, bytes);
+        table_cell(&t, "%s", queues[i].name);
+        table_cell(&t, "%llu", (unsigned long long)queues[i].ready);
+        table_cell(&t, "%llu", (unsigned long long)queues[i].scheduled);
+        table_cell(&t, "%llu", (unsigned long long)queues[i].dispatched);
+        table_cell(&t, "%s", bytes);
+        table_cell(&t, "%u", queues[i].workers);
+        age_cell(&t, queues[i].oldest_wall_ms);
+        limit_cell(&t, queues[i].limit);
+        queue_rate_text(queues[i].rate, queues[i].rate_period_ms, rate);
+        table_cell(&t, "%s", queues[i].rate != 0 ? rate : "-");
+        table_cell(&t, "%s",
+                   queues[i].paused         ? "paused"
+                   : queues[i].workers == 0 ? "no worker serves it"
+                                            : "");
+    }
+    table_print(&t, stdout);
+    table_done(&t);
+}
+
+json_t *queue_json(const dtq_queue_info *queues, size_t n)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < n; i++) {
+        const dtq_queue_info *q = &queues[i];
+        json_t *o = json_pack(
+            "{s:s, s:I, s:I, s:I, s:I, s:i, s:b}", "name", q->name, "ready", (json_int_t)q->ready,
+            "scheduled", (json_int_t)q->scheduled, "dispatched", (json_int_t)q->dispatched, "bytes",
+            (json_int_t)q->bytes, "workers", (int)q->workers, "paused", q->paused);
+
+        if (o == NULL)
+            cli_out_of_memory();
+        json_object_set_new(o, "limit", json_integer((json_int_t)q->limit));
+        json_object_set_new(o, "rate", json_integer((json_int_t)q->rate));
+        json_object_set_new(o, "rate_period_ms", json_integer((json_int_t)q->rate_period_ms));
+        cli_json_time(o, "oldest", q->oldest_wall_ms);
+        json_array_append_new(list, o);
+    }
+    return list;
+}

@@ -1,0 +1,60 @@
+/*
+ * Operate queues: pause one, bound what of it runs, see what they are set to, let it go.
+ *
+ *     queues [VENTILATOR]
+ */
+#include "example.h"
+
+#include <string.h>
+
+static void print_queue(const dtq_queue_info *q)
+{
+    printf("%s: %llu ready%s, limit %llu, rate %llu in %llu ms\n", q->name,
+           (unsigned long long)q->ready, q->paused ? ", paused" : "", (unsigned long long)q->limit,
+           (unsigned long long)q->rate, (unsigned long long)q->rate_period_ms);
+}
+
+int main(int argc, char **argv)
+{
+    dtq_client *client = open_client(argc, argv, DTQ_FOLLOW_NONE);
+    const dtq_queue_info *queues;
+    dtq_result result;
+    dtq_task task;
+    dtq_err err;
+    dtq_id id;
+    size_t n;
+
+    /* Nothing of it starts. When the call returns this is on the ventilator's disk. */
+    err = dtq_queue_pause(client, "mail", 5000);
+    if (err != DTQ_OK)
+        fail(client, "cannot pause", err);
+
+    /* At most 4 at a time, and 10 a second, however many workers there are. */
+    err = dtq_queue_limit(client, "mail", 4, 5000);
+    if (err != DTQ_OK)
+        fail(client, "cannot set the limit", err);
+    err = dtq_queue_rate(client, "mail", 10, 1000, 5000);
+    if (err != DTQ_OK)
+        fail(client, "cannot set the rate", err);
+
+    dtq_task_init(&task, "echo", "hello", 5);
+    task.queue = "mail";
+    err = dtq_submit(client, &task, 5000, &id);
+    if (err != DTQ_OK)
+        fail(client, "cannot submit", err);
+    err = dtq_queues(client, 5000, &queues, &n);
+    if (err != DTQ_OK)
+        fail(client, "cannot list the queues", err);
+    for (size_t i = 0; i < n; i++)
+        print_queue(&queues[i]);
+
+    err = dtq_queue_resume(client, "mail", 5000);
+    if (err != DTQ_OK)
+        fail(client, "cannot resume", err);
+    err = dtq_wait_one(client, &id, 30000, &result);
+    if (err != DTQ_OK)
+        fail(client, "cannot wait", err);
+    printf("the task %s\n", dtq_state_name(result.state));
+    dtq_client_close(client);
+    return 0;
+}

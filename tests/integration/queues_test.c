@@ -1,0 +1,183 @@
+/* `dtq queue`: what it orders holds for all workers, and over kill -9 of the ventilator. Limits and
+ * rates are measured by what the tasks themselves say of their beginnings and ends. */
+#include "cluster.h"
+
+#include "text.h"
+
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RUNS_MAX 1000
+
+struct span { /* of one task, microseconds since the first of all began */
+    int64_t from_us;
+    int64_t to_us;
+};
+
+static int by_start(const void *a, const void *b)
+{
+    const struct span *x = a;
+    const struct span *y = b;
+
+    return x->from_us < y->from_us ? -1 : x->from_us > y->from_us;
+}
+
+static struct span span_of(const char *line)
+{
+    json_t *o = json_loadb(line, strcspn(line, "\n"), 0, NULL);
+    const char *started = json_string_value(json_object_get(o, "started"));
+    struct span s = {0};
+    uint64_t wall_ms;
+
+    if (started == NULL || text_parse_time(started, &wall_ms) != DTQ_OK)
+        fail_msg("no time: %s", line);
+    s.from_us = (int64_t)wall_ms * 1000;
+    s.to_us = s.from_us + json_integer_value(json_object_get(o, "duration_us"));
+    json_decref(o);
+    return s;
+}
+
+/* When the tasks of a queue ran, in order. */
+static size_t spans_of(struct cluster *c, const char *queue, struct span *ret)
+{
+    const char *line =
+        dtq_expect(c, 0, NULL, "results", "--json", "--queue", queue, "--limit", "1000", NULL);
+    int64_t begin_us;
+    size_t n = 0;
+
+    for (; *line != '\0'; line = strchr(line, '\n') + 1) {
+        assert_true(n < RUNS_MAX);
+        ret[n++] = span_of(line);
+    }
+    qsort(ret, n, sizeof *ret, by_start);
+    begin_us = n > 0 ? ret[0].from_us : 0;
+    for (size_t i = 0; i < n; i++) {
+        ret[i].from_us -= begin_us;
+        ret[i].to_us -= begin_us;
+    }
+    return n;
+}
+
+/* Times are given in milliseconds: tasks overlap when they share more than one. */
+static size_t most_at_a_time(const struct span *s, size_t n)
+{
+    size_t most = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        size_t at_a_time = 0;
+
+        for (size_t k = 0; k <= i; k++)
+            at_a_time += s[k].to_us > s[i].from_us + 1000;
+        if (at_a_time > most)
+            most = at_a_time;
+    }
+    return most;
+}
+
+/* `n` lines, until the next call. */
+static const char *lines_of(const char *payload, size_t n)
+{
+    static char text[8192];
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < n; i++)
+        bytes += (size_t)snprintf(text + bytes, sizeof text - bytes, "%s\n", payload);
+    assert_true(bytes < sizeof text);
+    return text;
+}
+
+static void start_two_workers(struct cluster *c)
+{
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    for (int i = 0; i < 2; i++)
+        cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c4", NULL);
+}
+
+static void kill_ventilator(struct cluster *c)
+{
+    run_stop(c->ventilator, SIGKILL);
+    cluster_start_ventilator(c, NULL);
+}
+
+static void a_paused_queue_stays_paused_over_kill_9(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+    char id[64];
+
+    start_two_workers(c);
+    assert_string_equal(dtq_expect(c, 0, NULL, "queue", "pause", "mail", NULL), "mail paused\n");
+    kill_ventilator(c);
+    dtq_submit_id(c, id, "-q", "mail", "echo", "late", NULL);
+    dtq_expect(c, 0, NULL, "submit", "-q", "other", "echo", "at once", "--wait", NULL);
+    r = dtq_run(c, NULL, "list", "--json", NULL);
+    expect_in(r, r->text, "\"why\":\"its queue is paused\"");
+    r = dtq_run(c, NULL, "queue", "list", NULL);
+    expect_in(r, r->text, "paused");
+    assert_string_equal(dtq_expect(c, 0, NULL, "queue", "resume", "mail", "--json", NULL),
+                        "{\"queue\":\"mail\",\"paused\":false}\n");
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", id, "--wait", NULL), "late\n");
+}
+
+static void no_more_tasks_run_than_the_limit_of_their_queue(void **state)
+{
+    struct cluster *c = *state;
+    struct span spans[RUNS_MAX];
+    size_t n;
+
+    start_two_workers(c);
+    dtq_expect(c, 0, NULL, "queue", "limit", "few", "3", NULL);
+    dtq_expect(c, 0, lines_of("50", 30), "submit", "-q", "few", "--each-line", "-", "--wait",
+               "sleep", NULL);
+    n = spans_of(c, "few", spans);
+    assert_int_equal(n, 30);
+    assert_int_equal(most_at_a_time(spans, n), 3);
+}
+
+static void tasks_start_at_the_rate_of_their_queue(void **state)
+{
+    struct cluster *c = *state;
+    struct span spans[RUNS_MAX];
+    size_t n;
+
+    start_two_workers(c);
+    dtq_expect(c, 0, NULL, "queue", "rate", "slow", "50/s", NULL);
+    dtq_expect(c, 0, lines_of("x", 151), "submit", "-q", "slow", "--each-line", "-", "--wait",
+               "echo", NULL);
+    n = spans_of(c, "slow", spans);
+    assert_int_equal(n, 151);
+    assert_in_range(spans[n - 1].from_us, 3000 * 950, 3000 * 1050 * DTQ_SLOWNESS);
+}
+
+static void what_is_no_order_is_a_usage_error(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+
+    cluster_start_ventilator(c, NULL);
+    r = dtq_run(c, NULL, "queue", "rate", "q", "fast", NULL);
+    assert_int_equal(r->status, 2);
+    expect_in(r, r->said, "'fast' is no rate");
+    assert_int_equal(dtq_run(c, NULL, "queue", "limit", "q", "0", NULL)->status, 2);
+    assert_int_equal(dtq_run(c, NULL, "queue", "stop", "q", NULL)->status, 2);
+    assert_int_equal(dtq_run(c, NULL, "queue", "limit", "q", NULL)->status, 2);
+    r = dtq_run(c, NULL, "queue", "resume", "nosuch", NULL);
+    assert_int_equal(r->status, 1);
+    expect_in(r, r->said, "there is no queue of that name");
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        STORY(a_paused_queue_stays_paused_over_kill_9),
+        STORY(no_more_tasks_run_than_the_limit_of_their_queue),
+        STORY(tasks_start_at_the_rate_of_their_queue),
+        STORY(what_is_no_order_is_a_usage_error),
+    };
+
+    return RUN_STORIES(argc, argv, tests);
+}

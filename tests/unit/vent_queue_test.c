@@ -1,0 +1,609 @@
+/* The ventilator's core: what operators say of queues: pause, limit, rate. */
+#include "vent_world.h"
+
+static int begin(void **state)
+{
+    struct vent_cfg cfg;
+    struct world *w;
+
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 4096;
+    w = world_new(&cfg);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_clear(w);
+    *state = w;
+    return 0;
+}
+
+static int end(void **state)
+{
+    world_free(*state);
+    return 0;
+}
+
+static void operate(struct world *w, struct dtqi_operate order)
+{
+    struct dtqi_msg msg = {.type = DTQI_OPERATE};
+
+    order.request = ++w->requests;
+    if (order.target.at == NULL)
+        order.target = dtqi_str("q");
+    msg.operate = order;
+    world_msg(w, PRODUCER, &msg);
+}
+
+/* The answer to the last order, which must be there. */
+static struct dtqi_operate_reply answered(struct world *w)
+{
+    struct world_sent *s = world_take(w, WORLD_SEND, DTQI_OPERATE_REPLY);
+    struct dtqi_operate_reply reply = s->msg.operate_reply;
+
+    assert_int_equal(reply.request, w->requests);
+    world_drop(w, s);
+    return reply;
+}
+
+/* An order that is taken, and committed. */
+static void order(struct world *w, enum dtqi_operation operation, double number, uint64_t period_ms)
+{
+    operate(
+        w, (struct dtqi_operate){.operation = operation, .number = number, .period_ms = period_ms});
+    world_tick(w);
+    assert_int_equal(answered(w).reason, DTQI_REFUSAL_NONE);
+}
+
+static void queue_info(struct world *w, const char *name, struct dtqi_queue_info *ret)
+{
+    struct dtqi_msg msg = {.type = DTQI_QUERY};
+    struct world_sent *s;
+
+    msg.query = (struct dtqi_query){.request = ++w->requests, .kind = DTQI_QUERY_QUEUES};
+    world_msg(w, PRODUCER, &msg);
+    s = world_take(w, WORLD_SEND, DTQI_QUERY_REPLY);
+    *ret = (struct dtqi_queue_info){0};
+    for (uint32_t i = 0; i < s->msg.query_reply.queues_n; i++)
+        if (dtqi_str_eq(s->msg.query_reply.queues[i].name, dtqi_str(name)))
+            *ret = s->msg.query_reply.queues[i];
+    ret->name = dtqi_str(name);
+    world_drop(w, s);
+}
+
+/* Why task n waits; in `ret`. */
+static void why(struct world *w, uint32_t n, char *ret, size_t bytes)
+{
+    struct dtqi_msg msg = {.type = DTQI_QUERY};
+    struct world_sent *s;
+
+    msg.query = (struct dtqi_query){.request = ++w->requests,
+                                    .kind = DTQI_QUERY_TASK,
+                                    .prefix = world_id(n),
+                                    .prefix_bits = 128};
+    world_msg(w, PRODUCER, &msg);
+    s = world_take(w, WORLD_SEND, DTQI_QUERY_REPLY);
+    assert_int_equal(s->msg.query_reply.tasks_n, 1);
+    snprintf(ret, bytes, "%.*s", (int)s->msg.query_reply.tasks[0].why.len,
+             s->msg.query_reply.tasks[0].why.at);
+    world_drop(w, s);
+}
+
+/* What came down the worker's lane is done and settled at once; how many it was. */
+static uint32_t work_off(struct world *w, struct world_worker *x)
+{
+    uint32_t numbers[4096];
+    uint32_t tickets[4096];
+    uint32_t n = world_tasks(w, x, numbers, tickets, 4096);
+
+    if (n == 0)
+        return 0;
+    world_done(w, x, tickets, n);
+    for (uint32_t i = 0; i < n; i++)
+        world_settle(w, numbers[i], DTQ_SUCCEEDED);
+    world_clear(w);
+    return n;
+}
+
+/* ---------------------------------------------------------------- orders */
+
+static void an_order_is_answered_when_it_is_committed(void **state)
+{
+    struct world *w = *state;
+
+    w->journal_stuck = true;
+    operate(w, (struct dtqi_operate){.operation = DTQI_QUEUE_PAUSE});
+    world_pass(w, 1000);
+    assert_null(world_find(w, WORLD_SEND, DTQI_OPERATE_REPLY));
+    world_journal(w);
+    world_tick(w);
+    assert_int_equal(answered(w).reason, DTQI_REFUSAL_NONE);
+}
+
+static void an_order_that_could_not_be_written_waits_until_it_is(void **state)
+{
+    struct world *w = *state;
+
+    w->journal_err = DTQ_ENOSPC;
+    operate(w, (struct dtqi_operate){.operation = DTQI_QUEUE_PAUSE});
+    world_pass(w, 1500);
+    assert_null(world_find(w, WORLD_SEND, DTQI_OPERATE_REPLY));
+    w->journal_err = DTQ_OK;
+    world_pass(w, 1500);
+    assert_int_equal(answered(w).reason, DTQI_REFUSAL_NONE);
+    world_restart(w);
+    world_producer(w, PRODUCER);
+    operate(w, (struct dtqi_operate){.operation = DTQI_QUEUE_RESUME}); /* so it is known */
+    world_tick(w);
+    assert_int_equal(answered(w).reason, DTQI_REFUSAL_NONE);
+}
+
+static void settings_survive_a_restart(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_queue_info q;
+
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    order(w, DTQI_QUEUE_LIMIT, 7, 0);
+    order(w, DTQI_QUEUE_RATE, 10, 60000);
+    world_restart(w);
+    world_producer(w, PRODUCER);
+    queue_info(w, "q", &q);
+    assert_true(q.paused);
+    assert_int_equal(q.limit, 7);
+    assert_int_equal(q.rate, 10);
+    assert_int_equal(q.rate_period_ms, 60000);
+    order(w, DTQI_QUEUE_RESUME, 0, 0);
+    order(w, DTQI_QUEUE_LIMIT, 0, 0);
+    order(w, DTQI_QUEUE_RATE, 0, 0);
+    world_restart(w);
+    world_producer(w, PRODUCER);
+    queue_info(w, "q", &q);
+    assert_false(q.paused);
+    assert_int_equal(q.limit, 0);
+    assert_int_equal(q.rate, 0);
+}
+
+static enum dtqi_refusal refusal(struct world *w, struct dtqi_operate o)
+{
+    operate(w, o);
+    world_tick(w);
+    return answered(w).reason;
+}
+
+static void orders_that_mean_nothing_are_refused(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(refusal(w, (struct dtqi_operate){.operation = 999}), DTQI_BAD_TASK);
+    assert_int_equal(refusal(w, (struct dtqi_operate){.operation = DTQI_QUEUE_RESUME}),
+                     DTQI_BAD_TASK); /* there is none of that name */
+    assert_int_equal(refusal(w, (struct dtqi_operate){.operation = DTQI_QUEUE_PAUSE,
+                                                      .target = dtqi_str("no name")}),
+                     DTQI_BAD_TASK);
+    for (int i = 0; i < 5; i++) {
+        const double numbers[] = {-1, 0.5, 1e18, 0.0 / 0.0, 1.0 / 0.0};
+
+        assert_int_equal(
+            refusal(w, (struct dtqi_operate){.operation = DTQI_QUEUE_LIMIT, .number = numbers[i]}),
+            DTQI_BAD_TASK);
+        assert_int_equal(refusal(w, (struct dtqi_operate){.operation = DTQI_QUEUE_RATE,
+                                                          .number = numbers[i],
+                                                          .period_ms = 1000}),
+                         DTQI_BAD_TASK);
+    }
+    assert_int_equal(refusal(w, (struct dtqi_operate){.operation = DTQI_QUEUE_RATE, .number = 5}),
+                     DTQI_BAD_TASK);
+    assert_int_equal(refusal(w, (struct dtqi_operate){.operation = DTQI_QUEUE_RATE,
+                                                      .number = 5,
+                                                      .period_ms = UINT64_MAX}),
+                     DTQI_BAD_TASK);
+    assert_int_equal(refusal(w, (struct dtqi_operate){.operation = DTQI_QUEUE_RATE,
+                                                      .number = 1e9,
+                                                      .period_ms = 1000}),
+                     DTQI_BAD_TASK);
+}
+
+static void no_more_queues_than_allowed_are_made(void **state)
+{
+    struct vent_cfg cfg;
+    struct world *w;
+
+    (void)state;
+    vent_cfg_default(&cfg);
+    cfg.queues_max = 1;
+    w = world_new(&cfg);
+    world_producer(w, PRODUCER);
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    assert_int_equal(refusal(w, (struct dtqi_operate){.operation = DTQI_QUEUE_PAUSE,
+                                                      .target = dtqi_str("other")}),
+                     DTQI_BUSY);
+    world_free(w);
+}
+
+/* ---------------------------------------------------------------- pause */
+
+static void a_paused_queue_gives_out_nothing_until_it_is_resumed(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 4, 100);
+    char text[200];
+
+    w->journal_stuck = true; /* it holds at once, not from its commit on */
+    operate(w, (struct dtqi_operate){.operation = DTQI_QUEUE_PAUSE});
+    world_submit(w, 1, 5, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 0);
+    w->journal_stuck = false;
+    world_journal(w);
+    world_pass(w, 1000);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 0);
+    why(w, 3, text, sizeof text);
+    assert_string_equal(text, "its queue is paused");
+    world_clear(w);
+    order(w, DTQI_QUEUE_RESUME, 0, 0);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 5);
+}
+
+static void a_paused_queue_is_paused_after_a_restart(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x;
+
+    world_submit(w, 1, 5, (struct world_task){0});
+    world_pass(w, 300);
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    world_restart(w);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    x = world_worker(w, 1, 4, 100);
+    world_live(w, 10000, &x, NULL);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 0);
+    order(w, DTQI_QUEUE_RESUME, 0, 0);
+    world_live(w, 1000, &x, NULL);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 5);
+}
+
+static void tasks_of_a_paused_queue_are_confirmed_without_a_hold(void **state)
+{
+    struct world *w = *state;
+    uint64_t request;
+
+    world_worker(w, 1, 4, 100);
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w); /* it is found to be closed */
+    request = world_submit(w, 2, 1, (struct world_task){0});
+    world_tick(w);
+    assert_true(world_confirmed(w, request));
+}
+
+static void what_a_worker_has_not_started_is_asked_back(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 3);
+    dtq_id ids[2] = {world_id(2), world_id(3)};
+    struct dtqi_report r = {.returned_ids = ids, .returned_n = 2};
+
+    world_submit(w, 1, 3, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 3), 3);
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    assert_int_equal(world_take(w, WORLD_SEND, DTQI_RECALL)->msg.recall.count, 3);
+    x.credit_tasks = 10;
+    world_report(w, &x, &r);
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 3), 0);
+}
+
+static void a_paused_queue_blocks_no_other(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 4, 0);
+
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    for (uint32_t i = 0; i < 2000; i += 100)
+        world_submit(w, 1 + i, 100, (struct world_task){0}); /* more than the window */
+    world_pass(w, 1000);
+    for (uint32_t i = 0; i < 2000; i += 100)
+        world_submit(w, 10001 + i, 100, (struct world_task){.queue = "other"});
+    x.credit_tasks = 1 << 20;
+    world_credit(w, &x, x.credit_tasks);
+    for (uint32_t i = 0, n = 0; n < 2000; n += work_off(w, &x)) {
+        assert_true(i++ < 1000);
+        world_pass(w, 10);
+    }
+}
+
+/* ---------------------------------------------------------------- limit */
+
+static void workers_hold_no_more_of_a_queue_than_its_limit(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 8, 100);
+    struct world_worker y = world_worker(w, 2, 8, 100);
+    uint32_t tickets[10];
+    uint32_t n;
+    char text[200];
+
+    order(w, DTQI_QUEUE_LIMIT, 3, 0);
+    world_submit(w, 1, 20, (struct world_task){0});
+    world_submit(w, 101, 5, (struct world_task){.queue = "other"});
+    world_tick(w);
+    n = world_tasks(w, &x, NULL, tickets, 10);
+    assert_int_equal(n + world_tasks(w, &y, NULL, tickets + n, 10 - n), 3 + 5);
+    why(w, 20, text, sizeof text);
+    assert_string_equal(text, "its queue is at its limit: workers hold 3 tasks of it");
+}
+
+static void the_end_of_one_lets_the_next_one_go(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 8, 100);
+    uint32_t tickets[2];
+
+    order(w, DTQI_QUEUE_LIMIT, 2, 0);
+    world_submit(w, 1, 6, (struct world_task){.retries = 5});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, tickets, 2), 2);
+    world_done(w, &x, tickets, 1);
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 1);
+    world_fail(w, &x, 2, x.epoch, 1, DTQ_REASON_ERROR);
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 1);
+    order(w, DTQI_QUEUE_LIMIT, 3, 0); /* a higher one holds at once */
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 1);
+    order(w, DTQI_QUEUE_LIMIT, 0, 0);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 2);
+}
+
+static void tasks_of_a_dead_worker_do_not_count(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 8, 100);
+    struct world_worker y;
+
+    order(w, DTQI_QUEUE_LIMIT, 2, 0);
+    world_submit(w, 1, 6, (struct world_task){.retries = 5});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 2);
+    y = world_worker(w, 2, 8, 100);
+    world_live(w, 2000, &y, NULL);
+    assert_int_equal(world_tasks(w, &y, NULL, NULL, 2), 0);
+    world_live(w, 4000, &y, NULL);
+    assert_int_equal(world_tasks(w, &y, NULL, NULL, 2), 1); /* a suspect, alone */
+}
+
+/* What the workers hold counts, also when they have not said so yet. */
+static void a_limit_holds_over_a_restart(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 8, 100);
+    struct world_worker y;
+    struct world_holding held[2];
+    uint64_t epoch = x.epoch;
+
+    order(w, DTQI_QUEUE_LIMIT, 2, 0);
+    world_submit(w, 1, 6, (struct world_task){0});
+    world_pass(w, 300);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 2);
+    world_restart(w);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    y = world_worker(w, 2, 8, 100);
+    world_submit(w, 11, 2, (struct world_task){0}); /* a new one is not held, but of that queue */
+    world_live(w, 1000, &y, NULL);
+    assert_int_equal(world_tasks(w, &y, NULL, NULL, 2), 0);
+    world_worker_hello(w, &x, NULL, 2);
+    held[0] = (struct world_holding){1, epoch, 1, DTQI_HELD_RUNNING};
+    held[1] = (struct world_holding){2, epoch, 1, DTQI_HELD_RUNNING};
+    world_holdings(w, &x, held, 2, true);
+    world_live(w, 1000, &y, NULL);
+    assert_int_equal(world_tasks(w, &y, NULL, NULL, 2), 0);
+    world_fail(w, &x, 1, epoch, 1, DTQ_REASON_ERROR);
+    world_live(w, 1000, &y, NULL);
+    assert_int_equal(world_tasks(w, &y, NULL, NULL, 2), 1);
+}
+
+/* ---------------------------------------------------------------- rate */
+
+/* With endless work for it, and a worker that is fast enough: how many go out in so long. */
+static uint32_t count_in(struct world *w, struct world_worker *x, uint64_t ms, uint64_t step_ms)
+{
+    uint32_t n = 0;
+
+    for (uint64_t at_ms = 0; at_ms < ms; at_ms += step_ms) {
+        w->now_ms += step_ms;
+        world_tick(w);
+        n += work_off(w, x);
+        if (at_ms % 1000 == 0) {
+            world_sink_beat(w, false);
+            world_beat(w, x);
+            world_clear(w);
+        }
+    }
+    return n;
+}
+
+static void submit_many(struct world *w, uint32_t first, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += 500)
+        world_submit(w, first + i, n - i < 500 ? n - i : 500, (struct world_task){0});
+    world_tick(w);
+}
+
+static void no_more_goes_out_than_the_rate(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 100, 1 << 20);
+    uint32_t n;
+
+    order(w, DTQI_QUEUE_RATE, 100, 1000);
+    submit_many(w, 1, 500);
+    n = work_off(w, &x);
+    n += count_in(w, &x, 4000, 2);
+    assert_in_range(n, 400, 402);
+}
+
+/* Ticks that come late are made up for: each of 40 ms, between steps of 10 ms. */
+static void late_ticks_do_not_lower_the_rate(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 100, 1 << 20);
+    uint32_t n;
+
+    order(w, DTQI_QUEUE_RATE, 100, 1000);
+    submit_many(w, 1, 500);
+    n = work_off(w, &x);
+    n += count_in(w, &x, 4000, 40);
+    assert_in_range(n, 396, 404);
+}
+
+static void a_fast_rate_is_as_exact(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 100, 1 << 20);
+    uint32_t n;
+
+    order(w, DTQI_QUEUE_RATE, 3000, 1000);
+    submit_many(w, 1, 3500);
+    n = work_off(w, &x);
+    n += count_in(w, &x, 1000, 1);
+    assert_in_range(n, 2990, 3030);
+}
+
+static void a_slow_rate_goes_out_evenly(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 100, 1 << 20);
+    char text[200];
+
+    order(w, DTQI_QUEUE_RATE, 10, 60000);
+    submit_many(w, 1, 20);
+    assert_int_equal(work_off(w, &x), 1);
+    why(w, 15, text, sizeof text);
+    assert_string_equal(text, "its queue is at its rate: the next task goes out in 6000 ms");
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(count_in(w, &x, 5990, 10), 0);
+        assert_int_equal(count_in(w, &x, 9, 1), 0);
+        assert_int_equal(count_in(w, &x, 1, 1), 1);
+    }
+}
+
+static void idle_time_is_not_saved_up(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 100, 1 << 20);
+
+    order(w, DTQI_QUEUE_RATE, 100, 1000);
+    world_live(w, 60000, &x, NULL);
+    submit_many(w, 1, 500);
+    assert_in_range(work_off(w, &x), 1, 2);
+    assert_in_range(count_in(w, &x, 1000, 5), 99, 101);
+}
+
+static void a_slow_rate_holds_over_a_restart(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 100, 1 << 20);
+
+    order(w, DTQI_QUEUE_RATE, 1, 3600 * 1000);
+    submit_many(w, 1, 3);
+    assert_int_equal(work_off(w, &x), 1);
+    world_live(w, 600 * 1000, &x, NULL);
+    world_restart(w);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    x = world_worker(w, 1, 100, 1 << 20);
+    world_live(w, 2990 * 1000, &x, NULL); /* an hour less ten minutes and ten seconds */
+    assert_int_equal(work_off(w, &x), 0);
+    world_live(w, 20 * 1000, &x, NULL);
+    assert_int_equal(work_off(w, &x), 1);
+}
+
+static void what_was_given_back_unstarted_does_not_count(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 100);
+    dtq_id id = world_id(1);
+    struct dtqi_report r = {.returned_ids = &id, .returned_n = 1};
+
+    order(w, DTQI_QUEUE_RATE, 1, 3600 * 1000);
+    world_submit(w, 1, 2, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 1);
+    world_report(w, &x, &r);
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 1);
+    world_pass(w, 1000);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 0);
+}
+
+/* A rate is a time to wait for, not something to look at again and again. */
+static void an_idle_ventilator_with_a_rate_sleeps(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 100, 1 << 20);
+
+    order(w, DTQI_QUEUE_RATE, 1, 60000);
+    submit_many(w, 1, 3);
+    assert_int_equal(work_off(w, &x), 1);
+    world_pass(w, 500);
+    world_tick(w);
+    assert_in_range(vent_deadline_ms(w->v) - w->now_ms, 500, 60000);
+}
+
+static void many_queues_with_rates_keep_to_each(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 100, 1 << 20);
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < 20; i++) {
+        char name[8];
+
+        snprintf(name, sizeof name, "q%u", i);
+        operate(w, (struct dtqi_operate){.operation = DTQI_QUEUE_RATE,
+                                         .target = dtqi_str(name),
+                                         .number = 1 + i,
+                                         .period_ms = 1000});
+        world_submit(w, 1 + 100 * i, 60, (struct world_task){.queue = name});
+    }
+    world_tick(w);
+    n = work_off(w, &x);
+    assert_int_equal(n, 20);
+    n = count_in(w, &x, 2000, 5);
+    assert_in_range(n, 2 * 210 - 20, 2 * 210 + 20);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(an_order_is_answered_when_it_is_committed),
+        T(an_order_that_could_not_be_written_waits_until_it_is),
+        T(settings_survive_a_restart),
+        T(orders_that_mean_nothing_are_refused),
+        cmocka_unit_test(no_more_queues_than_allowed_are_made),
+        T(a_paused_queue_gives_out_nothing_until_it_is_resumed),
+        T(a_paused_queue_is_paused_after_a_restart),
+        T(tasks_of_a_paused_queue_are_confirmed_without_a_hold),
+        T(what_a_worker_has_not_started_is_asked_back),
+        T(a_paused_queue_blocks_no_other),
+        T(workers_hold_no_more_of_a_queue_than_its_limit),
+        T(the_end_of_one_lets_the_next_one_go),
+        T(tasks_of_a_dead_worker_do_not_count),
+        T(a_limit_holds_over_a_restart),
+        T(no_more_goes_out_than_the_rate),
+        T(late_ticks_do_not_lower_the_rate),
+        T(a_fast_rate_is_as_exact),
+        T(a_slow_rate_goes_out_evenly),
+        T(idle_time_is_not_saved_up),
+        T(a_slow_rate_holds_over_a_restart),
+        T(what_was_given_back_unstarted_does_not_count),
+        T(an_idle_ventilator_with_a_rate_sleeps),
+        T(many_queues_with_rates_keep_to_each),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,164 @@
+/*
+ * OPERATE: what operators order. An order holds at once, and is answered when it is committed, so
+ * that what was answered holds after any crash.
+ */
+#include "vent_internal.h"
+
+#define NUMBER_MAX 1000000000u
+#define PER_SECOND_MAX 1000000u /* a rate */
+
+/* A peer may send any double at all. */
+static bool is_whole(double number)
+{
+    return number >= 0 && number <= NUMBER_MAX && (double)(uint64_t)number == number;
+}
+
+struct order {
+    uint32_t route;
+    const struct dtqi_operate *m;
+};
+
+static void refuse(struct vent *v, const struct order *o, enum dtqi_refusal reason,
+                   const char *text)
+{
+    struct dtqi_msg *reply = vent_send(v, o->route, DTQI_OPERATE_REPLY);
+
+    if (reply != NULL)
+        reply->operate_reply = (struct dtqi_operate_reply){
+            .request = o->m->request, .reason = reason, .text = dtqi_str(text)};
+}
+
+void vent_operate_answer(struct vent *v, const struct wait *w)
+{
+    struct dtqi_msg *reply = vent_send(v, w->route, DTQI_OPERATE_REPLY);
+
+    if (reply != NULL)
+        reply->operate_reply =
+            (struct dtqi_operate_reply){.request = w->request, .count = w->count};
+}
+
+/* ---------------------------------------------------------------- queues */
+
+/* A queue exists from its first use on; an order that gives it a setting is one. NULL: refused. */
+static struct queue *queue_for(struct vent *v, const struct order *o)
+{
+    uint32_t i = vent_queue_find(v, o->m->target);
+
+    if (!dtqi_is_name(o->m->target)) {
+        refuse(v, o, DTQI_BAD_TASK, "target: not the name of a queue");
+        return NULL;
+    }
+    if (i == NONE && o->m->operation == DTQI_QUEUE_RESUME) {
+        refuse(v, o, DTQI_BAD_TASK, "there is no queue of that name");
+        return NULL;
+    }
+    i = vent_queue_get(v, o->m->target);
+    if (i == NONE) {
+        refuse(v, o, DTQI_BUSY, "queues_max is reached");
+        return NULL;
+    }
+    return &v->queues[i];
+}
+
+/* The answer waits for the commit; without memory to wait with, there is none. */
+static void answer_when_written(struct vent *v, const struct order *o, struct queue *q)
+{
+    uint32_t wait = vent_wait_new(v, WAIT_OPERATE, o->route, o->m->request);
+
+    vent_queue_changed(v, q);
+    v->urgent = true;
+    if (wait == NONE) {
+        v->counters.messages_dropped++;
+        return;
+    }
+    if (vent_link_add(v, &q->asks, wait))
+        vent_wait_hold(v, wait);
+    else
+        v->waits[wait].silent = true;
+    vent_wait_release(v, wait);
+}
+
+static void pause_queue(struct vent *v, const struct order *o, struct queue *q)
+{
+    q->settings.paused = true;
+    vent_recall_queue(v, q);
+    answer_when_written(v, o, q);
+}
+
+static void resume_queue(struct vent *v, const struct order *o, struct queue *q)
+{
+    q->settings.paused = false;
+    vent_gate_open(v, q);
+    answer_when_written(v, o, q);
+}
+
+static void limit_queue(struct vent *v, const struct order *o, struct queue *q)
+{
+    q->settings.limit = (uint64_t)o->m->number;
+    vent_gate_open(v, q);
+    answer_when_written(v, o, q);
+}
+
+static void rate_queue(struct vent *v, const struct order *o, struct queue *q)
+{
+    q->settings.rate = (uint64_t)o->m->number;
+    q->settings.rate_period_ms = q->settings.rate != 0 ? o->m->period_ms : 0;
+    q->settings.rate_next_wall_ms = 0;
+    vent_gate_open(v, q); /* out of the order of their times, before its own changes */
+    vent_gate_set(v, q);
+    answer_when_written(v, o, q);
+}
+
+static const char *flaw_of_rate(const struct dtqi_operate *m)
+{
+    if (!is_whole(m->number))
+        return "number: a rate is a whole number, up to a thousand million";
+    if (m->number != 0 && (m->period_ms == 0 || m->period_ms > DTQI_DURATION_MS_MAX))
+        return "period_ms: a rate is per second, minute or hour, or what else there is";
+    if (m->number * 1000 > (double)m->period_ms * PER_SECOND_MAX)
+        return "number: a rate of more than a million a second is no limit";
+    return NULL;
+}
+
+static const char *flaw_of(const struct dtqi_operate *m)
+{
+    if (m->operation == DTQI_QUEUE_RATE)
+        return flaw_of_rate(m);
+    if (m->operation == DTQI_QUEUE_LIMIT && !is_whole(m->number))
+        return "number: a limit is a whole number, up to a thousand million";
+    return NULL;
+}
+
+static void operate_queue(struct vent *v, const struct order *o,
+                          void (*act)(struct vent *v, const struct order *o, struct queue *q))
+{
+    const char *flaw = flaw_of(o->m);
+    struct queue *q;
+
+    if (flaw != NULL) {
+        refuse(v, o, DTQI_BAD_TASK, flaw);
+        return;
+    }
+    q = queue_for(v, o);
+    if (q == NULL)
+        return;
+    VENT_LOG(v, VENT_INFO, "queue_operated",
+             L_STR("queue", ((struct dtqi_str){q->name, q->name_len})),
+             L_U64("operation", o->m->operation),
+             L_U64("number", is_whole(o->m->number) ? (uint64_t)o->m->number : 0),
+             L_U64("period_ms", o->m->period_ms));
+    act(v, o, q);
+}
+
+void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *m)
+{
+    struct order o = {route, m};
+
+    switch (m->operation) {
+    case DTQI_QUEUE_PAUSE: operate_queue(v, &o, pause_queue); break;
+    case DTQI_QUEUE_RESUME: operate_queue(v, &o, resume_queue); break;
+    case DTQI_QUEUE_LIMIT: operate_queue(v, &o, limit_queue); break;
+    case DTQI_QUEUE_RATE: operate_queue(v, &o, rate_queue); break;
+    default: refuse(v, &o, DTQI_BAD_TASK, "the operation is not known to this version");
+    }
+}
