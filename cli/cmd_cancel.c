@@ -53,28 +53,63 @@ static int cancel_ids(struct cli *c, const struct cli_ids *ids)
     return cli_flush(c, status);
 }
 
+struct cancel_options {
+    const char *queue;
+};
+
+static const struct opt cancel_table[] = {
+    {.name = "queue",
+     .letter = 'q',
+     .type = OPT_STRING,
+     OPT_AT(struct cancel_options, queue),
+     .meta = "Q",
+     .help = "all open tasks of this queue, instead of ids",
+     .command_line_only = true},
+};
+
+static int cancel_queue(struct cli *c, const char *queue)
+{
+    uint64_t n;
+    dtq_err err = dtq_cancel_queue(c->client, queue, CLI_ANSWER_MS, &n);
+
+    if (err != DTQ_OK)
+        return cli_fail(c, err, "the tasks of queue '%s' were not cancelled", queue);
+    if (c->json)
+        cli_print_json(json_pack("{s:s, s:I}", "queue", queue, "cancelling", (json_int_t)n));
+    else
+        printf("%s %llu cancelling\n", queue, (unsigned long long)n);
+    return cli_flush(c, CLI_DONE);
+}
+
 int cmd_cancel(int argc, char **argv)
 {
+    struct cancel_options o;
     struct cli_ids ids = {0};
     struct cli c;
     struct cli_spec spec = {
         .command = "cancel",
-        .usage = "[OPTION...] ID...",
+        .usage = "[OPTION...] ID...\n[OPTION...] --queue Q",
         .summary = "Cancel tasks: what waits never starts, what runs is stopped.",
         .epilog = "Prints for each task `cancelling`, or the state that makes it too late. `dtq "
                   "wait` tells how it ended.\n"
-                  "The status is 1 if a task had finished before, or is not found.",
-        .operands_min = 1,
+                  "The status is 1 if a task had finished before, or is not found. With --queue it "
+                  "prints how many tasks\nare meant, and returns when that is on the ventilator's "
+                  "disk.",
+        .opts = cancel_table,
+        .opts_n = sizeof cancel_table / sizeof *cancel_table,
+        .values = &o,
         .operands_max = SIZE_MAX,
     };
     int status = cli_parse(&c, &spec, argc, argv);
 
-    if (status == OPT_GO)
+    if (status == OPT_GO && (o.queue == NULL) == (c.parsed.operands_n == 0))
+        status = cli_error(&c, CLI_USAGE, "name tasks, or --queue; not both, not neither");
+    if (status == OPT_GO && o.queue == NULL)
         status = cli_ids(&c, &ids);
     if (status == OPT_GO && c.client == NULL)
         status = cli_connect(&c, DTQ_FOLLOW_NONE);
     if (status == OPT_GO)
-        status = cancel_ids(&c, &ids);
+        status = o.queue != NULL ? cancel_queue(&c, o.queue) : cancel_ids(&c, &ids);
     free(ids.at);
     cli_done(&c);
     return status;

@@ -5,6 +5,20 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+struct queue_options {
+    bool yes;
+};
+
+static const struct opt queue_table[] = {
+    {.name = "yes",
+     .letter = 'y',
+     .type = OPT_FLAG,
+     OPT_AT(struct queue_options, yes),
+     .command_line_only = true,
+     .help = "purge without asking"},
+};
 
 /* Fails where a user would not know why the ventilator did not take it. */
 static int order_failed(const struct cli *c, dtq_err err, const char *queue)
@@ -25,13 +39,14 @@ static void say(const struct cli *c, const char *queue, const char *text, const 
 
 /* ---------------------------------------------------------------- list */
 
-static int list(struct cli *c)
+static int list(struct cli *c, const struct queue_options *o)
 {
     const dtq_queue_info *queues;
     size_t n;
     dtq_err err = dtq_queues(c->client, CLI_ANSWER_MS, &queues, &n);
     json_t *all;
 
+    (void)o;
     if (err != DTQ_OK)
         return cli_fail(c, err, "cannot list queues");
     if (!c->json) {
@@ -61,13 +76,15 @@ static int pause_or_resume(struct cli *c, bool pause)
     return CLI_DONE;
 }
 
-static int do_pause(struct cli *c)
+static int do_pause(struct cli *c, const struct queue_options *o)
 {
+    (void)o;
     return pause_or_resume(c, true);
 }
 
-static int do_resume(struct cli *c)
+static int do_resume(struct cli *c, const struct queue_options *o)
 {
+    (void)o;
     return pause_or_resume(c, false);
 }
 
@@ -111,7 +128,7 @@ static bool parse_rate(const char *text, uint64_t *ret_tasks, uint64_t *ret_peri
     return parse_number(number, ret_tasks) && parse_period(slash + 1, ret_period_ms);
 }
 
-static int do_rate(struct cli *c)
+static int do_rate(struct cli *c, const struct queue_options *o)
 {
     const char *queue = c->parsed.operands[1];
     char text[QUEUE_RATE_BYTES + 8] = "rate ";
@@ -119,6 +136,7 @@ static int do_rate(struct cli *c)
     uint64_t period_ms;
     dtq_err err;
 
+    (void)o;
     if (!parse_rate(c->parsed.operands[2], &tasks, &period_ms))
         return cli_error(c, CLI_USAGE, "'%s' is no rate; write 10/s, 600/m, 1/h, 5/30s or none",
                          c->parsed.operands[2]);
@@ -134,7 +152,7 @@ static int do_rate(struct cli *c)
     return CLI_DONE;
 }
 
-static int do_limit(struct cli *c)
+static int do_limit(struct cli *c, const struct queue_options *o)
 {
     const char *queue = c->parsed.operands[1];
     const char *word = c->parsed.operands[2];
@@ -142,6 +160,7 @@ static int do_limit(struct cli *c)
     uint64_t limit = 0;
     dtq_err err;
 
+    (void)o;
     if (strcmp(word, "none") != 0 && !parse_number(word, &limit))
         return cli_error(c, CLI_USAGE,
                          "'%s' is no limit; write a number from 1 on, or none (to let nothing run: "
@@ -155,6 +174,55 @@ static int do_limit(struct cli *c)
     return CLI_DONE;
 }
 
+/* ---------------------------------------------------------------- purge */
+
+static uint64_t waiting_in(const dtq_queue_info *queues, size_t n, const char *queue)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(queues[i].name, queue) == 0)
+            return queues[i].ready + queues[i].scheduled;
+    return 0;
+}
+
+/* Somebody who sits there is asked; a script knows what it does. */
+static bool is_wanted(struct cli *c, const char *queue)
+{
+    const dtq_queue_info *queues;
+    char answer[16] = "";
+    size_t n;
+
+    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+        return true;
+    if (dtq_queues(c->client, CLI_ANSWER_MS, &queues, &n) != DTQ_OK)
+        return true; /* the purge will say what is wrong */
+    fprintf(stderr, "Cancel the %llu tasks that wait in queue '%s'? [y/N] ",
+            (unsigned long long)waiting_in(queues, n, queue), queue);
+    return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+static int do_purge(struct cli *c, const struct queue_options *o)
+{
+    int status = CLI_DONE;
+
+    for (size_t i = 1; i < c->parsed.operands_n; i++) {
+        const char *queue = c->parsed.operands[i];
+        char text[48];
+        uint64_t n;
+        dtq_err err;
+
+        if (!o->yes && !is_wanted(c, queue)) {
+            status = cli_error(c, CLI_CANCELLED, "queue '%s' was not purged", queue);
+            continue;
+        }
+        err = dtq_queue_purge(c->client, queue, CLI_ANSWER_MS, &n);
+        if (err != DTQ_OK)
+            return order_failed(c, err, queue);
+        snprintf(text, sizeof text, "purged %llu", (unsigned long long)n);
+        say(c, queue, text, "purged", json_integer((json_int_t)n));
+    }
+    return status;
+}
+
 /* ---------------------------------------------------------------- the command */
 
 static const struct verb {
@@ -162,11 +230,12 @@ static const struct verb {
     size_t operands_min; /* behind the verb */
     size_t operands_max;
     const char *operands;
-    int (*run)(struct cli *c);
+    int (*run)(struct cli *c, const struct queue_options *o);
 } verbs[] = {
     {"list", 0, 0, "", list},
     {"pause", 1, SIZE_MAX - 1, " QUEUE...", do_pause},
     {"resume", 1, SIZE_MAX - 1, " QUEUE...", do_resume},
+    {"purge", 1, SIZE_MAX - 1, " QUEUE...", do_purge},
     {"rate", 2, 2, " QUEUE N/s|N/m|N/h|none", do_rate},
     {"limit", 2, 2, " QUEUE N|none", do_limit},
 };
@@ -190,7 +259,7 @@ static const struct verb *find_verb(const struct cli *c)
     return NULL;
 }
 
-static int run_verb(struct cli *c)
+static int run_verb(struct cli *c, const struct queue_options *o)
 {
     const struct verb *verb = find_verb(c);
     size_t n = c->parsed.operands_n - 1;
@@ -203,33 +272,39 @@ static int run_verb(struct cli *c)
     status = cli_connect(c, DTQ_FOLLOW_NONE);
     if (status != OPT_GO)
         return status;
-    return cli_flush(c, verb->run(c));
+    return cli_flush(c, verb->run(c, o));
 }
 
 int cmd_queue(int argc, char **argv)
 {
+    struct queue_options o;
     struct cli c;
     struct cli_spec spec = {
         .command = "queue",
         .usage = "[OPTION...] list\n"
                  "[OPTION...] pause|resume QUEUE...\n"
+                 "[OPTION...] purge [--yes] QUEUE...\n"
                  "[OPTION...] rate QUEUE N/s|N/m|N/h|none\n"
                  "[OPTION...] limit QUEUE N|none",
-        .summary = "List queues; pause and resume them; bound what of them runs.",
+        .summary = "List queues; pause, resume and purge them; bound what of them runs.",
         .epilog = "A queue is there from its first task on, or from the first order. Orders hold "
                   "for the whole cluster, at\nonce, and are on the ventilator's disk when the "
                   "command returns.\n"
                   "pause   no more of its tasks start; submitting goes on, and so does what runs\n"
+                  "purge   cancels what waits, and says how many; what a worker holds goes on\n"
                   "rate    so many tasks are given to workers in a second, minute, hour, or "
                   "DURATION (5/30s), evenly\n"
                   "limit   workers hold so many of its tasks at a time",
+        .opts = queue_table,
+        .opts_n = sizeof queue_table / sizeof *queue_table,
+        .values = &o,
         .operands_min = 1,
         .operands_max = SIZE_MAX,
     };
     int status = cli_parse(&c, &spec, argc, argv);
 
     if (status == OPT_GO)
-        status = run_verb(&c);
+        status = run_verb(&c, &o);
     cli_done(&c);
     return status;
 }

@@ -1,5 +1,5 @@
 /*
- * Operate queues: pause one, bound what of it runs, see what they are set to, let it go.
+ * Operate queues: pause one, bound what of it runs, see what they are set to, let it go, purge it.
  *
  *     queues [VENTILATOR]
  */
@@ -22,6 +22,8 @@ int main(int argc, char **argv)
     dtq_task task;
     dtq_err err;
     dtq_id id;
+    uint64_t purged;
+    uint64_t cancelled;
     size_t n;
 
     /* Nothing of it starts. When the call returns this is on the ventilator's disk. */
@@ -55,6 +57,23 @@ int main(int argc, char **argv)
     if (err != DTQ_OK)
         fail(client, "cannot wait", err);
     printf("the task %s\n", dtq_state_name(result.state));
+
+    /* What waits can be dropped, and all that is open can be cancelled, running or not. */
+    err = dtq_queue_pause(client, "mail", 5000);
+    if (err == DTQ_OK)
+        err = dtq_submit(client, &task, 5000, &id);
+    if (err == DTQ_OK)
+        err = dtq_queue_purge(client, "mail", 5000, &purged);
+    if (err != DTQ_OK)
+        fail(client, "cannot purge", err);
+    err = dtq_wait_one(client, &id, 30000, &result);
+    if (err != DTQ_OK)
+        fail(client, "cannot wait", err);
+    printf("%llu purged: %s\n", (unsigned long long)purged, dtq_state_name(result.state));
+    err = dtq_cancel_queue(client, "mail", 5000, &cancelled);
+    if (err != DTQ_OK)
+        fail(client, "cannot cancel", err);
+    printf("%llu left to cancel\n", (unsigned long long)cancelled);
     dtq_client_close(client);
     return 0;
 }

@@ -116,6 +116,7 @@ struct journal_queue_settings {
     uint64_t rate;  /* of tasks that are dispatched in rate_period_ms; 0: none */
     uint64_t rate_period_ms;
     uint64_t rate_next_wall_ms; /* not before this; 0: not known */
+    uint64_t purge_seq; /* what was admitted before this one, and waits, is cancelled; 0: no */
 };
 
 struct journal_queue {

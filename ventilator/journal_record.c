@@ -407,7 +407,9 @@ static bool text_in(struct journal_in *in, char *ret_text, size_t room)
 
 enum queue_flags {
     QUEUE_PAUSED = 1,
-    QUEUE_HAS_LIMITS = 2, /* they stand behind the counts */
+    QUEUE_HAS_LIMITS = 2, /* they stand behind the counts .. */
+    QUEUE_HAS_PURGE = 4,  /* .. and this behind them */
+    QUEUE_FLAGS = 7,
 };
 
 static bool has_limits(const struct journal_queue_settings *s)
@@ -434,14 +436,17 @@ void journal_queue_out(struct journal_out *out, const struct journal_queue *queu
 {
     const struct journal_queue_settings *s = &queue->settings;
 
-    journal_out_u8(
-        out, (uint8_t)((s->paused ? QUEUE_PAUSED : 0) | (has_limits(s) ? QUEUE_HAS_LIMITS : 0)));
+    journal_out_u8(out, (uint8_t)((s->paused ? QUEUE_PAUSED : 0) |
+                                  (has_limits(s) ? QUEUE_HAS_LIMITS : 0) |
+                                  (s->purge_seq != 0 ? QUEUE_HAS_PURGE : 0)));
     text_out(out, queue->name);
     journal_out_plain(out, queue->ready);
     journal_out_plain(out, queue->delayed);
     journal_out_plain(out, queue->bytes);
     if (has_limits(s))
         limits_out(out, s);
+    if (s->purge_seq != 0)
+        journal_out_plain(out, s->purge_seq);
 }
 
 bool journal_queue_in(struct dtqi_slice key, struct dtqi_slice value, struct journal_queue *ret)
@@ -452,10 +457,12 @@ bool journal_queue_in(struct dtqi_slice key, struct dtqi_slice value, struct jou
     uint8_t flags;
 
     if (!journal_in_u32(&number, &queue.number) || number.len != 0 || queue.number == 0 ||
-        !journal_in_u8(&in, &flags) || flags > (QUEUE_PAUSED | QUEUE_HAS_LIMITS) ||
+        !journal_in_u8(&in, &flags) || flags > QUEUE_FLAGS ||
         !text_in(&in, queue.name, sizeof queue.name) || !journal_in_plain(&in, &queue.ready) ||
         !journal_in_plain(&in, &queue.delayed) || !journal_in_plain(&in, &queue.bytes) ||
-        ((flags & QUEUE_HAS_LIMITS) != 0 && !limits_in(&in, &queue.settings)) || in.len != 0)
+        ((flags & QUEUE_HAS_LIMITS) != 0 && !limits_in(&in, &queue.settings)) ||
+        ((flags & QUEUE_HAS_PURGE) != 0 && !journal_in_plain(&in, &queue.settings.purge_seq)) ||
+        in.len != 0)
         return false;
     queue.settings.paused = (flags & QUEUE_PAUSED) != 0;
     *ret = queue;

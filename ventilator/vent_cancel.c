@@ -3,8 +3,15 @@
 bool vent_cancel_task(struct vent *v, struct task *t)
 {
     switch ((enum task_state)t->state) {
-    case TASK_FREE:
-    case TASK_HELD:
+    case TASK_FREE: /* it came out of the journal: somebody may hold it */
+        t->flags |= TASK_CANCEL;
+        vent_recovered(v, t);
+        vent_dirty(v, t, true);
+        return true;
+    case TASK_HELD: /* who holds it, if anybody does, is told when he lists it (R11) */
+        t->flags |= TASK_CANCEL;
+        vent_dirty(v, t, true);
+        return true;
     case TASK_READY:
     case TASK_PARKED:
     case TASK_SCHEDULED:
@@ -159,22 +166,71 @@ static void cancel_ids(struct vent *v, uint32_t wait, const struct dtqi_cancel *
 
 /* ---------------------------------------------------------------- by queue */
 
-/* Those in memory now, the others when they are loaded. */
+/* So many have not begun to end. */
+static uint64_t open_tasks(const struct queue *q)
+{
+    uint64_t ending = (uint64_t)q->resident[TASK_MARKING] + q->resident[TASK_PROPOSED];
+
+    return q->tasks > ending ? q->tasks - ending : 0;
+}
+
+static bool is_in(const struct vent *v, const struct task *t, const struct queue *q)
+{
+    return t->state != TASK_FREE && &v->queues[v->specs[t->spec].queue] == q;
+}
+
+/* What is not in memory is looked for in the journal, from the beginning. */
+static void search_journal(struct vent *v, struct queue *q)
+{
+    v->purging += q->settings.purge_seq == 0;
+    q->settings.purge_seq = v->seq;
+    if (v->purge_queue == (uint32_t)(q - v->queues))
+        v->purge_queue = NONE;
+    vent_queue_changed(v, q);
+    v->urgent = true;
+}
+
+/* What waits in memory has its mark one by one; what may be with a worker is let go (R33). */
+uint64_t vent_purge(struct vent *v, struct queue *q)
+{
+    const uint32_t *in = q->resident;
+    uint64_t held =
+        (uint64_t)in[TASK_LEASED] + in[TASK_STOPPING] + in[TASK_DONE] + in[TASK_DEADWAIT];
+    uint64_t n = open_tasks(q) > held ? open_tasks(q) - held : 0;
+
+    for (uint32_t i = 0; i < v->tasks_used; i++) {
+        struct task *t = task_at(v, i);
+        bool waits =
+            t->state == TASK_READY || t->state == TASK_PARKED || t->state == TASK_SCHEDULED;
+
+        if (waits && is_in(v, t, q))
+            vent_propose_cancelled(v, t);
+    }
+    search_journal(v, q);
+    return n;
+}
+
+/* All of it, with what workers hold. */
 static void cancel_queue(struct vent *v, uint32_t wait, struct dtqi_str name)
 {
     uint32_t queue = vent_queue_find(v, name);
+    struct queue *q;
 
-    if (queue == NONE || name.len == 0)
+    if (queue == NONE || name.len == 0 || v->queues[queue].number == 0)
         return;
-    v->waits[wait].count = v->queues[queue].tasks;
-    v->queues[queue].purge_seq = v->seq;
+    q = &v->queues[queue];
+    v->waits[wait].count = open_tasks(q);
     for (uint32_t i = 0; i < v->tasks_used; i++) {
         struct task *t = task_at(v, i);
 
-        if (t->state != TASK_FREE && t->state != TASK_CLAIMED && t->state != TASK_GONE &&
-            v->specs[t->spec].queue == queue)
+        if (is_in(v, t, q) && t->state != TASK_CLAIMED && t->state != TASK_GONE)
             cancel(v, wait, t);
     }
+    search_journal(v, q);
+    if (vent_link_add(v, &q->asks, wait))
+        vent_wait_hold(v, wait);
+    else
+        v->waits[wait].silent = true;
 }
 
 void vent_on_cancel(struct vent *v, uint32_t route, const struct dtqi_msg *msg)
@@ -209,4 +265,126 @@ void vent_cancel_answer(struct vent *v, struct wait *w)
     if (msg != NULL)
         msg->cancel_reply =
             (struct dtqi_cancel_reply){w->request, w->n, states, cancelling, w->count};
+}
+
+/* ---------------------------------------------------------------- what the journal has of it */
+
+#define PURGE_READ_TASKS 256u
+#define PURGE_READ_TASKS_LEAST 16u
+#define PURGE_AGAIN_MS 100u
+
+static void purge_begin(struct vent *v)
+{
+    for (uint32_t i = 0; i < v->queues_n; i++)
+        if (v->queues[i].used && v->queues[i].settings.purge_seq != 0) {
+            v->purge_queue = i;
+            v->purge_round++;
+            v->purge_has_after = v->purge_ended = false;
+            return;
+        }
+}
+
+/* Everything before the mark of the queue has a mark of its own: that one is not needed. */
+static bool purge_end(struct vent *v, struct queue *q)
+{
+    if (q->resident[TASK_MARKING] != 0 || q->resident[TASK_HELD] != 0)
+        return false;
+    q->settings.purge_seq = 0;
+    v->purging--;
+    v->purge_queue = NONE;
+    vent_queue_changed(v, q);
+    return true;
+}
+
+/* Not more than what the sink is given at a time, and than there is memory for; the end of any of
+ * it makes room. Others may fill the window for long: this does not wait for them. */
+static bool has_purge_room(const struct vent *v, const struct queue *q)
+{
+    uint32_t under_way =
+        v->counts[TASK_MARKING] + v->counts[TASK_PROPOSED] + q->resident[TASK_HELD];
+
+    return under_way < v->cfg.load_tasks &&
+           vent_records(v) < v->cfg.resident_tasks_max - v->cfg.resident_tasks_max / 8 &&
+           v->resident_bytes < v->cfg.resident_bytes_max / 4 * 3;
+}
+
+static void purge_ask(struct vent *v, const struct queue *q)
+{
+    struct vent_read *r =
+        vent_read_new(v, READ_PURGE, JOURNAL_SCAN, &v->purge_after, v->purge_has_after ? 1 : 0);
+
+    if (r == NULL) {
+        v->purge_after_ms = v->now_ms + PURGE_AGAIN_MS;
+        return;
+    }
+    r->queue = v->purge_queue;
+    r->boundary_moves = v->purge_round;
+    r->read.queue = q->number;
+    r->read.limit = v->purge_small ? PURGE_READ_TASKS_LEAST : PURGE_READ_TASKS;
+    r->read.bodies = true; /* specs come with them */
+    v->purge_reading = true;
+    vent_read_send(v, r);
+}
+
+void vent_purges_tick(struct vent *v)
+{
+    while (v->purging != 0 && !v->purge_reading) {
+        if (v->purge_queue == NONE)
+            purge_begin(v);
+        assert(v->purge_queue != NONE);
+        if (v->purge_ended && purge_end(v, &v->queues[v->purge_queue]))
+            continue;
+        if (v->purge_ended || !has_purge_room(v, &v->queues[v->purge_queue]))
+            return; /* whatever ends next brings us here again */
+        if (v->now_ms < v->purge_after_ms) {
+            due_at(v, v->purge_after_ms);
+            return;
+        }
+        purge_ask(v, &v->queues[v->purge_queue]);
+    }
+}
+
+/* false: no memory for it now. */
+static bool purge_task(struct vent *v, const struct queue *q, const struct journal_read *a,
+                       uint32_t i)
+{
+    const struct journal_task *jt = &a->tasks[i];
+    struct task *t;
+
+    if (jt->key.seq >= q->settings.purge_seq || vent_task_find(v, &jt->id) != NULL)
+        return true;
+    t = vent_recover(v, jt, a->buf);
+    if (t == NULL)
+        return false;
+    v->counters.tasks_loaded++;
+    vent_recovered(v, t);
+    return true;
+}
+
+void vent_purge_read(struct vent *v, struct vent_read *r)
+{
+    const struct journal_read *a = &r->read;
+    const struct queue *q = &v->queues[r->queue];
+
+    v->purge_reading = false;
+    if (r->queue != v->purge_queue || r->boundary_moves != v->purge_round)
+        return;                            /* begun anew since */
+    v->purge_small = a->err == DTQ_ENOMEM; /* large payloads: fewer of them at a time */
+    if (a->err != DTQ_OK) {
+        v->purge_after_ms = v->now_ms + PURGE_AGAIN_MS;
+        return;
+    }
+    for (uint32_t i = 0; i < a->tasks_n; i++) {
+        if (!purge_task(v, q, a, i)) {
+            v->purge_after_ms = v->now_ms + PURGE_AGAIN_MS;
+            return;
+        }
+        v->purge_has_after = true;
+        v->purge_after = a->tasks[i].id;
+    }
+    v->purge_ended = a->end;
+    if (!a->end) {
+        v->purge_has_after = true;
+        v->purge_after = a->last;
+    }
 }

@@ -390,6 +390,7 @@ static void on_tick(struct vent *v)
     vent_touched_tick(v);
     vent_proposals_tick(v);
     vent_window_tick(v);
+    vent_purges_tick(v);
     vent_waits_tick(v);
     vent_journal_tick(v);
     vent_tell_sinks(v);

@@ -258,6 +258,27 @@ static bool take_over(struct vent *v, struct task *t, const struct entry *e)
     return true;
 }
 
+/* R36: it was cancelled, perhaps before a restart, and is here: it is stopped before it is
+ * cancelled. */
+static bool is_to_be_stopped(const struct vent *v, const struct task *t, const struct entry *e)
+{
+    struct journal_counters c = vent_task_counters(v, t);
+
+    return c.cancel != 0 && c.proposed == 0 &&
+           (e->state == DTQI_WAITING || e->state == DTQI_HELD_RUNNING) &&
+           attempt_is_after(e->attempt.epoch, e->attempt.n, &c.counted);
+}
+
+static enum dtqi_verdict adopt_and_stop(struct vent *v, struct worker *w, struct task *t,
+                                        const struct entry *e)
+{
+    enum dtqi_verdict verdict = adopt(v, w, t, e);
+
+    if (t->state == TASK_LEASED)
+        (void)vent_cancel_task(v, t);
+    return verdict;
+}
+
 static enum dtqi_verdict judge_idle(struct vent *v, struct worker *w, struct task *t,
                                     const struct entry *e)
 {
@@ -266,6 +287,8 @@ static enum dtqi_verdict judge_idle(struct vent *v, struct worker *w, struct tas
     if (is_invented(v, &c, e) || (e->state == DTQI_HELD_FAILED &&
                                   !attempt_is_after(e->attempt.epoch, e->attempt.n, &c.counted)))
         return DTQI_VERDICT_FORGET;
+    if (is_to_be_stopped(v, t, e))
+        return adopt_and_stop(v, w, t, e);
     return is_adoptable(v, t, e) ? adopt(v, w, t, e) : DTQI_VERDICT_STALE;
 }
 

@@ -236,7 +236,6 @@ struct queue {
     uint8_t boundary_rank;
     uint64_t boundary_seq;
     uint64_t boundary_moves; /* times that it moved back */
-    uint64_t purge_seq;      /* cancelled before this one (R36) */
     struct list parked;
 
     uint32_t next; /* active or stuck */
@@ -448,6 +447,7 @@ enum read_kind {
     READ_CANCEL,
     READ_RECOVER,
     READ_QUERY,
+    READ_PURGE,
 };
 
 struct query {
@@ -539,6 +539,17 @@ struct vent {
     uint32_t load_idle; /* of these, looked at without finding anything to do */
     uint64_t dispatched_seen;
     uint64_t seq_start; /* tasks before it are from before the start */
+
+    /* What queues were told to cancel is looked for in the journal, one queue after the other. */
+    uint32_t purging;     /* queues with a purge_seq */
+    uint32_t purge_queue; /* the one that is worked on; NONE: none */
+    uint64_t purge_round; /* .. which is begun anew when it is told again */
+    bool purge_reading;
+    bool purge_has_after;
+    bool purge_ended; /* all of it has been looked at */
+    bool purge_small; /* the last answer was too large for memory */
+    dtq_id purge_after;
+    uint64_t purge_after_ms; /* not before this */
 
     /* time */
     struct heap due;
@@ -1043,6 +1054,10 @@ void vent_cancel_answer(struct vent *v, struct wait *w);
 /* The task is settled before its mark was: whoever waits for the mark is told. */
 void vent_cancel_end(struct vent *v, struct task *t);
 bool vent_cancel_task(struct vent *v, struct task *t);
+/* What waits of the queue is cancelled, wherever it is (R44). @return so many tasks. */
+uint64_t vent_purge(struct vent *v, struct queue *q);
+void vent_purges_tick(struct vent *v);
+void vent_purge_read(struct vent *v, struct vent_read *r);
 
 /* ---------------------------------------------------------------- vent_operate.c */
 

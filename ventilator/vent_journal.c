@@ -882,6 +882,7 @@ void vent_on_read_done(struct vent *v, struct journal_read *a)
     case READ_CANCEL: vent_cancel_looked_up(v, r); break;
     case READ_RECOVER: replace(v, a); break;
     case READ_QUERY: vent_query_read(v, r); break;
+    case READ_PURGE: vent_purge_read(v, r); break;
     case READ_HOLDINGS: vent_holdings_looked_up(v, r); return; /* it keeps the answer */
     }
     vent_read_free(v, r);

@@ -48,7 +48,8 @@ static struct queue *queue_for(struct vent *v, const struct order *o)
         refuse(v, o, DTQI_BAD_TASK, "target: not the name of a queue");
         return NULL;
     }
-    if (i == NONE && o->m->operation == DTQI_QUEUE_RESUME) {
+    if (i == NONE &&
+        (o->m->operation == DTQI_QUEUE_RESUME || o->m->operation == DTQI_QUEUE_PURGE)) {
         refuse(v, o, DTQI_BAD_TASK, "there is no queue of that name");
         return NULL;
     }
@@ -60,8 +61,10 @@ static struct queue *queue_for(struct vent *v, const struct order *o)
     return &v->queues[i];
 }
 
-/* The answer waits for the commit; without memory to wait with, there is none. */
-static void answer_when_written(struct vent *v, const struct order *o, struct queue *q)
+/* The answer, about so many tasks, waits for the commit; without memory to wait with, there is
+ * none. */
+static void answer_when_written(struct vent *v, const struct order *o, struct queue *q,
+                                uint64_t count)
 {
     uint32_t wait = vent_wait_new(v, WAIT_OPERATE, o->route, o->m->request);
 
@@ -71,6 +74,7 @@ static void answer_when_written(struct vent *v, const struct order *o, struct qu
         v->counters.messages_dropped++;
         return;
     }
+    v->waits[wait].count = count;
     if (vent_link_add(v, &q->asks, wait))
         vent_wait_hold(v, wait);
     else
@@ -82,21 +86,26 @@ static void pause_queue(struct vent *v, const struct order *o, struct queue *q)
 {
     q->settings.paused = true;
     vent_recall_queue(v, q);
-    answer_when_written(v, o, q);
+    answer_when_written(v, o, q, 0);
 }
 
 static void resume_queue(struct vent *v, const struct order *o, struct queue *q)
 {
     q->settings.paused = false;
     vent_gate_open(v, q);
-    answer_when_written(v, o, q);
+    answer_when_written(v, o, q, 0);
+}
+
+static void purge_queue(struct vent *v, const struct order *o, struct queue *q)
+{
+    answer_when_written(v, o, q, vent_purge(v, q));
 }
 
 static void limit_queue(struct vent *v, const struct order *o, struct queue *q)
 {
     q->settings.limit = (uint64_t)o->m->number;
     vent_gate_open(v, q);
-    answer_when_written(v, o, q);
+    answer_when_written(v, o, q, 0);
 }
 
 static void rate_queue(struct vent *v, const struct order *o, struct queue *q)
@@ -106,7 +115,7 @@ static void rate_queue(struct vent *v, const struct order *o, struct queue *q)
     q->settings.rate_next_wall_ms = 0;
     vent_gate_open(v, q); /* out of the order of their times, before its own changes */
     vent_gate_set(v, q);
-    answer_when_written(v, o, q);
+    answer_when_written(v, o, q, 0);
 }
 
 static const char *flaw_of_rate(const struct dtqi_operate *m)
@@ -157,6 +166,7 @@ void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *
     switch (m->operation) {
     case DTQI_QUEUE_PAUSE: operate_queue(v, &o, pause_queue); break;
     case DTQI_QUEUE_RESUME: operate_queue(v, &o, resume_queue); break;
+    case DTQI_QUEUE_PURGE: operate_queue(v, &o, purge_queue); break;
     case DTQI_QUEUE_LIMIT: operate_queue(v, &o, limit_queue); break;
     case DTQI_QUEUE_RATE: operate_queue(v, &o, rate_queue); break;
     default: refuse(v, &o, DTQI_BAD_TASK, "the operation is not known to this version");

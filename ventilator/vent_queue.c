@@ -152,6 +152,7 @@ static void queue_start(struct vent *v, const struct journal_queue *jq)
     v->backlog_bytes += jq->bytes;
     if (jq->number > v->queue_number)
         v->queue_number = jq->number;
+    v->purging += jq->settings.purge_seq != 0;
     set_unloaded(v, q, jq->ready != 0);
     v->due_unloaded |= jq->delayed != 0;
 }
@@ -161,7 +162,7 @@ dtq_err vent_queues_init(struct vent *v, const struct journal_start *start)
     v->queues_room = v->cfg.queues_max;
     if (start->queues_n > v->queues_room)
         v->queues_room = start->queues_n;
-    v->queues_free = NONE;
+    v->queues_free = v->purge_queue = NONE;
     v->share = v->cfg.resident_tasks_max / 64 + 1;
     if (v->share > QUEUE_SHARE_TASKS_MAX)
         v->share = QUEUE_SHARE_TASKS_MAX;
@@ -463,14 +464,18 @@ void vent_park(struct vent *v, struct task *t)
     vent_unpark(v, t);
 }
 
+/* R44: it was in the journal when its queue was purged. */
+static bool is_purged(const struct queue *q, const struct task *t)
+{
+    return t->seq < q->settings.purge_seq && (t->flags & TASK_RECOVERED) != 0;
+}
+
 void vent_release(struct vent *v, struct task *t)
 {
     struct queue *q = queue_of(v, t);
     const struct past *p = past_of(v, t);
 
-    if (t->seq < q->purge_seq)
-        vent_cancel_task(v, t);
-    else if ((t->flags & TASK_CANCEL) != 0)
+    if ((t->flags & TASK_CANCEL) != 0 || is_purged(q, t))
         vent_propose_cancelled(v, t);
     else if (p != NULL && p->counters.proposed != 0)
         vent_propose(v, t, (dtq_state)p->counters.proposed);

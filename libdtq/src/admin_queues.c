@@ -58,6 +58,14 @@ dtq_err dtq_queue_resume(dtq_client *client, const char *queue, int32_t timeout_
                          timeout_ms, &count);
 }
 
+dtq_err dtq_queue_purge(dtq_client *client, const char *queue, int32_t timeout_ms, uint64_t *ret_n)
+{
+    if (ret_n == NULL)
+        return DTQ_EINVAL;
+    return operate_queue(client, queue, (struct dtqi_operate){.operation = DTQI_QUEUE_PURGE},
+                         timeout_ms, ret_n);
+}
+
 dtq_err dtq_queue_limit(dtq_client *client, const char *queue, uint64_t limit, int32_t timeout_ms)
 {
     struct dtqi_operate order = {.operation = DTQI_QUEUE_LIMIT, .number = (double)limit};

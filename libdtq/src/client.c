@@ -977,3 +977,35 @@ dtq_err dtq_cancel(dtq_client *client, const dtq_id *ids, size_t n, int32_t time
     io_settle(client);
     return err;
 }
+
+static dtq_err cancel_queue(struct dtq_client *c, struct dtqi_str queue, uint64_t end_ms,
+                            uint64_t *ret_n)
+{
+    struct dtqi_msg msg = {.type = DTQI_CANCEL, .cancel = {.queue = queue}};
+    dtq_err err;
+    const struct dtqi_msg *answer = shell_ask(c, CLIENT_VENTILATOR, &msg, end_ms, &err);
+
+    if (answer == NULL)
+        return err;
+    if (answer->type != DTQI_CANCEL_REPLY)
+        err = shell_fail(c, DTQ_EPROTO, "the ventilator answered something else");
+    else
+        *ret_n = answer->cancel_reply.count;
+    client_question_done(c->core);
+    return err;
+}
+
+dtq_err dtq_cancel_queue(dtq_client *client, const char *queue, int32_t timeout_ms, uint64_t *ret_n)
+{
+    dtq_err err;
+
+    if (client == NULL || queue == NULL || ret_n == NULL)
+        return DTQ_EINVAL;
+    shell_enter(client);
+    if (dtqi_is_name(dtqi_str(queue)))
+        err = cancel_queue(client, dtqi_str(queue), io_end_ms(timeout_ms), ret_n);
+    else
+        err = shell_fail(client, DTQ_EINVAL, "not the name of a queue");
+    io_settle(client);
+    return err;
+}

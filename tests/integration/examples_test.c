@@ -122,7 +122,9 @@ static void a_queue_is_paused_bounded_and_resumed(void **state)
     cluster_start(*state);
     expect_output(*state, "queues",
                   "mail: 1 ready, paused, limit 4, rate 10 in 1000 ms\n"
-                  "the task succeeded\n");
+                  "the task succeeded\n"
+                  "1 purged: cancelled\n"
+                  "0 left to cancel\n");
 }
 
 static void tasks_are_submitted_from_cpp(void **state)

@@ -4,6 +4,7 @@
 
 #include "text.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -59,6 +60,23 @@ static size_t spans_of(struct cluster *c, const char *queue, struct span *ret)
         ret[i].to_us -= begin_us;
     }
     return n;
+}
+
+static size_t count_outcomes(struct cluster *c, const char *of_state)
+{
+    const char *line =
+        dtq_expect(c, 0, NULL, "results", "--json", "--state", of_state, "--limit", "1000", NULL);
+    size_t n = 0;
+
+    for (; (line = strchr(line, '\n')) != NULL; line++)
+        n++;
+    return n;
+}
+
+static bool has_no_tasks(struct cluster *c, void *arg)
+{
+    (void)arg;
+    return dtq_expect(c, 0, NULL, "list", "--json", NULL)[0] == '\0';
 }
 
 /* Times are given in milliseconds: tasks overlap when they share more than one. */
@@ -153,6 +171,93 @@ static void tasks_start_at_the_rate_of_their_queue(void **state)
     assert_in_range(spans[n - 1].from_us, 3000 * 950, 3000 * 1050 * DTQ_SLOWNESS);
 }
 
+/* ---- purge and cancel */
+
+static void a_purge_says_how_many_and_is_completed_after_kill_9(void **state)
+{
+    struct cluster *c = *state;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    dtq_expect(c, 0, lines_of("x", 500), "submit", "-q", "old", "--each-line", "-", "echo", NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "queue", "purge", "old", "--json", NULL),
+                        "{\"queue\":\"old\",\"purged\":500}\n");
+    kill_ventilator(c);
+    dtq_expect(c, 0, NULL, "submit", "-q", "old", "echo", "new", NULL);
+    cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c1", NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", "--wait", NULL), "new\n");
+    wait_until(c, has_no_tasks, NULL);
+    assert_int_equal(count_outcomes(c, "cancelled"), 500);
+    assert_int_equal(count_outcomes(c, "succeeded"), 1);
+}
+
+/* A command, and a process that it started: both say who they are. */
+struct tree {
+    char parent[PATH_MAX];
+    char child[PATH_MAX];
+    char id[64];
+};
+
+static void start_tree(struct cluster *c, struct tree *t)
+{
+    char exec[3 * PATH_MAX];
+    char line[32];
+
+    cluster_path(c, "parent", t->parent, sizeof t->parent);
+    cluster_path(c, "child", t->child, sizeof t->child);
+    snprintf(exec, sizeof exec,
+             "--exec=tree=sh -c 'trap \"\" TERM; echo $$ >%s; sleep 1000 & echo $! >%s; wait'",
+             t->parent, t->child);
+    cluster_start_worker(c, exec, "-c1", NULL);
+    dtq_submit_id(c, t->id, "-q", "trees", "tree", NULL);
+    wait_line_of_file(t->child, line, sizeof line);
+}
+
+static bool is_gone(const char *path)
+{
+    char line[32];
+
+    wait_line_of_file(path, line, sizeof line);
+    return kill((pid_t)atol(line), 0) != 0 && errno == ESRCH;
+}
+
+static void expect_cancelled(struct cluster *c, const struct tree *t)
+{
+    struct run *r = dtq_run(c, NULL, "wait", t->id, NULL);
+
+    assert_int_equal(r->status, 130);
+    expect_in(r, r->text, "cancelled");
+    assert_true(is_gone(t->parent)); /* at once: the outcome says so */
+    assert_true(is_gone(t->child));
+}
+
+static void a_running_command_is_gone_when_it_is_cancelled(void **state)
+{
+    struct cluster *c = *state;
+    struct tree t;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    start_tree(c, &t);
+    dtq_expect(c, 0, NULL, "cancel", t.id, NULL);
+    expect_cancelled(c, &t);
+    dtq_expect(c, 0, NULL, "cancel", t.id, NULL); /* again */
+}
+
+static void a_cancellation_is_remembered_over_kill_9(void **state)
+{
+    struct cluster *c = *state;
+    struct tree t;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    start_tree(c, &t);
+    assert_string_equal(dtq_expect(c, 0, NULL, "cancel", "--queue", "trees", NULL),
+                        "trees 1 cancelling\n");
+    kill_ventilator(c);
+    expect_cancelled(c, &t);
+}
+
 static void what_is_no_order_is_a_usage_error(void **state)
 {
     struct cluster *c = *state;
@@ -176,6 +281,9 @@ int main(int argc, char **argv)
         STORY(a_paused_queue_stays_paused_over_kill_9),
         STORY(no_more_tasks_run_than_the_limit_of_their_queue),
         STORY(tasks_start_at_the_rate_of_their_queue),
+        STORY(a_purge_says_how_many_and_is_completed_after_kill_9),
+        STORY(a_running_command_is_gone_when_it_is_cancelled),
+        STORY(a_cancellation_is_remembered_over_kill_9),
         STORY(what_is_no_order_is_a_usage_error),
     };
 

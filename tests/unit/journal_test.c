@@ -770,7 +770,7 @@ static void a_restart_knows_queues_rosters_and_settlements(void **state)
     workers[0].gone = true;
     workers[1].instance = (dtqi_uid){.bytes = "was never here.."};
     workers[1].gone = true;
-    queues[0].settings = (struct journal_queue_settings){true, 3, 10, 60000, 1700000000000};
+    queues[0].settings = (struct journal_queue_settings){true, 3, 10, 60000, 1700000000000, 77};
     applied.number = 9;
     (void)snprintf(sink.intake, sizeof sink.intake, "tcp://b:1");
     w->batch.workers_n = 2;
@@ -786,6 +786,7 @@ static void a_restart_knows_queues_rosters_and_settlements(void **state)
     assert_int_equal(queue_at_start(w, 5)->settings.rate, 10);
     assert_int_equal(queue_at_start(w, 5)->settings.rate_period_ms, 60000);
     assert_int_equal(queue_at_start(w, 5)->settings.rate_next_wall_ms, 1700000000000);
+    assert_int_equal(queue_at_start(w, 5)->settings.purge_seq, 77);
     assert_false(queue_at_start(w, 2)->settings.paused);
     assert_int_equal(w->start.applied[0].number, 9);
     assert_int_equal(w->start.sinks_n, 1);

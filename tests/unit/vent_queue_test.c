@@ -1,4 +1,5 @@
-/* The ventilator's core: what operators say of queues: pause, limit, rate. */
+/* The ventilator's core: what operators say of queues: pause, limit, rate, purge; and the
+ * cancellation of all of a queue (R36, R43, R44). */
 #include "vent_world.h"
 
 static int begin(void **state)
@@ -575,6 +576,292 @@ static void many_queues_with_rates_keep_to_each(void **state)
     assert_in_range(n, 2 * 210 - 20, 2 * 210 + 20);
 }
 
+/* ---------------------------------------------------------------- purge, cancel */
+
+/* The sink takes every proposal that was sent; how many were cancellations. */
+static uint32_t settle_proposals(struct world *w)
+{
+    struct world_sent *s;
+    uint32_t n = 0;
+
+    while ((s = world_find(w, WORLD_SINK, DTQI_OUTCOMES)) != NULL) {
+        for (uint32_t i = 0; i < s->msg.outcomes.n; i++) {
+            n += s->msg.outcomes.kinds[i] == DTQ_CANCELLED;
+            world_settle(w, world_number(&s->msg.outcomes.ids[i]),
+                         (dtq_state)s->msg.outcomes.kinds[i]);
+        }
+        world_drop(w, s);
+    }
+    return n;
+}
+
+/* .. until no more come for a while. */
+static uint32_t settle_all(struct world *w, struct world_worker *x)
+{
+    uint32_t n = 0;
+
+    for (uint32_t idle = 0; idle < 30;) {
+        uint32_t some;
+
+        world_live(w, 100, x, NULL);
+        some = settle_proposals(w);
+        idle = some != 0 ? 0 : idle + 1;
+        n += some;
+    }
+    return n;
+}
+
+static void cancel_queue(struct world *w, const char *name)
+{
+    struct dtqi_msg msg = {.type = DTQI_CANCEL};
+
+    msg.cancel = (struct dtqi_cancel){.request = ++w->requests, .queue = dtqi_str(name)};
+    world_msg(w, PRODUCER, &msg);
+    world_tick(w);
+}
+
+static uint64_t cancelled(struct world *w)
+{
+    struct world_sent *s = world_take(w, WORLD_SEND, DTQI_CANCEL_REPLY);
+    uint64_t n = s->msg.cancel_reply.count;
+
+    world_drop(w, s);
+    return n;
+}
+
+static uint64_t purge(struct world *w)
+{
+    operate(w, (struct dtqi_operate){.operation = DTQI_QUEUE_PURGE});
+    world_tick(w);
+    return answered(w).count;
+}
+
+static void a_purge_cancels_what_waits_and_says_how_many(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 4, 2);
+    struct dtqi_queue_info q;
+
+    world_submit(w, 1, 10, (struct world_task){0});
+    world_submit(w, 21, 3, (struct world_task){.not_before_wall_ms = WORLD_WALL_MS + 3600 * 1000});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 2);
+    world_submit(w, 31, 3, (struct world_task){.queue = "other"});
+    assert_int_equal(purge(w), 8 + 3);
+    world_submit(w, 41, 5, (struct world_task){0});
+    assert_int_equal(settle_all(w, &x), 11);
+    queue_info(w, "q", &q);
+    assert_int_equal(q.dispatched, 2);
+    assert_int_equal(q.ready, 5); /* came after it */
+    assert_int_equal(q.scheduled, 0);
+    queue_info(w, "other", &q);
+    assert_int_equal(q.ready, 3);
+}
+
+static void what_runs_is_not_purged(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 1);
+
+    world_submit(w, 1, 1, (struct world_task){.retries = 5});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 1), 1);
+    assert_int_equal(purge(w), 0);
+    x.credit_tasks = 10;
+    world_fail(w, &x, 1, x.epoch, 1, DTQ_REASON_ERROR);
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 1), 1);
+}
+
+static void a_queue_that_is_not_there_is_not_purged(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(refusal(w, (struct dtqi_operate){.operation = DTQI_QUEUE_PURGE}),
+                     DTQI_BAD_TASK);
+}
+
+/* Ready and delayed tasks, most of them in the journal only. */
+static void submit_backlog(struct world *w)
+{
+    for (uint32_t i = 0; i < 3000; i += 100) {
+        world_submit(w, 1 + i, 100, (struct world_task){0});
+        world_pass(w, 10);
+    }
+    for (uint32_t i = 0; i < 2000; i += 100) {
+        world_submit(w, 5001 + i, 100,
+                     (struct world_task){.not_before_wall_ms = WORLD_WALL_MS + 3600 * 1000 + i});
+        world_pass(w, 10);
+    }
+    world_pass(w, 1000);
+    world_clear(w);
+}
+
+static void a_whole_backlog_is_purged_though_nobody_serves_it(void **state)
+{
+    struct world *w = *state;
+    struct vent_census census;
+
+    submit_backlog(w);
+    assert_int_equal(purge(w), 5000);
+    assert_int_equal(settle_all(w, NULL), 5000);
+    vent_census(w->v, &census);
+    assert_int_equal(census.tasks, 0);
+    assert_int_equal(purge(w), 0);
+}
+
+static void a_purge_that_was_answered_is_completed_after_a_crash(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_queue_info q;
+    uint32_t n;
+
+    submit_backlog(w);
+    assert_int_equal(purge(w), 5000);
+    n = settle_proposals(w);
+    world_pass(w, 500);
+    assert_in_range(n, 1, 4999);
+    world_restart(w);
+    w->sink_session = 0;
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_submit(w, 8001, 5, (struct world_task){0});
+    n += settle_all(w, NULL);
+    assert_in_range(n, 5000, 5000 + 2048); /* some are told to the sink twice */
+    queue_info(w, "q", &q);
+    assert_int_equal(q.ready, 5);
+    assert_int_equal(q.scheduled, 0);
+}
+
+/* What is recovered after the whole is worked off is not touched by a purge of long ago. */
+static void a_purge_ends(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x;
+
+    submit_backlog(w);
+    assert_int_equal(purge(w), 5000);
+    assert_int_equal(settle_all(w, NULL), 5000);
+    world_submit(w, 8001, 5, (struct world_task){0});
+    world_pass(w, 1000);
+    world_restart(w);
+    w->sink_session = 0;
+    world_sink(w);
+    x = world_worker(w, 1, 1, 10);
+    world_live(w, 6000, &x, NULL);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 5);
+}
+
+static void all_of_a_queue_is_cancelled_also_what_runs(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 2, 2);
+    dtq_id ids[2] = {world_id(1), world_id(2)};
+    struct dtqi_report r = {.stopped_ids = ids, .stopped_n = 2};
+
+    world_submit(w, 1, 10, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 2);
+    cancel_queue(w, "q");
+    assert_int_equal(cancelled(w), 10);
+    assert_int_equal(world_take(w, WORLD_SEND, DTQI_STOP_ATTEMPTS)->msg.stop_attempts.n, 2);
+    assert_int_equal(settle_all(w, &x), 8);
+    world_report(w, &x, &r);
+    assert_int_equal(settle_all(w, &x), 2);
+    cancel_queue(w, "q");
+    assert_int_equal(cancelled(w), 0);
+}
+
+static void a_cancelled_queue_is_cancelled_after_a_crash(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 2, 2);
+    struct world_holding held[2];
+    uint64_t epoch = x.epoch;
+    dtq_id ids[2] = {world_id(1), world_id(2)};
+    struct dtqi_report r = {.stopped_ids = ids, .stopped_n = 2};
+
+    submit_backlog(w);
+    cancel_queue(w, "q");
+    assert_int_equal(cancelled(w), 5000);
+    world_restart(w); /* at once */
+    w->sink_session = 0;
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_worker_hello(w, &x, NULL, 2);
+    held[0] = (struct world_holding){1, epoch, 1, DTQI_HELD_RUNNING};
+    held[1] = (struct world_holding){2, epoch, 1, DTQI_WAITING};
+    world_holdings(w, &x, held, 2, true);
+    world_tick(w);
+    assert_int_equal(world_take(w, WORLD_SEND, DTQI_STOP_ATTEMPTS)->msg.stop_attempts.n, 2);
+    assert_in_range(settle_all(w, &x), 4998, 4998 + 2048);
+    world_report(w, &x, &r);
+    assert_int_equal(settle_all(w, &x), 2);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 1), 0);
+}
+
+/* R36: the mark of before the restart is found when the worker lists what it runs. */
+static void a_running_task_is_stopped_though_the_ventilator_restarted(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 1);
+    struct world_holding held = {1, x.epoch, 1, DTQI_HELD_RUNNING};
+    struct dtqi_msg msg = {.type = DTQI_CANCEL};
+    dtq_id id = world_id(1);
+    struct dtqi_report r = {.stopped_ids = &id, .stopped_n = 1};
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_pass(w, 300);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 1), 1);
+    msg.cancel = (struct dtqi_cancel){.request = 1, .ids = &id, .n = 1};
+    world_msg(w, PRODUCER, &msg);
+    world_tick(w);
+    world_restart(w);
+    w->sink_session = 0;
+    world_sink(w);
+    world_worker_hello(w, &x, NULL, 1);
+    world_holdings(w, &x, &held, 1, true);
+    world_tick(w);
+    assert_non_null(world_find(w, WORLD_SEND, DTQI_STOP_ATTEMPTS));
+    assert_int_equal(settle_all(w, &x), 0); /* not before it is gone */
+    world_report(w, &x, &r);
+    assert_int_equal(settle_all(w, &x), 1);
+}
+
+/* R33, R36: nobody knows yet whether it runs. */
+static void a_held_task_is_cancelled_when_its_worker_has_stopped_it(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 1);
+    struct world_holding held = {1, x.epoch, 1, DTQI_HELD_RUNNING};
+    struct dtqi_msg msg = {.type = DTQI_CANCEL};
+    dtq_id ids[2] = {world_id(1), world_id(2)};
+    struct dtqi_report r = {.stopped_ids = ids, .stopped_n = 1};
+    struct world_sent *s;
+
+    world_submit(w, 1, 2, (struct world_task){0});
+    world_pass(w, 300);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 1), 1);
+    world_restart(w);
+    w->sink_session = 0;
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    msg.cancel = (struct dtqi_cancel){.request = 1, .ids = ids, .n = 2};
+    world_msg(w, PRODUCER, &msg);
+    world_tick(w);
+    s = world_take(w, WORLD_SEND, DTQI_CANCEL_REPLY);
+    assert_int_equal(s->msg.cancel_reply.cancelling[0], 1);
+    assert_int_equal(s->msg.cancel_reply.cancelling[1], 1);
+    assert_null(world_find(w, WORLD_SINK, DTQI_OUTCOMES));
+    world_worker_hello(w, &x, NULL, 1);
+    world_holdings(w, &x, &held, 1, true);
+    world_tick(w);
+    assert_non_null(world_find(w, WORLD_SEND, DTQI_STOP_ATTEMPTS));
+    assert_int_equal(settle_all(w, &x), 1); /* the other one, which nobody listed */
+    world_report(w, &x, &r);
+    assert_int_equal(settle_all(w, &x), 1);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -603,6 +890,16 @@ int main(void)
         T(what_was_given_back_unstarted_does_not_count),
         T(an_idle_ventilator_with_a_rate_sleeps),
         T(many_queues_with_rates_keep_to_each),
+        T(a_purge_cancels_what_waits_and_says_how_many),
+        T(what_runs_is_not_purged),
+        T(a_queue_that_is_not_there_is_not_purged),
+        T(a_whole_backlog_is_purged_though_nobody_serves_it),
+        T(a_purge_that_was_answered_is_completed_after_a_crash),
+        T(a_purge_ends),
+        T(all_of_a_queue_is_cancelled_also_what_runs),
+        T(a_cancelled_queue_is_cancelled_after_a_crash),
+        T(a_running_task_is_stopped_though_the_ventilator_restarted),
+        T(a_held_task_is_cancelled_when_its_worker_has_stopped_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -220,10 +220,15 @@ static void order(struct chaos *c, uint32_t operation, const char *queue, uint32
 static void operate(struct chaos *c)
 {
     static const char *const queues[] = {"a", "b", "c", "d"};
-    static const uint32_t operations[] = {DTQI_QUEUE_PAUSE, DTQI_QUEUE_RESUME, DTQI_QUEUE_RESUME,
-                                          DTQI_QUEUE_LIMIT, DTQI_QUEUE_RATE,   99};
+    static const uint32_t operations[] = {DTQI_QUEUE_PAUSE,
+                                          DTQI_QUEUE_RESUME,
+                                          DTQI_QUEUE_RESUME,
+                                          DTQI_QUEUE_LIMIT,
+                                          DTQI_QUEUE_RATE,
+                                          DTQI_QUEUE_PURGE,
+                                          99};
 
-    order(c, operations[rnd(c, 6)], queues[rnd(c, 4)], (uint32_t)rnd(c, 4));
+    order(c, operations[rnd(c, 7)], queues[rnd(c, 4)], (uint32_t)rnd(c, 4));
 }
 
 static void query(struct chaos *c)

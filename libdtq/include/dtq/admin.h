@@ -205,6 +205,16 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_queue_resume(dtq_client *client, const char *qu
                                               int32_t timeout_ms);
 
 /**
+ * Cancel everything that waits in a queue: ready or not due yet. What a worker holds goes on, and
+ * is retried if it fails. dtq_cancel_queue() takes that too.
+ * @param ret_n  so many; their outcomes, DTQ_CANCELLED, come in time. A call that was repeated
+ *               because its answer was lost says how many are left.
+ * @return as dtq_queue_pause(); DTQ_EREFUSED: there is no such queue
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_queue_purge(dtq_client *client, const char *queue,
+                                             int32_t timeout_ms, uint64_t *ret_n);
+
+/**
  * Bound how many tasks of a queue workers hold at a time, in the whole cluster.
  * @param limit  0: no bound any more. If more are held now, they are finished first.
  * @return as dtq_queue_pause()

@@ -340,6 +340,17 @@ typedef struct dtq_cancelled {
 DTQ_API DTQ_MUST_USE dtq_err dtq_cancel(dtq_client *client, const dtq_id *ids, size_t n,
                                         int32_t timeout_ms, dtq_cancelled *ret_cancelled);
 
+/**
+ * Ask for all open tasks of a queue to be cancelled: what waits never starts, what runs is stopped.
+ * Returns when that is on the ventilator's disk; outcomes come in time. Tasks that are submitted
+ * later are not meant.
+ * @param queue  its name
+ * @param ret_n  so many tasks; 0: there are none, or there is no such queue
+ * @return as dtq_cancel()
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_cancel_queue(dtq_client *client, const char *queue,
+                                              int32_t timeout_ms, uint64_t *ret_n);
+
 #ifdef __cplusplus
 }
 #endif
