@@ -33,6 +33,7 @@ extern const struct cli_command cli_commands[]; /* ended by one without a name *
 
 int cmd_bench(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
+int cmd_explain(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_queue(int argc, char **argv);
 int cmd_result(int argc, char **argv);

@@ -14,6 +14,7 @@ const struct cli_command cli_commands[] = {
     {"result", "print the results of tasks", cmd_result},
     {"results", "list the outcomes that the sinks hold, or follow them", cmd_results},
     {"show", "print everything that is known about tasks", cmd_show},
+    {"explain", "say why tasks do not run", cmd_explain},
     {"list", "list open tasks", cmd_list},
     {"queue", "list, pause and resume queues; bound what of them runs", cmd_queue},
     {"status", "show queues, workers, sinks and counters", cmd_status},

@@ -19,6 +19,7 @@ int main(int argc, char **argv)
     dtq_client *client = open_client(argc, argv, DTQ_FOLLOW_NONE);
     const dtq_queue_info *queues;
     dtq_result result;
+    dtq_task_info info;
     dtq_task task;
     dtq_err err;
     dtq_id id;
@@ -49,6 +50,10 @@ int main(int argc, char **argv)
         fail(client, "cannot list the queues", err);
     for (size_t i = 0; i < n; i++)
         print_queue(&queues[i]);
+    err = dtq_explain(client, &id, 5000, &info);
+    if (err != DTQ_OK)
+        fail(client, "cannot explain", err);
+    printf("the task waits: %s; %llu come first\n", info.why, (unsigned long long)info.before);
 
     err = dtq_queue_resume(client, "mail", 5000);
     if (err != DTQ_OK)

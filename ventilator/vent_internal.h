@@ -20,6 +20,7 @@
  *   vent_cancel.c    CANCEL
  *   vent_operate.c   OPERATE
  *   vent_query.c     QUERY
+ *   vent_explain.c   why a task does not run, and what comes first
  *   vent_check.c     census, invariants
  */
 #ifndef DTQ_VENT_INTERNAL_H
@@ -1070,5 +1071,15 @@ void vent_on_query(struct vent *v, uint32_t route, const struct dtqi_query *m);
 void vent_query_read(struct vent *v, struct vent_read *r);
 /* What the task is doing, as people are told. */
 dtq_state vent_public_state(const struct task *t);
+
+/* ---------------------------------------------------------------- vent_explain.c */
+
+/* Why it does not run, for people; "": it does. Valid as scratch is. */
+const char *vent_why(struct vent *v, const struct task *t);
+/* The same for one that only the journal has, ready, in the queue of this number. */
+const char *vent_why_journaled(struct vent *v, uint32_t number);
+/* How many tasks come first. Takes its time: for people who ask. */
+void vent_explain(const struct vent *v, const struct task *t, struct dtqi_task_info *info);
+void vent_explain_journaled(const struct vent *v, uint32_t number, struct dtqi_task_info *info);
 
 #endif

@@ -37,46 +37,6 @@ dtq_state vent_public_state(const struct task *t)
 
 /* ---------------------------------------------------------------- one task */
 
-static const char *why_ready(struct vent *v, const struct task *t)
-{
-    const struct queue *q = queue_of(v, t);
-    const char *closed = vent_gate_why(v, q);
-
-    if (closed != NULL)
-        return closed;
-    if (!vent_sink_is_up(&v->sinks[t->sink]))
-        return "its sink cannot be reached";
-    if (q->servers == 0 && v->any_servers == 0)
-        return "no worker serves its queue";
-    if (t->flags & TASK_SUSPECT)
-        return "its worker died, so it runs next on a worker that holds nothing else";
-    return "every worker that serves its queue is busy";
-}
-
-static const char *why_not(struct vent *v, const struct task *t)
-{
-    switch ((enum task_state)t->state) {
-    case TASK_CLAIMED: return "it was sent before: its sink is asked for an outcome";
-    case TASK_HELD: return "recovered: held until the workers have said what they hold";
-    case TASK_READY: return why_ready(v, t);
-    case TASK_PARKED: return "older tasks of its queue come first";
-    case TASK_SCHEDULED: return "its time has not come";
-    case TASK_LEASED:
-        return t->flags & TASK_RUNNING
-                   ? ""
-                   : "is with its worker: waits for a slot, or has just started";
-    case TASK_STOPPING: return "its worker is stopping it";
-    case TASK_DONE:
-    case TASK_DEADWAIT: return "finished: the sink is recording its outcome";
-    case TASK_MARKING: return "the cancellation is being written to the journal";
-    case TASK_PROPOSED: return "the sink is recording its outcome";
-    case TASK_FREE:
-    case TASK_GONE:
-    case TASK_STATES: return "";
-    }
-    return "";
-}
-
 static struct dtqi_str holder_name(const struct vent *v, const struct task *t)
 {
     const struct worker *w;
@@ -127,7 +87,7 @@ static void fill_resident(struct vent *v, const struct task *t, bool with_attemp
         .due_wall_ms = t->state == TASK_SCHEDULED ? t->since_ms : 0,
         .payload_bytes = t->body_len,
         .sink = v->sinks[t->sink].store,
-        .why = dtqi_str(why_not(v, t)),
+        .why = dtqi_str(vent_why(v, t)),
         .cancelling = (t->flags & TASK_CANCEL) != 0,
         .durable = t->paper == PAPER_WRITTEN,
     };
@@ -166,7 +126,7 @@ static void fill_journaled(struct vent *v, const struct journal_task *jt,
         .payload_bytes = jt->body.len,
         .sink = jt->sink,
         .why = dtqi_str(due > v->wall_ms ? "its time has not come"
-                                         : "older tasks of its queue come first"),
+                                         : vent_why_journaled(v, jt->key.queue)),
         .cancelling = jt->counters.cancel != 0,
         .durable = true,
     };
@@ -249,6 +209,8 @@ static void add_journaled(struct vent *v, struct page_of_tasks *page, const stru
         fill_journaled(v, jt, &info);
     else
         return; /* it is among the unwritten */
+    if (t == NULL && q->q.explain)
+        vent_explain_journaled(v, jt->key.queue, &info);
     add(page, q, &info);
 }
 
@@ -368,6 +330,8 @@ static bool answer_at_once(struct vent *v, uint32_t route, const struct dtqi_que
     if (info == NULL)
         return false;
     fill_resident(v, t, true, info);
+    if (m->explain)
+        vent_explain(v, t, info);
     reply = vent_send(v, route, DTQI_QUERY_REPLY);
     if (reply != NULL)
         reply->query_reply =

@@ -108,6 +108,8 @@ static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq
         .why = shell_lend_text(c, in->why),
         .cancelling = in->cancelling,
         .durable = in->durable,
+        .before = in->before,
+        .before_is_least = in->before_is_least,
     };
     return out->name != NULL && out->queue != NULL && out->worker != NULL && out->why != NULL &&
            read_attempts(c, in, out);
@@ -209,23 +211,27 @@ dtq_err dtq_tasks(dtq_client *client, const dtq_filter *filter, dtq_cursor *curs
 
 /* Open tasks that begin with a prefix. The reply is borrowed until client_question_done(). */
 static const struct dtqi_query_reply *query_task(struct dtq_client *c, struct dtqi_msg *msg,
-                                                 const dtq_id *prefix, uint32_t bits,
+                                                 const dtq_id *prefix, uint32_t bits, bool explain,
                                                  uint64_t end_ms, dtq_err *ret_err)
 {
-    *msg = (struct dtqi_msg){
-        .type = DTQI_QUERY,
-        .query = {.kind = DTQI_QUERY_TASK, .prefix = *prefix, .prefix_bits = bits, .limit = 2}};
+    *msg = (struct dtqi_msg){.type = DTQI_QUERY,
+                             .query = {.kind = DTQI_QUERY_TASK,
+                                       .prefix = *prefix,
+                                       .prefix_bits = bits,
+                                       .limit = 2,
+                                       .explain = explain}};
     return query(c, msg, end_ms, ret_err);
 }
 
-static dtq_err show(struct dtq_client *c, const dtq_id *id, uint64_t end_ms, dtq_task_info *ret)
+static dtq_err show(struct dtq_client *c, const dtq_id *id, bool explain, uint64_t end_ms,
+                    dtq_task_info *ret)
 {
     const struct dtqi_query_reply *reply;
     struct dtqi_msg msg;
     dtq_task_info task;
     dtq_err err;
 
-    reply = query_task(c, &msg, id, 128, end_ms, &err);
+    reply = query_task(c, &msg, id, 128, explain, end_ms, &err);
     if (reply == NULL)
         return err;
     if (reply->tasks_n == 0)
@@ -238,16 +244,28 @@ static dtq_err show(struct dtq_client *c, const dtq_id *id, uint64_t end_ms, dtq
     return err;
 }
 
-dtq_err dtq_show(dtq_client *client, const dtq_id *id, int32_t timeout_ms, dtq_task_info *ret_task)
+static dtq_err ask_task(dtq_client *client, const dtq_id *id, bool explain, int32_t timeout_ms,
+                        dtq_task_info *ret_task)
 {
     dtq_err err;
 
     if (client == NULL || id == NULL || ret_task == NULL)
         return DTQ_EINVAL;
     shell_enter(client);
-    err = show(client, id, io_end_ms(timeout_ms), ret_task);
+    err = show(client, id, explain, io_end_ms(timeout_ms), ret_task);
     io_settle(client);
     return err;
+}
+
+dtq_err dtq_show(dtq_client *client, const dtq_id *id, int32_t timeout_ms, dtq_task_info *ret_task)
+{
+    return ask_task(client, id, false, timeout_ms, ret_task);
+}
+
+dtq_err dtq_explain(dtq_client *client, const dtq_id *id, int32_t timeout_ms,
+                    dtq_task_info *ret_task)
+{
+    return ask_task(client, id, true, timeout_ms, ret_task);
 }
 
 /* ---------------------------------------------------------------- outcomes */
@@ -430,7 +448,7 @@ static dtq_err find_open(struct dtq_client *c, const dtq_id *prefix, uint32_t bi
     struct dtqi_msg msg;
     dtq_err err;
 
-    reply = query_task(c, &msg, prefix, bits, end_ms, &err);
+    reply = query_task(c, &msg, prefix, bits, false, end_ms, &err);
     if (reply == NULL)
         return err;
     for (uint32_t i = 0; i < reply->tasks_n; i++)

@@ -381,6 +381,8 @@ static bool read_task_info(struct codec_reader *r, const void *from, void *to)
         .payload_bytes = in->payload_bytes,
         .cancelling = in->cancelling != 0,
         .durable = in->durable != 0,
+        .before = in->before,
+        .before_is_least = in->before_is_least != 0,
     };
     if (in->spec.len > DTQI_SPEC_BYTES_MAX)
         return codec_refuse(r, "a task's spec has %zu bytes", in->spec.len);
@@ -941,6 +943,7 @@ bool codec_read_query(struct codec_reader *r, const void *from, struct dtqi_msg 
 
     out->request = in->request;
     out->kind = (enum dtqi_query_kind)in->kind;
+    out->explain = in->explain != 0;
     out->prefix_bits = in->prefix_bits;
     out->state = in->state;
     out->limit = in->limit;

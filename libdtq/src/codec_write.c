@@ -253,6 +253,8 @@ static bool write_task_info(struct codec_writer *w, const void *from, void *to)
     out->sink = optional_16(&in->sink);
     out->cancelling = in->cancelling;
     out->durable = in->durable;
+    out->before = in->before;
+    out->before_is_least = in->before_is_least;
     return label(w, in->worker, &out->worker) && text(w, in->why, &out->why) &&
            EACH(w, in, out, attempts, attempt_info, write_attempt_info);
 }
@@ -770,6 +772,7 @@ bool codec_write_query(struct codec_writer *w, const struct dtqi_msg *msg, void 
     assert(in->prefix_bits <= 128);
     out->request = in->request;
     out->kind = (Dtq__V1__QueryKind)in->kind;
+    out->explain = in->explain;
     out->prefix = (ProtobufCBinaryData){(in->prefix_bits + 7) / 8, codec_unconst(&in->prefix)};
     out->prefix_bits = in->prefix_bits;
     out->state = in->state;

@@ -567,6 +567,7 @@ struct dtqi_query {
     struct dtqi_str queue;
     uint32_t limit;
     struct dtqi_slice after;
+    bool explain;
 };
 
 struct dtqi_attempt_info {
@@ -595,6 +596,8 @@ struct dtqi_task_info {
     uint32_t attempts_n;
     bool cancelling;
     bool durable;
+    uint64_t before;
+    bool before_is_least;
 };
 
 struct dtqi_queue_info {

@@ -122,6 +122,7 @@ static void a_queue_is_paused_bounded_and_resumed(void **state)
     cluster_start(*state);
     expect_output(*state, "queues",
                   "mail: 1 ready, paused, limit 4, rate 10 in 1000 ms\n"
+                  "the task waits: its queue is paused; 0 come first\n"
                   "the task succeeded\n"
                   "1 purged: cancelled\n"
                   "0 left to cancel\n");

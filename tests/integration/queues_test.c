@@ -258,6 +258,41 @@ static void a_cancellation_is_remembered_over_kill_9(void **state)
     expect_cancelled(c, &t);
 }
 
+/* ---- explain */
+
+static void explain_says_why_a_task_waits(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+    char first[64];
+    char second[64];
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    dtq_submit_id(c, first, "-q", "mail", "echo", "a", NULL);
+    dtq_submit_id(c, second, "-q", "mail", "echo", "b", NULL);
+    r = dtq_run(c, NULL, "explain", second, NULL);
+    assert_int_equal(r->status, 0);
+    expect_in(r, r->text, "ready");
+    expect_in(r, r->text, "why       no worker serves its queue");
+    expect_in(r, r->text, "position  1 task comes first");
+    expect_in(r, r->text, "mail: 2 ready");
+    dtq_expect(c, 0, NULL, "queue", "pause", "mail", NULL);
+    r = dtq_run(c, NULL, "explain", second, "--json", NULL);
+    expect_in(r, r->text, "\"state\":\"ready\"");
+    expect_in(r, r->text, "\"why\":\"its queue is paused\"");
+    expect_in(r, r->text, "\"before\":1");
+    expect_in(r, r->text, "\"queue_info\":{\"name\":\"mail\"");
+    cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c1", NULL);
+    dtq_expect(c, 0, NULL, "queue", "resume", "mail", NULL);
+    dtq_expect(c, 0, NULL, "wait", first, second, NULL);
+    r = dtq_run(c, NULL, "explain", second, NULL);
+    expect_in(r, r->text, "succeeded");
+    r = dtq_run(c, NULL, "explain", "00000000-0000-7000-8000-000000000000", NULL);
+    assert_int_equal(r->status, 1);
+    expect_in(r, r->said, "not found");
+}
+
 static void what_is_no_order_is_a_usage_error(void **state)
 {
     struct cluster *c = *state;
@@ -284,6 +319,7 @@ int main(int argc, char **argv)
         STORY(a_purge_says_how_many_and_is_completed_after_kill_9),
         STORY(a_running_command_is_gone_when_it_is_cancelled),
         STORY(a_cancellation_is_remembered_over_kill_9),
+        STORY(explain_says_why_a_task_waits),
         STORY(what_is_no_order_is_a_usage_error),
     };
 

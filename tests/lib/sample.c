@@ -545,6 +545,7 @@ static void make_query(struct maker *m, struct dtqi_query *q)
     q->queue = str(m, "queue:");
     q->limit = (uint32_t)number(m, 1000);
     q->after = body(m, 20);
+    q->explain = is_there(m);
 }
 
 static struct dtqi_task_info task_info(struct maker *m)
@@ -576,6 +577,8 @@ static struct dtqi_task_info task_info(struct maker *m)
         .attempts_n = 1,
         .cancelling = is_there(m),
         .durable = is_there(m),
+        .before = number(m, UINT64_MAX),
+        .before_is_least = is_there(m),
     };
 }
 

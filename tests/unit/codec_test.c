@@ -186,7 +186,7 @@ static void no_field_of_the_schema_is_forgotten(void **state)
         {DTQI_SUBMITTED, 4},
         {DTQI_CANCEL, 3},
         {DTQI_CANCEL_REPLY, 4},
-        {DTQI_QUERY, 8},
+        {DTQI_QUERY, 9},
         {DTQI_QUERY_REPLY, 9},
         {DTQI_OPERATE, 7},
         {DTQI_OPERATE_REPLY, 5},

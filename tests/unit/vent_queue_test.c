@@ -862,6 +862,102 @@ static void a_held_task_is_cancelled_when_its_worker_has_stopped_it(void **state
     assert_int_equal(settle_all(w, &x), 1);
 }
 
+/* ---------------------------------------------------------------- explain */
+
+struct explained {
+    dtq_state state;
+    uint64_t before;
+    bool is_least;
+    char why[200];
+};
+
+static struct explained explain(struct world *w, uint32_t n)
+{
+    struct dtqi_msg msg = {.type = DTQI_QUERY};
+    struct explained e = {0};
+    const struct dtqi_task_info *info;
+    struct world_sent *s;
+
+    msg.query = (struct dtqi_query){.request = ++w->requests,
+                                    .kind = DTQI_QUERY_TASK,
+                                    .prefix = world_id(n),
+                                    .prefix_bits = 128,
+                                    .explain = true};
+    world_msg(w, PRODUCER, &msg);
+    world_tick(w);
+    s = world_take(w, WORLD_SEND, DTQI_QUERY_REPLY);
+    assert_int_equal(s->msg.query_reply.tasks_n, 1);
+    info = s->msg.query_reply.tasks;
+    e.state = info->state;
+    e.before = info->before;
+    e.is_least = info->before_is_least;
+    snprintf(e.why, sizeof e.why, "%.*s", (int)info->why.len, info->why.at);
+    world_drop(w, s);
+    return e;
+}
+
+static void the_position_of_a_task_counts_what_comes_first(void **state)
+{
+    struct world *w = *state;
+
+    world_submit(w, 1, 5, (struct world_task){.priority = 3});
+    world_submit(w, 11, 5, (struct world_task){.priority = 7});
+    world_submit(w, 21, 5, (struct world_task){.priority = 3, .queue = "other"});
+    world_tick(w);
+    assert_int_equal(explain(w, 11).before, 0);
+    assert_int_equal(explain(w, 15).before, 4);
+    assert_int_equal(explain(w, 1).before, 5);
+    assert_int_equal(explain(w, 4).before, 8);
+    assert_false(explain(w, 4).is_least);
+    assert_int_equal(explain(w, 22).before, 1);
+    assert_string_equal(explain(w, 4).why, "no worker serves its queue");
+}
+
+static void what_waits_at_a_worker_waits_for_those_before_it(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 3);
+    dtq_id id = world_id(1);
+    struct dtqi_report started = {.started_ids = &id, .started_n = 1};
+
+    world_submit(w, 1, 4, (struct world_task){0});
+    world_tick(w);
+    world_report(w, &x, &started);
+    assert_int_equal(explain(w, 1).state, DTQ_RUNNING);
+    assert_string_equal(explain(w, 1).why, "");
+    assert_string_equal(explain(w, 3).why, "waits for a slot of its worker");
+    assert_int_equal(explain(w, 3).before, 1);
+    assert_string_equal(explain(w, 4).why, "every worker that serves its queue is busy: 1 of them");
+    assert_int_equal(explain(w, 4).before, 0);
+}
+
+/* It is behind all that is in memory; how much of the journal is before it nobody has counted. */
+static void a_task_outside_of_memory_has_so_many_before_it_at_least(void **state)
+{
+    struct world *w = *state;
+    struct explained e;
+
+    submit_backlog(w);
+    e = explain(w, 2900);
+    assert_int_equal(e.state, DTQ_READY);
+    assert_true(e.is_least);
+    assert_in_range(e.before, 1, 2899);
+    assert_string_equal(e.why, "no worker serves its queue");
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    assert_string_equal(explain(w, 2900).why, "its queue is paused");
+}
+
+static void a_task_without_a_sink_says_so(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 0);
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    w->sink_session = 0;
+    world_live(w, 5000, &x, NULL);
+    assert_string_equal(explain(w, 1).why, "its sink cannot be reached");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -900,6 +996,10 @@ int main(void)
         T(a_cancelled_queue_is_cancelled_after_a_crash),
         T(a_running_task_is_stopped_though_the_ventilator_restarted),
         T(a_held_task_is_cancelled_when_its_worker_has_stopped_it),
+        T(the_position_of_a_task_counts_what_comes_first),
+        T(what_waits_at_a_worker_waits_for_those_before_it),
+        T(a_task_outside_of_memory_has_so_many_before_it_at_least),
+        T(a_task_without_a_sink_says_so),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

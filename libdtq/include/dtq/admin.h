@@ -48,8 +48,11 @@ typedef struct dtq_task_info {
     const char *why;      /**< why it does not run, for people; may be "" */
     const dtq_attempt_info *attempts;
     size_t attempts_n;
-    int cancelling; /**< not 0: it is being cancelled */
-    int durable;    /**< not 0: it is in the journal */
+    int cancelling;  /**< not 0: it is being cancelled */
+    int durable;     /**< not 0: it is in the journal */
+    uint64_t before; /**< dtq_explain() only: tasks of its queue (dispatched: of its worker) that
+                        come first .. */
+    int before_is_least; /**< .. not 0: so many at least */
 } dtq_task_info;
 
 /** What to list; zero everything for all of it. */
@@ -87,6 +90,15 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_tasks(dtq_client *client, const dtq_filter *fil
  */
 DTQ_API DTQ_MUST_USE dtq_err dtq_show(dtq_client *client, const dtq_id *id, int32_t timeout_ms,
                                       dtq_task_info *ret_task);
+
+/**
+ * As dtq_show(), with the tasks that come first: `why` says why the task does not run, `before` and
+ * `before_is_least` how many of its queue are dispatched before it, as things are. Costs the
+ * ventilator more than dtq_show(): for people, not for loops.
+ * @return as dtq_show()
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_explain(dtq_client *client, const dtq_id *id, int32_t timeout_ms,
+                                         dtq_task_info *ret_task);
 
 /**
  * The id that begins with these bits, among open tasks and outcomes.
