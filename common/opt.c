@@ -168,7 +168,7 @@ static dtq_err add_text(struct opt_state *s, struct entry *e, const char *text)
 
 static bool is_list(enum opt_type type)
 {
-    return type == OPT_STRINGS || type == OPT_NAMES || type == OPT_ENDPOINTS;
+    return type == OPT_STRINGS || type == OPT_NAMES || type == OPT_WEIGHTS || type == OPT_ENDPOINTS;
 }
 
 /* Sources are read from the best to the worst: what a better one gave stays. Within one source, the
@@ -361,10 +361,26 @@ static dtq_err check_endpoint(struct opt_state *s, const struct entry *e, const 
                : bad_value(s, e, text, "is not an endpoint like tcp://host:5570: %s", problem);
 }
 
+/* "name", or "name=N". */
+static dtq_err check_weight(struct opt_state *s, const struct entry *e, const char *text)
+{
+    const char *equals = strchrnul(text, '=');
+    struct dtqi_str name = {text, (uint32_t)(equals - text)};
+    uint64_t weight = 1;
+
+    if (dtqi_is_name(name) && (*equals == '\0' || text_parse_u64(equals + 1, &weight) == DTQ_OK) &&
+        weight >= e->opt->min && weight <= e->opt->max)
+        return DTQ_OK;
+    return bad_value(s, e, text, "is not a name, nor a name, \"=\" and a number from %llu to %llu",
+                     (unsigned long long)e->opt->min, (unsigned long long)e->opt->max);
+}
+
 static dtq_err check_item(struct opt_state *s, const struct entry *e, const char *text)
 {
     if (e->opt->type == OPT_ENDPOINTS)
         return check_endpoint(s, e, text, false);
+    if (e->opt->type == OPT_WEIGHTS)
+        return check_weight(s, e, text);
     if (e->opt->type == OPT_NAMES && !dtqi_is_name(dtqi_str(text)))
         return bad_value(s, e, text,
                          "is not a name: 1 to %u letters, digits or any of _ . : - are allowed",
@@ -428,6 +444,7 @@ static dtq_err to_value(struct opt_state *s, const struct entry *e, void *at)
     case OPT_STRING: *(const char **)at = text; return DTQ_OK;
     case OPT_STRINGS:
     case OPT_NAMES:
+    case OPT_WEIGHTS:
     case OPT_ENDPOINTS: return to_list(s, e, at);
     case OPT_INTEGER: return to_integer(s, e, text, at);
     case OPT_NUMBER: return to_number(s, e, text, at);
@@ -471,6 +488,7 @@ static size_t value_bytes(enum opt_type type)
     case OPT_PATH: return sizeof(const char *);
     case OPT_STRINGS:
     case OPT_NAMES:
+    case OPT_WEIGHTS:
     case OPT_ENDPOINTS: return sizeof(struct opt_strings);
     case OPT_INTEGER:
     case OPT_DURATION:

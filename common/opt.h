@@ -29,6 +29,7 @@ enum opt_type {
     OPT_STRING,    /* const char *; NULL when not given and without default */
     OPT_STRINGS,   /* struct opt_strings; may be repeated; in the environment one value a line */
     OPT_NAMES,     /* struct opt_strings; "a,b" and repetition; each a valid name (dtqi_is_name) */
+    OPT_WEIGHTS,   /* struct opt_strings: as NAMES, each "name" or "name=N", N within min..max */
     OPT_INTEGER,   /* uint64_t within min..max */
     OPT_NUMBER,    /* double within min..max, at least 0: "2.5" */
     OPT_DURATION,  /* uint64_t, milliseconds within min..max */

@@ -137,17 +137,14 @@ static bool dispatch_suspect(struct vent *v, struct queue *q)
     return false;
 }
 
-/* A share of the queue, of `room` tasks at most, to the least loaded worker. false: nobody could
- * take anything. */
-static bool dispatch_share(struct vent *v, struct queue *q, uint32_t room)
+/* So many tasks of the queue, at most, to the worker. @return so many were given; UINT32_MAX: there
+ * was nothing for it. */
+static uint32_t give(struct vent *v, struct queue *q, struct worker *w, uint32_t most)
 {
-    struct worker *w = choose(v, q, q->lots_mask);
-    uint32_t sinks = w != NULL ? sinks_for(v, w) : 0;
-    uint32_t left = w != NULL ? chunk(v, q, w) : 0;
+    uint32_t sinks = sinks_for(v, w);
+    uint32_t left = most;
     bool any = false;
 
-    if (left > room)
-        left = room;
     while (left > 0) {
         struct task *t = vent_queue_peek(v, q, sinks);
 
@@ -167,9 +164,71 @@ static bool dispatch_share(struct vent *v, struct queue *q, uint32_t room)
         if (v->down != 0)
             sinks = sinks_for(v, w);
     }
-    if (w != NULL)
-        vent_worker_update(v, w);
-    return any;
+    vent_worker_update(v, w);
+    return any ? most - left : UINT32_MAX;
+}
+
+static bool has_for(const struct vent *v, const struct queue *q, const struct worker *w)
+{
+    return (q->place == QUEUE_ACTIVE || q->place == QUEUE_STUCK) &&
+           (q->lots_mask & sinks_for(v, w)) != 0;
+}
+
+/* Which of its queues is the worker's next: the first that has anything for it; or the one that has
+ * had least, by its weight. What had nothing for a while has saved nothing up. NONE: none. */
+static uint32_t pick(const struct vent *v, struct worker *w)
+{
+    uint32_t best = NONE;
+
+    for (uint32_t k = 0; k < w->queues_n && (best == NONE || !w->is_strict); k++) {
+        if (!has_for(v, &v->queues[w->queues[k]], w))
+            continue;
+        if (w->passes[k] < w->pass)
+            w->passes[k] = w->pass;
+        if (best == NONE || w->passes[k] < w->passes[best])
+            best = k;
+    }
+    if (best != NONE)
+        w->pass = w->passes[best];
+    return best;
+}
+
+#define PASS_STEP 1000000u /* of a queue with weight 1, for each task */
+
+/* A worker with an order of its own gets what that says, whichever queue it was chosen for. */
+static bool give_picked(struct vent *v, struct worker *w)
+{
+    uint32_t k;
+    uint32_t room = 0;
+    uint32_t n;
+
+    while ((k = pick(v, w)) != NONE) {
+        room = vent_gate_room(v, &v->queues[w->queues[k]]);
+        if (room != 0)
+            break; /* else it is closed now, and not picked again */
+    }
+    if (k == NONE)
+        return false;
+    n = chunk(v, &v->queues[w->queues[k]], w);
+    n = give(v, &v->queues[w->queues[k]], w, n < room ? n : room);
+    if (n != UINT32_MAX)
+        w->passes[k] += (uint64_t)n * (PASS_STEP / w->weights[k]);
+    return n != UINT32_MAX;
+}
+
+/* A share of the queue, of `room` tasks at most, to the least loaded worker. false: nobody could
+ * take anything. */
+static bool dispatch_share(struct vent *v, struct queue *q, uint32_t room)
+{
+    struct worker *w = choose(v, q, q->lots_mask);
+    uint32_t n;
+
+    if (w == NULL)
+        return false;
+    if (w->picks)
+        return give_picked(v, w);
+    n = chunk(v, q, w);
+    return give(v, q, w, n < room ? n : room) != UINT32_MAX;
 }
 
 static bool dispatch_from(struct vent *v, struct queue *q)

@@ -316,6 +316,11 @@ struct worker {
     uint32_t queues_n;
     uint32_t *queues;
     uint32_t *places; /* in their heaps of able workers */
+    bool picks;       /* it says which of its queues comes first: */
+    bool is_strict;   /* .. in the order of `queues`; else by shares: */
+    uint32_t *weights;
+    uint64_t *passes; /* of each queue: what it got, by its weight; the lowest is next .. */
+    uint64_t pass;    /* .. and those that had nothing begin here */
     uint32_t place;   /* in the heap of those that serve every queue */
     uint64_t load;    /* its order there: leases per slot, when it was last put in order */
 

@@ -27,6 +27,8 @@ static void worker_arrays_free(struct worker *w)
 {
     free(w->queues);
     free(w->places);
+    free(w->weights);
+    free(w->passes);
     free(w->forget.at);
     free(w->forget.attempts);
     free(w->stop.at);
@@ -282,7 +284,10 @@ static void unsubscribe(struct vent *v, struct worker *w)
     }
     free(w->queues);
     free(w->places);
-    w->queues = w->places = NULL;
+    free(w->weights);
+    free(w->passes);
+    w->queues = w->places = w->weights = NULL;
+    w->passes = NULL;
     w->queues_n = 0;
 }
 
@@ -300,8 +305,13 @@ static bool subscribe(struct vent *v, struct worker *w, const struct dtqi_hello 
     w->any_queue = m->queues_n == 0;
     w->queues = calloc(m->queues_n + 1, sizeof *w->queues);
     w->places = calloc(m->queues_n + 1, sizeof *w->places);
-    if (w->queues == NULL || w->places == NULL)
+    w->weights = calloc(m->queues_n + 1, sizeof *w->weights);
+    w->passes = calloc(m->queues_n + 1, sizeof *w->passes);
+    if (w->queues == NULL || w->places == NULL || w->weights == NULL || w->passes == NULL)
         return false;
+    w->pass = 0;
+    w->is_strict = m->queues_strict;
+    w->picks = m->queues_strict && m->queues_n > 1;
     for (uint32_t i = 0; i < m->queues_n; i++) {
         uint32_t queue = vent_queue_get(v, m->queues[i]);
 
@@ -311,6 +321,8 @@ static bool subscribe(struct vent *v, struct worker *w, const struct dtqi_hello 
             continue;
         v->queues[queue].subscribers++;
         w->places[w->queues_n] = NONE;
+        w->weights[w->queues_n] = dtqi_col32(m->queue_weights, i, 1);
+        w->picks |= w->weights[w->queues_n] != w->weights[0];
         w->queues[w->queues_n++] = queue;
     }
     return true;
@@ -416,7 +428,8 @@ static void worker_free(struct vent *v, struct worker *w)
     if (w->in_roster)
         roster_add(v, &w->instance, true);
     worker_arrays_free(w);
-    w->queues = w->places = NULL;
+    w->queues = w->places = w->weights = NULL;
+    w->passes = NULL;
     w->forget = w->stop = (struct ids){0};
     w->state = WORKER_FREE;
     v->workers_count--;

@@ -4,6 +4,7 @@
 #include "opt.h"
 #include "proc.h"
 #include "slot.h"
+#include "text.h"
 #include "worker_io.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 struct values {
     uint64_t concurrency; /* 0: not given */
     struct opt_strings queues;
+    bool strict_queues;
     const char *name;
     struct opt_strings modules;
     struct opt_strings execs;
@@ -35,10 +37,16 @@ static const struct opt table[] = {
      .help = "slots: tasks that run at a time; default: one per core"},
     {.name = "queues",
      .letter = 'Q',
-     .type = OPT_NAMES,
+     .type = OPT_WEIGHTS,
      OPT_AT(struct values, queues),
-     .meta = "QUEUE,...",
-     .help = "queues to take tasks from; default: every queue"},
+     .meta = "QUEUE[=N],...",
+     .min = 1,
+     .max = DTQI_QUEUE_WEIGHT_MAX,
+     .help = "queues to take tasks from, in shares of N (default 1); default: every queue"},
+    {.name = "strict-queues",
+     .type = OPT_FLAG,
+     OPT_AT(struct values, strict_queues),
+     .help = "take from a queue only when those named before it have nothing"},
     {.name = "name",
      .letter = 'n',
      .type = OPT_STRING,
@@ -152,10 +160,23 @@ static int check_handlers(const struct opt_spec *spec, const struct values *v)
     return status;
 }
 
+/* "mail=3" */
+static void read_queue(const char *text, struct dtqi_str *ret_name, uint32_t *ret_weight)
+{
+    const char *equals = strchrnul(text, '=');
+    uint64_t weight = 1;
+
+    if (*equals != '\0' && text_parse_u64(equals + 1, &weight) != DTQ_OK)
+        weight = 1; /* cannot be: it was checked as an option */
+    *ret_name = (struct dtqi_str){text, (uint32_t)(equals - text)};
+    *ret_weight = (uint32_t)weight;
+}
+
 static int run(const struct opt_spec *spec, const struct values *v, const char *ventilator,
                uint64_t files)
 {
     struct dtqi_str *queues = calloc(v->queues.n + 1, sizeof *queues);
+    uint32_t *weights = calloc(v->queues.n + 1, sizeof *weights);
     char name[DTQI_NAME_BYTES_MAX + 1];
     uint32_t slots = v->concurrency != 0 ? (uint32_t)v->concurrency : cores();
     struct worker_io_cfg cfg = {
@@ -165,6 +186,8 @@ static int run(const struct opt_spec *spec, const struct values *v, const char *
                 .program = dtqi_str("dtq-worker " DTQ_VERSION),
                 .queues = queues,
                 .queues_n = (uint32_t)v->queues.n,
+                .queue_weights = weights,
+                .queues_strict = v->strict_queues,
                 .slots = slots,
                 .result_bytes_max = DTQI_RESULT_BYTES_MAX,
                 .time_limit_ms = v->time_limit_ms,
@@ -185,10 +208,13 @@ static int run(const struct opt_spec *spec, const struct values *v, const char *
     };
     int status;
 
-    for (size_t i = 0; queues != NULL && i < v->queues.n; i++)
-        queues[i] = dtqi_str(v->queues.at[i]);
-    if (queues == NULL)
+    for (size_t i = 0; queues != NULL && weights != NULL && i < v->queues.n; i++)
+        read_queue(v->queues.at[i], &queues[i], &weights[i]);
+    if (queues == NULL || weights == NULL) {
+        free(queues);
+        free(weights);
         return 1;
+    }
     if (make_name(v->name, name)) {
         cfg.worker.name = dtqi_str(name);
         status = worker_io_run(&cfg);
@@ -197,6 +223,7 @@ static int run(const struct opt_spec *spec, const struct values *v, const char *
                            v->name, DTQI_NAME_BYTES_MAX);
     }
     free(queues);
+    free(weights);
     return status;
 }
 

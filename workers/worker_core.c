@@ -217,12 +217,17 @@ static dtq_err copy_texts(struct worker *w)
         bytes += w->cfg.queues[i].len;
     at = w->texts = malloc(bytes);
     w->queues = calloc(w->cfg.queues_n + 1, sizeof *w->queues);
-    if (w->texts == NULL || w->queues == NULL)
+    w->queue_weights = calloc(w->cfg.queues_n + 1, sizeof *w->queue_weights);
+    if (w->texts == NULL || w->queues == NULL || w->queue_weights == NULL)
         return DTQ_ENOMEM;
     w->cfg.name = copy_text(&at, w->cfg.name);
     w->cfg.program = copy_text(&at, w->cfg.program);
     for (uint32_t i = 0; i < w->cfg.queues_n; i++)
         w->queues[i] = copy_text(&at, w->cfg.queues[i]);
+    for (uint32_t i = 0; w->cfg.queue_weights != NULL && i < w->cfg.queues_n; i++)
+        w->queue_weights[i] = w->cfg.queue_weights[i];
+    if (w->cfg.queue_weights != NULL)
+        w->cfg.queue_weights = w->queue_weights;
     w->cfg.queues = w->queues;
     return DTQ_OK;
 }
@@ -272,6 +277,7 @@ void worker_free(struct worker *w)
     free(w->done.at);
     free(w->failures.at);
     free(w->queues);
+    free(w->queue_weights);
     free(w->texts);
     free(w);
 }

@@ -30,10 +30,12 @@ struct worker_cfg {
     struct dtqi_str program;       /* for people: "dtq-worker 0.1.0" */
     const struct dtqi_str *queues; /* none: every queue */
     uint32_t queues_n;
-    uint32_t slots;            /* 1..DTQI_SLOTS_MAX */
-    uint64_t result_bytes_max; /* 0: DTQI_RESULT_BYTES_MAX */
-    uint64_t memory_bytes_max; /* of tasks and results; 0: worker_memory_default(); at least
-                                  worker_memory_min() */
+    const uint32_t *queue_weights; /* NULL: 1 for each */
+    bool queues_strict;            /* in the order named, else by weights */
+    uint32_t slots;                /* 1..DTQI_SLOTS_MAX */
+    uint64_t result_bytes_max;     /* 0: DTQI_RESULT_BYTES_MAX */
+    uint64_t memory_bytes_max;     /* of tasks and results; 0: worker_memory_default(); at least
+                                      worker_memory_min() */
     uint64_t ring_bytes;    /* specs and payloads of unended tasks that one slot's ring is sure to
                                take, any mix; an empty ring takes any legal task. 0: 1 MiB */
     uint64_t time_limit_ms; /* of tasks that name none; 0: none */

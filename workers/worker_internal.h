@@ -215,6 +215,7 @@ struct worker {
     struct worker_cfg cfg;
     char *texts; /* name, program, queues */
     struct dtqi_str *queues;
+    uint32_t *queue_weights;
     uint64_t now_ms;
     uint64_t wall_ms;
     uint64_t random;

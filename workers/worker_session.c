@@ -109,6 +109,8 @@ static void say_hello(struct worker *w)
         .program = w->cfg.program,
         .queues = w->cfg.queues,
         .queues_n = w->cfg.queues_n,
+        .queue_weights = w->cfg.queue_weights,
+        .queues_strict = w->cfg.queues_strict,
         .slots = w->cfg.slots,
         .previous_session = s->previous,
         .holdings = w->held,

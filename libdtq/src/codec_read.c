@@ -465,12 +465,17 @@ bool codec_read_hello(struct codec_reader *r, const void *from, struct dtqi_msg 
     out->holdings = in->holdings;
     out->result_max_bytes = in->result_max_bytes;
     out->outcome_memory_ms = in->outcome_memory_ms;
+    out->queues_strict = in->queues_strict != 0;
+    out->queue_weights = in->n_queue_weights != 0 ? in->queue_weights : NULL;
     return in_enum(r, "role", in->role, DTQI_ROLE_SINK) &&
            required_16(r, "instance", in->instance, &out->instance) &&
            label(r, "name", in->name, &out->name) &&
            label(r, "program", in->program, &out->program) &&
            strings(r, "queues", in->queues, in->n_queues, optional_name, &out->queues,
                    &out->queues_n) &&
+           is_column(r, "queue_weights", in->n_queue_weights, out->queues_n) &&
+           range32(r, "queue_weights", out->queue_weights, out->queues_n, 1,
+                   DTQI_QUEUE_WEIGHT_MAX) &&
            optional_16(r, "store", in->store, &out->store) &&
            optional_16(r, "run", in->run, &out->run) &&
            endpoint(r, "intake", in->intake, &out->intake) &&

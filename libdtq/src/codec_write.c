@@ -325,6 +325,9 @@ bool codec_write_hello(struct codec_writer *w, const struct dtqi_msg *msg, void 
     out->store = optional_16(&in->store);
     out->run = optional_16(&in->run);
     out->outcome_memory_ms = in->outcome_memory_ms;
+    out->queues_strict = in->queues_strict;
+    out->n_queue_weights = in->queue_weights != NULL ? in->queues_n : 0;
+    out->queue_weights = codec_unconst(in->queue_weights);
     return label(w, in->name, &out->name) && label(w, in->program, &out->program) &&
            strings(w, in->queues, in->queues_n, name, &out->queues, &out->n_queues) &&
            endpoint(w, in->intake, &out->intake) && endpoint(w, in->results, &out->results);

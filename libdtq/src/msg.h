@@ -218,6 +218,8 @@ struct dtqi_hello {
     struct dtqi_str program;
     const struct dtqi_str *queues;
     uint32_t queues_n;
+    const uint32_t *queue_weights; /* NULL: 1 for each */
+    bool queues_strict;
     uint32_t slots;
     uint64_t previous_session;
     uint32_t holdings;

@@ -41,6 +41,21 @@ static struct span span_of(const char *line)
     return s;
 }
 
+/* Wall time, microseconds. */
+static int64_t first_start(struct cluster *c, const char *queue)
+{
+    const char *line =
+        dtq_expect(c, 0, NULL, "results", "--json", "--queue", queue, "--limit", "1000", NULL);
+    int64_t first = INT64_MAX;
+
+    for (; *line != '\0'; line = strchr(line, '\n') + 1) {
+        struct span s = span_of(line);
+
+        first = s.from_us < first ? s.from_us : first;
+    }
+    return first;
+}
+
 /* When the tasks of a queue ran, in order. */
 static size_t spans_of(struct cluster *c, const char *queue, struct span *ret)
 {
@@ -258,6 +273,28 @@ static void a_cancellation_is_remembered_over_kill_9(void **state)
     expect_cancelled(c, &t);
 }
 
+/* ---- queues of a worker */
+
+static void a_strict_worker_empties_its_first_queue_first(void **state)
+{
+    struct cluster *c = *state;
+    struct span spans[RUNS_MAX];
+    struct run *r;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    dtq_expect(c, 0, lines_of("5", 20), "submit", "-q", "low", "--each-line", "-", "sleep", NULL);
+    dtq_expect(c, 0, lines_of("5", 20), "submit", "-q", "high", "--each-line", "-", "sleep", NULL);
+    cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c1", "-Q", "high,low", "--strict-queues",
+                         NULL);
+    wait_until(c, has_no_tasks, NULL);
+    assert_int_equal(spans_of(c, "high", spans), 20);
+    assert_true(first_start(c, "low") >= first_start(c, "high") + spans[19].from_us);
+    r = run_start(c, NULL, "dtq-worker", "-V", c->control, "-Q", "high=0", NULL);
+    assert_int_equal(run_end(r), 2);
+    expect_in(r, r->said, "'high=0'");
+}
+
 /* ---- explain */
 
 static void explain_says_why_a_task_waits(void **state)
@@ -319,6 +356,7 @@ int main(int argc, char **argv)
         STORY(a_purge_says_how_many_and_is_completed_after_kill_9),
         STORY(a_running_command_is_gone_when_it_is_cancelled),
         STORY(a_cancellation_is_remembered_over_kill_9),
+        STORY(a_strict_worker_empties_its_first_queue_first),
         STORY(explain_says_why_a_task_waits),
         STORY(what_is_no_order_is_a_usage_error),
     };

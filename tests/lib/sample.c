@@ -298,6 +298,8 @@ static void make_hello(struct maker *m, struct dtqi_hello *h)
     h->program = str(m, "program 0.");
     h->queues_n = is_there(m) ? (uint32_t)number(m, 4) : 0;
     h->queues = strs(m, "queue.", h->queues_n);
+    h->queue_weights = full32(m, h->queues_n, DTQI_QUEUE_WEIGHT_MAX - 1);
+    h->queues_strict = is_there(m);
     h->slots = (uint32_t)number(m, 64);
     h->previous_session = number(m, UINT64_MAX);
     h->holdings = (uint32_t)number(m, 10000);

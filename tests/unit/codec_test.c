@@ -177,7 +177,7 @@ static void no_field_of_the_schema_is_forgotten(void **state)
         enum dtqi_msg_type type;
         unsigned fields;
     } schema[] = {
-        {DTQI_HELLO, 16},
+        {DTQI_HELLO, 18},
         {DTQI_WELCOME, 13},
         {DTQI_REFUSED, 4},
         {DTQI_UNKNOWN_SESSION, 1},

@@ -862,6 +862,132 @@ static void a_held_task_is_cancelled_when_its_worker_has_stopped_it(void **state
     assert_int_equal(settle_all(w, &x), 1);
 }
 
+/* ---------------------------------------------------------------- queues of a worker */
+
+static struct world_worker picky_worker(struct world *w, const uint32_t *weights, bool strict)
+{
+    const struct dtqi_str queues[3] = {dtqi_str("a"), dtqi_str("b"), dtqi_str("c")};
+    struct world_worker x = {.route = WORKER_ROUTE + 1, .instance = 0x81, .slots = 1};
+    struct dtqi_msg msg = {.type = DTQI_HELLO};
+
+    msg.hello = (struct dtqi_hello){.version_min = 1,
+                                    .version_max = 1,
+                                    .role = DTQI_ROLE_WORKER,
+                                    .instance = world_uid(x.instance),
+                                    .name = dtqi_str("worker"),
+                                    .queues = queues,
+                                    .queues_n = 3,
+                                    .queue_weights = weights,
+                                    .queues_strict = strict,
+                                    .slots = x.slots};
+    world_msg(w, x.route, &msg);
+    x.session = world_take(w, WORLD_SEND, DTQI_WELCOME)->msg.welcome.session;
+    world_clear(w);
+    return x;
+}
+
+/* Ids from 1 on are of a, from 1001 on of b, from 2001 on of c. */
+static void submit_to_three(struct world *w, uint32_t n)
+{
+    static const char *const queues[] = {"a", "b", "c"};
+
+    for (uint32_t i = 0; i < 3; i++)
+        world_submit(w, 1 + 1000 * i, n, (struct world_task){.queue = queues[i]});
+    world_tick(w);
+}
+
+/* Give credit for `step` tasks again and again; how many of `n` came from each queue. */
+static void take_in_steps(struct world *w, struct world_worker *x, uint32_t n, uint32_t step,
+                          uint32_t ret[3])
+{
+    uint32_t numbers[64];
+
+    memset(ret, 0, 3 * sizeof *ret);
+    for (uint32_t got = 0; got < n;) {
+        uint32_t some;
+
+        world_credit(w, x, x->credit_tasks + step);
+        world_tick(w);
+        some = world_tasks(w, x, numbers, NULL, 64);
+        assert_true(some != 0);
+        for (uint32_t i = 0; i < some; i++)
+            ret[numbers[i] / 1000]++;
+        got += some;
+    }
+}
+
+static void a_worker_takes_from_its_queues_by_their_weights(void **state)
+{
+    struct world *w = *state;
+    const uint32_t weights[3] = {6, 3, 1};
+    struct world_worker x = picky_worker(w, weights, false);
+    uint32_t n[3];
+
+    submit_to_three(w, 300);
+    take_in_steps(w, &x, 100, 1, n);
+    assert_in_range(n[0], 59, 61);
+    assert_in_range(n[1], 29, 31);
+    assert_in_range(n[2], 9, 11);
+    take_in_steps(w, &x, 200, 10, n);
+    assert_in_range(n[0], 110, 130);
+    assert_in_range(n[1], 50, 70);
+    assert_in_range(n[2], 10, 30);
+}
+
+/* The others go on with their shares; what comes back gets its own, and no more. */
+static void a_queue_that_was_empty_has_saved_nothing_up(void **state)
+{
+    struct world *w = *state;
+    const uint32_t weights[3] = {1, 1, 2};
+    struct world_worker x = picky_worker(w, weights, false);
+    uint32_t n[3];
+
+    world_submit(w, 1, 300, (struct world_task){.queue = "a"});
+    world_submit(w, 1001, 300, (struct world_task){.queue = "b"});
+    take_in_steps(w, &x, 200, 1, n);
+    assert_int_equal(n[2], 0);
+    world_submit(w, 2001, 300, (struct world_task){.queue = "c"});
+    take_in_steps(w, &x, 80, 1, n);
+    assert_in_range(n[0], 19, 21);
+    assert_in_range(n[1], 19, 21);
+    assert_in_range(n[2], 39, 41);
+}
+
+static void strict_order_takes_from_the_first_that_has_any(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = picky_worker(w, NULL, true);
+    uint32_t n[3];
+
+    submit_to_three(w, 50);
+    take_in_steps(w, &x, 40, 1, n);
+    assert_int_equal(n[0], 40);
+    take_in_steps(w, &x, 50, 1, n);
+    assert_int_equal(n[0], 10);
+    assert_int_equal(n[1], 40);
+    world_submit(w, 101, 5, (struct world_task){.queue = "a"}); /* a new one comes first again */
+    take_in_steps(w, &x, 15, 1, n);
+    assert_int_equal(n[0], 5);
+    assert_int_equal(n[1], 10);
+    assert_int_equal(n[2], 0);
+}
+
+static void a_paused_queue_blocks_no_strict_worker(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = picky_worker(w, NULL, true);
+    uint32_t n[3];
+
+    submit_to_three(w, 50);
+    operate(w, (struct dtqi_operate){.operation = DTQI_QUEUE_PAUSE, .target = dtqi_str("a")});
+    operate(w, (struct dtqi_operate){
+                   .operation = DTQI_QUEUE_LIMIT, .target = dtqi_str("b"), .number = 3});
+    take_in_steps(w, &x, 10, 1, n);
+    assert_int_equal(n[0], 0);
+    assert_int_equal(n[1], 3);
+    assert_int_equal(n[2], 7);
+}
+
 /* ---------------------------------------------------------------- explain */
 
 struct explained {
@@ -996,6 +1122,10 @@ int main(void)
         T(a_cancelled_queue_is_cancelled_after_a_crash),
         T(a_running_task_is_stopped_though_the_ventilator_restarted),
         T(a_held_task_is_cancelled_when_its_worker_has_stopped_it),
+        T(a_worker_takes_from_its_queues_by_their_weights),
+        T(a_queue_that_was_empty_has_saved_nothing_up),
+        T(strict_order_takes_from_the_first_that_has_any),
+        T(a_paused_queue_blocks_no_strict_worker),
         T(the_position_of_a_task_counts_what_comes_first),
         T(what_waits_at_a_worker_waits_for_those_before_it),
         T(a_task_outside_of_memory_has_so_many_before_it_at_least),
