@@ -18,6 +18,9 @@ struct values {
     const char *data;
     int durability;
     uint64_t max_backlog_bytes;
+    uint64_t max_backlog_tasks;
+    uint64_t max_queue_bytes;
+    uint64_t max_queue_tasks;
     uint64_t heartbeat_ms;
     uint64_t liveness;
     bool insecure;
@@ -65,6 +68,24 @@ static struct opt table[] = {
      .initial = "16g",
      .help =
          "payloads kept for tasks that have not ended; beyond it, new tasks are refused as busy"},
+    {.name = "max-backlog-tasks",
+     .type = OPT_INTEGER,
+     OPT_AT(struct values, max_backlog_tasks),
+     .meta = "N",
+     .initial = "0",
+     .help = "the same for their number; 0: any number"},
+    {.name = "max-queue-bytes",
+     .type = OPT_SIZE,
+     OPT_AT(struct values, max_queue_bytes),
+     .meta = "SIZE",
+     .initial = "0",
+     .help = "the same for the payloads of each queue; 0: no bound of its own"},
+    {.name = "max-queue-tasks",
+     .type = OPT_INTEGER,
+     OPT_AT(struct values, max_queue_tasks),
+     .meta = "N",
+     .initial = "0",
+     .help = "the same for the number of tasks of each queue; 0: any number"},
     {.name = "heartbeat",
      .type = OPT_DURATION,
      OPT_AT(struct values, heartbeat_ms),
@@ -106,6 +127,9 @@ static void fill_cfg(const struct values *values, struct vent_io_cfg *ret)
     ret->core.heartbeat_ms = values->heartbeat_ms;
     ret->core.liveness = (uint32_t)values->liveness;
     ret->core.backlog_bytes_max = values->max_backlog_bytes;
+    ret->core.backlog_tasks_max = values->max_backlog_tasks;
+    ret->core.queue_bytes_max = values->max_queue_bytes;
+    ret->core.queue_tasks_max = values->max_queue_tasks;
 }
 
 /* Lanes inside the range from which the system takes ports for outgoing connections will sooner or

@@ -109,6 +109,7 @@ static void check_queues(const struct vent *v)
     uint32_t parked = 0;
     uint32_t suspects = 0;
     uint32_t gates = 0;
+    uint64_t backlog = 0;
 
     for (uint32_t i = 0; i < v->queues_n; i++) {
         const struct queue *q = &v->queues[i];
@@ -129,6 +130,7 @@ static void check_queues(const struct vent *v)
         assert(q->gate_place == NONE || q->place == QUEUE_CLOSED);
         assert(q->gate_place == NONE || v->gates.at[q->gate_place] == i);
         gates += q->gate_place != NONE;
+        backlog += q->tasks;
         ready += n;
         parked += count_list(v, &q->parked, TASK_PARKED);
     }
@@ -136,6 +138,7 @@ static void check_queues(const struct vent *v)
     assert(ready == v->counts[TASK_READY]);
     assert(parked == v->counts[TASK_PARKED]);
     assert(gates == v->gates.n);
+    assert(backlog == v->backlog_tasks);
 }
 
 static void check_seats(const struct vent *v, const struct seats *h)

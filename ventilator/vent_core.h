@@ -49,10 +49,13 @@ struct vent_cfg { /* vent_cfg_default() fills it from bounds.h */
     uint32_t crash_limit;      /* for tasks that do not say (R21) */
     uint32_t batch_entries_max;
     uint32_t batch_bytes_max;
-    uint32_t journal_ops_max;    /* of one journal batch */
-    uint32_t settle_window;      /* R28; half of it applied: the journal is written to, and it is
-                                    acknowledged */
-    uint64_t backlog_bytes_max;  /* specs and payloads accepted and not settled; then BUSY */
+    uint32_t journal_ops_max;   /* of one journal batch */
+    uint32_t settle_window;     /* R28; half of it applied: the journal is written to, and it is
+                                   acknowledged */
+    uint64_t backlog_bytes_max; /* specs and payloads accepted and not settled; then BUSY */
+    uint64_t backlog_tasks_max; /* .. and tasks; 0: any number */
+    uint64_t queue_bytes_max;   /* the same of each queue; 0: no bound */
+    uint64_t queue_tasks_max;
     uint64_t resident_bytes_max; /* of tasks in memory, records included: ready ones may take half
                                     of it (R41); at all of it new ones are refused */
     uint32_t resident_tasks_max; /* records of tasks in memory, < 4,194,304; ready, delayed and

@@ -506,6 +506,7 @@ struct vent {
     uint64_t resident_bytes;
     uint32_t share; /* ready tasks that every queue may have in memory */
     uint64_t backlog_bytes;
+    uint64_t backlog_tasks;
     struct past *pasts;
     uint32_t pasts_n;
     uint32_t pasts_room;

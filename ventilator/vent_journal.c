@@ -554,6 +554,7 @@ static void put_was_present(struct vent *v, struct task *t)
     if (t->state == TASK_GONE)
         return;
     q->tasks--;
+    v->backlog_tasks--;
     q->bytes -= task_bytes(v, t);
     q->delayed -= (t->flags & TASK_DELAYED) != 0;
     v->backlog_bytes -= task_bytes(v, t);

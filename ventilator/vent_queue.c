@@ -143,6 +143,11 @@ static void queue_start(struct vent *v, const struct journal_queue *jq)
     struct queue *q = &v->queues[i];
 
     assert(i != NONE);
+    if (q->number != 0) { /* named twice, in a damaged journal: the last one stands */
+        v->backlog_tasks -= q->tasks;
+        v->backlog_bytes -= q->bytes;
+        v->purging -= q->settings.purge_seq != 0;
+    }
     q->number = jq->number;
     q->settings = jq->settings;
     vent_gate_set(v, q);
@@ -150,6 +155,7 @@ static void queue_start(struct vent *v, const struct journal_queue *jq)
     q->delayed = jq->delayed;
     q->bytes = jq->bytes;
     v->backlog_bytes += jq->bytes;
+    v->backlog_tasks += q->tasks;
     if (jq->number > v->queue_number)
         v->queue_number = jq->number;
     v->purging += jq->settings.purge_seq != 0;

@@ -277,6 +277,7 @@ static void account_end(struct vent *v, struct queue *q, const struct task *t)
 {
     uint64_t bytes = task_bytes(v, t);
 
+    v->backlog_tasks -= q->tasks != 0;
     q->tasks -= q->tasks != 0;
     q->bytes -= bytes < q->bytes ? bytes : q->bytes;
     v->backlog_bytes -= bytes < v->backlog_bytes ? bytes : v->backlog_bytes;

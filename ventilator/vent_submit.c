@@ -193,6 +193,16 @@ static const struct refusal accepted = {DTQI_REFUSAL_NONE, NULL};
 static const struct refusal claim_sink_away = {DTQI_NO_SINK,
                                                "the sink that would know the task is out of reach"};
 
+/* Asked for each task: one SUBMIT may bring thousands. */
+static struct refusal refusal_of_backlog(const struct vent *v)
+{
+    if (v->backlog_bytes >= v->cfg.backlog_bytes_max)
+        return (struct refusal){DTQI_BUSY, "max_backlog_bytes is reached"};
+    if (v->cfg.backlog_tasks_max != 0 && v->backlog_tasks >= v->cfg.backlog_tasks_max)
+        return (struct refusal){DTQI_BUSY, "max_backlog_tasks is reached"};
+    return accepted;
+}
+
 /* What keeps every new task out, whatever it is. */
 static struct refusal refusal_of_all(const struct vent *v)
 {
@@ -202,8 +212,6 @@ static struct refusal refusal_of_all(const struct vent *v)
         return (struct refusal){DTQI_NO_SPACE, "the ventilator's disk is full"};
     if (v->map_full)
         return (struct refusal){DTQI_BUSY, "the journal's size limit is reached"};
-    if (v->backlog_bytes >= v->cfg.backlog_bytes_max)
-        return (struct refusal){DTQI_BUSY, "max_backlog_bytes is reached"};
     if (v->resident_bytes >= v->cfg.resident_bytes_max)
         return (struct refusal){DTQI_BUSY, "resident_max is reached: the disk is behind"};
     if (vent_records(v) >= v->cfg.resident_tasks_max - v->cfg.resident_tasks_max / 8)
@@ -221,6 +229,16 @@ static struct refusal refusal_of_sink(const struct vent *v, const struct dtqi_su
         return (struct refusal){DTQI_NO_SINK, "the sink is being registered"};
     if (sink == NONE || v->sinks[sink].intake[0] == '\0')
         return (struct refusal){DTQI_NO_SUCH_SINK, "the sink is not registered here"}; /* R4 */
+    return accepted;
+}
+
+/* A queue that is full keeps out its own tasks only. */
+static struct refusal refusal_of_queue(const struct vent *v, const struct queue *q)
+{
+    if (v->cfg.queue_tasks_max != 0 && q->tasks >= v->cfg.queue_tasks_max)
+        return (struct refusal){DTQI_BUSY, "max_queue_tasks is reached"};
+    if (v->cfg.queue_bytes_max != 0 && q->bytes >= v->cfg.queue_bytes_max)
+        return (struct refusal){DTQI_BUSY, "max_queue_bytes is reached"};
     return accepted;
 }
 
@@ -316,6 +334,7 @@ static void admit(struct vent *v, struct task *t)
     t->seq = v->seq++;
     t->admitted_ms = v->now_ms;
     q->tasks++;
+    v->backlog_tasks++;
     q->bytes += task_bytes(v, t);
     q->delayed += (t->flags & TASK_DELAYED) != 0;
     v->backlog_bytes += task_bytes(v, t);
@@ -409,8 +428,13 @@ static struct refusal entry(struct vent *v, struct submission *s, uint32_t i)
     r = refusal_of_time(v, &s->m->ids[i]);
     if (r.reason != DTQI_REFUSAL_NONE)
         return r;
+    if (s->all.reason == DTQI_REFUSAL_NONE)
+        s->all = refusal_of_backlog(v);
     if (s->all.reason != DTQI_REFUSAL_NONE)
         return s->all;
+    r = refusal_of_queue(v, &v->queues[v->specs[spec].queue]);
+    if (r.reason != DTQI_REFUSAL_NONE)
+        return r;
     return admit_entry(v, s, i, spec);
 }
 

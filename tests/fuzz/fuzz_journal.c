@@ -95,7 +95,11 @@ static void make_whole(void)
     dtqi_uid uid = {{0x11}};
     struct journal_start start;
     struct journal_op ops[2 * TASKS];
-    struct journal_queue queues[] = {{.number = 1, .name = "a"}, {.number = 2, .name = "b"}};
+    struct journal_queue queues[] = {
+        {.number = 1, .name = "a"},
+        {.number = 2,
+         .name = "b",
+         .settings = {.limit = 3, .rate = 10, .rate_period_ms = 60000, .purge_seq = 9}}};
     struct journal *j;
     uint32_t n = 0;
     char why[200];

@@ -273,6 +273,26 @@ static void a_cancellation_is_remembered_over_kill_9(void **state)
     expect_cancelled(c, &t);
 }
 
+/* ---- bounds */
+
+static void a_full_queue_is_busy_until_it_has_room(void **state)
+{
+    struct cluster *c = *state;
+    struct run *submit;
+    struct run *r;
+
+    cluster_start_ventilator(c, "--max-queue-tasks", "3", NULL);
+    cluster_start_sink(c, NULL);
+    dtq_expect(c, 0, lines_of("x", 3), "submit", "-q", "full", "--each-line", "-", "echo", NULL);
+    r = dtq_run(c, NULL, "submit", "-q", "full", "--timeout", "1s", "echo", "x", NULL);
+    assert_int_equal(r->status, 75);
+    expect_in(r, r->said, "max_queue_tasks is reached");
+    dtq_expect(c, 0, NULL, "submit", "-q", "other", "echo", "x", NULL);
+    submit = run_start(c, NULL, "dtq", "submit", "-V", c->control, "-q", "full", "echo", "x", NULL);
+    dtq_expect(c, 0, NULL, "queue", "purge", "full", NULL);
+    assert_int_equal(run_end(submit), 0); /* it waited */
+}
+
 /* ---- queues of a worker */
 
 static void a_strict_worker_empties_its_first_queue_first(void **state)
@@ -356,6 +376,7 @@ int main(int argc, char **argv)
         STORY(a_purge_says_how_many_and_is_completed_after_kill_9),
         STORY(a_running_command_is_gone_when_it_is_cancelled),
         STORY(a_cancellation_is_remembered_over_kill_9),
+        STORY(a_full_queue_is_busy_until_it_has_room),
         STORY(a_strict_worker_empties_its_first_queue_first),
         STORY(explain_says_why_a_task_waits),
         STORY(what_is_no_order_is_a_usage_error),

@@ -988,6 +988,73 @@ static void a_paused_queue_blocks_no_strict_worker(void **state)
     assert_int_equal(n[2], 7);
 }
 
+/* ---------------------------------------------------------------- bounds */
+
+/* The first refusal of what was submitted last; "": everything was taken. */
+static void refused_why(struct world *w, char *ret, size_t bytes, uint32_t *ret_n)
+{
+    struct world_sent *s;
+
+    world_pass(w, 300);
+    s = world_take(w, WORLD_SEND, DTQI_SUBMITTED);
+    *ret = '\0';
+    *ret_n = s->msg.submitted.refused_n;
+    if (*ret_n != 0) {
+        assert_int_equal(s->msg.submitted.refused_reason[0], DTQI_BUSY);
+        snprintf(ret, bytes, "%.*s", (int)s->msg.submitted.refused_text[0].len,
+                 s->msg.submitted.refused_text[0].at);
+    }
+    world_drop(w, s);
+}
+
+static void a_queue_that_is_full_refuses_and_no_other_does(void **state)
+{
+    struct vent_cfg cfg;
+    struct world *w;
+    static const char body[200];
+    char text[100];
+    uint32_t n;
+
+    (void)state;
+    vent_cfg_default(&cfg);
+    cfg.queue_tasks_max = 10;
+    cfg.queue_bytes_max = 400;
+    cfg.backlog_tasks_max = 25;
+    w = world_new(&cfg);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_submit(w, 1, 12, (struct world_task){0});
+    refused_why(w, text, sizeof text, &n);
+    assert_string_equal(text, "max_queue_tasks is reached");
+    assert_int_equal(n, 2);
+    world_submit(w, 21, 5, (struct world_task){.queue = "large", .body_len = 200, .body = body});
+    refused_why(w, text, sizeof text, &n);
+    assert_string_equal(text, "max_queue_bytes is reached");
+    assert_in_range(n, 3, 4);
+    world_restart(w); /* what is in the journal counts */
+    w->sink_session = 0;
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_submit(w, 31, 1, (struct world_task){0});
+    refused_why(w, text, sizeof text, &n);
+    assert_string_equal(text, "max_queue_tasks is reached");
+    world_settle(w, 1, DTQ_SUCCEEDED);
+    world_submit(w, 31, 1, (struct world_task){0});
+    refused_why(w, text, sizeof text, &n);
+    assert_int_equal(n, 0);
+    for (uint32_t i = 0; i < 3; i++)
+        world_submit(w, 41 + 10 * i, 5,
+                     (struct world_task){.queue = i == 0   ? "a"
+                                                  : i == 1 ? "b"
+                                                           : "c"});
+    refused_why(w, text, sizeof text, &n);
+    assert_int_equal(n, 0);
+    refused_why(w, text, sizeof text, &n);
+    refused_why(w, text, sizeof text, &n);
+    assert_string_equal(text, "max_backlog_tasks is reached");
+    world_free(w);
+}
+
 /* ---------------------------------------------------------------- explain */
 
 struct explained {
@@ -1126,6 +1193,7 @@ int main(void)
         T(a_queue_that_was_empty_has_saved_nothing_up),
         T(strict_order_takes_from_the_first_that_has_any),
         T(a_paused_queue_blocks_no_strict_worker),
+        cmocka_unit_test(a_queue_that_is_full_refuses_and_no_other_does),
         T(the_position_of_a_task_counts_what_comes_first),
         T(what_waits_at_a_worker_waits_for_those_before_it),
         T(a_task_outside_of_memory_has_so_many_before_it_at_least),
