@@ -18,7 +18,8 @@
 #define LARGE_BYTES DTQ_PAYLOAD_BYTES_MAX
 #define LARGE_WINDOW 8u
 #define TRIPS 200u
-#define MOST_MS 500.0  /* that a small one may wait longer: two commits of a window of large ones \
+#define MOST_MS                                                                                   \
+    500.0              /* that a small one may wait longer: two commits of a window of large ones \
                         */
 #define MOST_MIB 512.0 /* of a program: credit is 64 MiB, and the rest is in several hands */
 
