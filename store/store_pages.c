@@ -184,7 +184,7 @@ static bool damage_page(struct store_pages *p, struct walk *w, uint64_t page, co
 
 /* ---- reading pages */
 
-static bool read_at(struct store_pages *p, uint64_t offset, void *at, size_t bytes)
+static bool read_at(const struct store_pages *p, uint64_t offset, void *at, size_t bytes)
 {
     uint8_t *to = at;
 
@@ -710,10 +710,67 @@ static bool is_zero(const uint8_t *at, size_t bytes)
     return true;
 }
 
+/* Is this the head of a branch or leaf page, so that nodes_of() makes sense? Nobody is told. */
+static bool is_head_sound(const struct store_pages *p, const uint8_t *page, uint64_t number,
+                          unsigned flags)
+{
+    uint32_t lower = get16(page + 12);
+
+    return get64(page) == number && (get16(page + 10) & PAGE_KINDS) == flags &&
+           lower > HEAD_BYTES && lower % 2 == 0 && lower <= get16(page + 14) &&
+           get16(page + 14) <= p->root.page_bytes;
+}
+
+/* The newest commit that a root's list of free pages tells of: the last key of its tree. 0: it
+ * cannot be told. */
+static uint64_t newest_in_free(const struct store_pages *p, const struct tree *tree)
+{
+    uint8_t *page =
+        tree->root != NO_PAGE && tree->depth <= DEPTH_MAX ? malloc(p->root.page_bytes) : NULL;
+    uint64_t number = tree->root;
+    uint64_t newest = 0;
+
+    for (unsigned level = 1; page != NULL && level <= tree->depth; level++) {
+        bool is_leaf = level == tree->depth;
+        struct node node;
+
+        if (number >= p->file_pages ||
+            !read_at(p, number * p->root.page_bytes, page, p->root.page_bytes) ||
+            !is_head_sound(p, page, number, is_leaf ? PAGE_LEAF : PAGE_BRANCH) ||
+            !node_at(p, page, nodes_of(page) - 1, is_leaf, &node))
+            break;
+        if (is_leaf && node.key.len == 8)
+            newest = get64(node.key.at);
+        number = node.child;
+    }
+    free(page);
+    return newest;
+}
+
+/* A commit lists what it freed under its own number, and keeps the list of the commit before it: so
+ * the lists tell whether the numbers of the roots can be true. Before an open a number that is too
+ * low is let pass: it may be a root that was written by halves, of a commit that nobody was told
+ * of. */
+static void check_numbers(struct store_pages *p, const struct root roots[2])
+{
+    unsigned newer = roots[1].commit > roots[0].commit;
+    uint64_t newest[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        newest[i] = roots[i].is_sound ? newest_in_free(p, &roots[i].free) : 0;
+        if (!p->is_glance && newest[i] > roots[i].commit)
+            (void)damage_page(p, NULL, i, "the root page has a number that is too low");
+    }
+    if (roots[newer].is_sound && newest[newer] < newest[1 - newer] &&
+        newest[1 - newer] <= roots[1 - newer].commit)
+        (void)damage_page(p, NULL, newer, "the root page has a number that is too high");
+}
+
 /*
  * Both roots: each commit writes the one whose turn it is, so their numbers differ by one. No
- * checksum guards them, but a flipped bit in a number breaks that, and LMDB, which takes the larger
- * one, would go back to an older state, or forward to none.
+ * checksum guards them, but a flipped bit in a number breaks that, or leaves it lower than what its
+ * own list of free pages tells of. LMDB, which takes the larger one, would go back to an older
+ * state.
  */
 static dtq_err read_roots(struct store_pages *p, struct store_why why)
 {
@@ -743,6 +800,7 @@ static dtq_err read_roots(struct store_pages *p, struct store_why why)
         roots[1].commit + 1 != roots[0].commit && (roots[0].commit != 0 || roots[1].commit != 0))
         (void)damage_page(p, NULL, 0, "the root pages are not of consecutive commits");
     p->file_pages = p->file_bytes / p->root.page_bytes;
+    check_numbers(p, roots);
     if (p->root.last_page > p->file_pages + MISSING_PAGES_MAX) {
         (void)damage_page(p, NULL, p->file_pages, "the file ends here, and should be far longer");
         p->root.last_page = p->file_pages + MISSING_PAGES_MAX; /* bounds the memory of a walk */
@@ -1005,11 +1063,12 @@ static dtq_err glance_tables(struct store_pages *p)
 
 static dtq_err glance(struct store_pages *p, const char *dir, struct store_why why)
 {
-    dtq_err err = open_pages(p, dir, why);
+    dtq_err err;
 
+    p->is_glance = true;
+    err = open_pages(p, dir, why);
     if (err != DTQ_OK)
         return err;
-    p->is_glance = true;
     p->is_deep = (p->root.last_page + 1) * p->root.page_bytes <= GLANCE_BYTES_MAX;
     err = walk_base(p);
     if (err == DTQ_OK)
