@@ -176,7 +176,9 @@ static void on_end(struct farm *f, struct job *j, int status, struct farm_result
 
 static void end_endless(struct job *j)
 {
-    if (j->since == 0 || seconds() - j->since < RUN_SECONDS_MAX)
+    double since = j->since; /* once: the process goes on meanwhile */
+
+    if (since == 0 || seconds() - since < RUN_SECONDS_MAX)
         return;
     snprintf(j->why, sizeof j->why, "the run does not end");
     kill(j->pid, SIGKILL);
