@@ -118,7 +118,7 @@ dtq_err client_new(const struct client_cfg *cfg, struct client **ret)
     c->random = cfg->seed;
     c->submit_due_ms = NEVER;
     c->hello_again_ms = NEVER;
-    c->hello_backoff_ms = CLIENT_RETRY_MS_MIN;
+    c->hello_backoff_ms = CLIENT_HELLO_MS_MIN;
     c->retry_ms = CLIENT_RETRY_MS_MIN;
     c->result_bytes_usual = 256;
     init_peers(c, cfg->endpoint);
@@ -247,7 +247,7 @@ static void ask_for_sinks(struct client *c)
 {
     if (c->sinks_n != 0 || !submit_is_waiting_for_sink(c)) {
         c->hello_again_ms = NEVER;
-        c->hello_backoff_ms = CLIENT_RETRY_MS_MIN;
+        c->hello_backoff_ms = CLIENT_HELLO_MS_MIN;
         return;
     }
     if (c->hello_again_ms == NEVER) {

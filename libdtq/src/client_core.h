@@ -22,6 +22,7 @@
 #define CLIENT_UNCONFIRMED_BYTES_MAX (64ull * 1024 * 1024)
 #define CLIENT_RESULTS_BYTES_MAX (64ull * 1024 * 1024)
 
+#define CLIENT_HELLO_MS_MIN 10u   /* a cluster that just starts has its sink in a moment */
 #define CLIENT_RETRY_MS_MIN 200u  /* after BUSY, NO_SPACE, NO_SINK .. */
 #define CLIENT_RETRY_MS_MAX 5000u /* .. doubling up to this */
 #define CLIENT_REOPEN_MS_MIN 100u
