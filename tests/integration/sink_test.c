@@ -2,33 +2,13 @@
  * worker and client. argv[1] is the program. */
 #include "sock.h"
 
+#include "child.h"
 #include "proc.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#define LONG_MS 20000 /* for what must happen; on a good day it takes milliseconds */
-#define ARGS_MAX 24
 
 static const char *program;
-
-struct child {
-    pid_t pid;
-    int out;
-    int err;
-    char ready[1024];
-    char said[8192]; /* what came on stderr */
-};
 
 struct fixture {
     char dir[64];
@@ -65,93 +45,12 @@ static dtq_id id_of(uint8_t n)
 
 /* ---- the process */
 
-static void start(struct child *c, const char *const *args)
-{
-    const char *argv[ARGS_MAX] = {program};
-    int out[2];
-    int err[2];
-
-    *c = (struct child){0};
-    for (int i = 0; args[i] != NULL; i++) {
-        assert_true(i < ARGS_MAX - 2);
-        argv[i + 1] = args[i];
-    }
-    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(err, O_CLOEXEC), 0);
-    c->pid = fork();
-    assert_true(c->pid >= 0);
-    if (c->pid == 0) {
-        dup2(out[1], 1);
-        dup2(err[1], 2);
-        execv(program, (char *const *)(uintptr_t)argv);
-        _exit(127);
-    }
-    close(out[1]);
-    close(err[1]);
-    c->out = out[0];
-    c->err = err[0];
-}
-
-/* Read a pipe up to the end of a line, or of all. */
-static void read_text(int fd, bool line, char *ret, size_t bytes)
-{
-    size_t n = 0;
-
-    while (n + 1 < bytes) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        ssize_t got;
-
-        assert_int_equal(poll(&p, 1, LONG_MS), 1);
-        got = read(fd, ret + n, 1);
-        if (got <= 0 || (line && ret[n] == '\n'))
-            break;
-        n++;
-    }
-    ret[n] = 0;
-}
-
-static void wait_ready(struct child *c)
-{
-    read_text(c->out, true, c->ready, sizeof c->ready);
-    if (strncmp(c->ready, "ready ", 6) == 0)
-        return;
-    read_text(c->err, false, c->said, sizeof c->said);
-    fail_msg("not ready: %s", c->said);
-}
-
-/* @return exit status, or 1000 + signal. */
-static int end(struct child *c)
-{
-    int status;
-
-    read_text(c->err, false, c->said, sizeof c->said);
-    assert_int_equal(waitpid(c->pid, &status, 0), c->pid);
-    close(c->out);
-    close(c->err);
-    c->pid = 0;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-
-static int end_by(struct child *c, int signal)
-{
-    kill(c->pid, signal);
-    return end(c);
-}
-
-static void ready_value(const struct child *c, const char *key, char *ret)
-{
-    const char *at = strstr(c->ready, key);
-
-    assert_non_null(at);
-    assert_int_equal(sscanf(at + strlen(key), "%256s", ret), 1);
-}
-
 /* ---- messages */
 
 static void receive(struct sock *sock, enum dtqi_msg_type type, uint32_t *ret_route,
                     struct dtqi_msg *ret)
 {
-    uint64_t until_ms = proc_now_ms() + LONG_MS;
+    uint64_t until_ms = proc_now_ms() + CHILD_WAIT_MS;
 
     *ret = (struct dtqi_msg){0};
     while (proc_now_ms() < until_ms) {
@@ -169,7 +68,7 @@ static void receive(struct sock *sock, enum dtqi_msg_type type, uint32_t *ret_ro
 
 static void send_msg(struct sock *sock, uint32_t route, const struct dtqi_msg *msg)
 {
-    uint64_t until_ms = proc_now_ms() + LONG_MS;
+    uint64_t until_ms = proc_now_ms() + CHILD_WAIT_MS;
 
     while (sock_send(sock, route, msg) != DTQ_OK) {
         assert_true(proc_now_ms() < until_ms);
@@ -285,7 +184,7 @@ static void ask_once(struct fixture *f, const dtq_id *id)
 /* ZeroMQ closes in the background: until then the port is in use. */
 static void bind_ventilator(struct fixture *f, const char *endpoint)
 {
-    uint64_t until_ms = proc_now_ms() + LONG_MS;
+    uint64_t until_ms = proc_now_ms() + CHILD_WAIT_MS;
     char why[SOCK_WHY_BYTES] = "";
 
     while (sock_bind(f->context, SOCK_CONTROL, endpoint, false, &f->ventilator, why, sizeof why) !=
@@ -298,16 +197,16 @@ static void bind_ventilator(struct fixture *f, const char *endpoint)
 
 static void start_sink_with(struct fixture *f, const char *const *more)
 {
-    const char *args[ARGS_MAX] = {
+    const char *args[CHILD_ARGS_MAX] = {
         "-V",       f->ventilator.endpoint, "--data",    f->dir,
         "--intake", "tcp://127.0.0.1:*",    "--results", "tcp://127.0.0.1:0"};
 
     for (int i = 0; more[i] != NULL; i++)
         args[8 + i] = more[i];
-    start(&f->child, args);
-    wait_ready(&f->child);
-    ready_value(&f->child, "intake=", f->intake);
-    ready_value(&f->child, "results=", f->results);
+    child_start(&f->child, program, args);
+    child_wait_ready(&f->child);
+    child_ready_value(&f->child, "intake=", f->intake);
+    child_ready_value(&f->child, "results=", f->results);
     open_peer(f, SOCK_INTAKE_PEER, f->intake, &f->worker);
     open_peer(f, SOCK_RESULTS_PEER, f->results, &f->client);
 }
@@ -323,7 +222,7 @@ static void end_sink(struct fixture *f, int signal, int status)
 {
     sock_close(&f->worker);
     sock_close(&f->client);
-    assert_int_equal(end_by(&f->child, signal), status);
+    assert_int_equal(child_end_by(&f->child, signal), status);
 }
 
 static int set_up(void **state)
@@ -346,7 +245,7 @@ static int tear_down(void **state)
     char command[128];
 
     if (f->child.pid > 0)
-        (void)end_by(&f->child, SIGKILL);
+        (void)child_end_by(&f->child, SIGKILL);
     sock_close(&f->worker);
     sock_close(&f->client);
     sock_close(&f->ventilator);
@@ -420,7 +319,7 @@ static void wrong_frames_are_dropped(void **state)
     for (int i = 0; i < 3; i++) {
         zmq_pollitem_t poll = {.socket = f->worker.zmq, .events = ZMQ_POLLOUT};
 
-        assert_int_equal(zmq_poll(&poll, 1, LONG_MS), 1);
+        assert_int_equal(zmq_poll(&poll, 1, CHILD_WAIT_MS), 1);
         zmq_send(f->worker.zmq, "\xD7\x01\x32\x00garbage", 11, 0);
         zmq_send(f->worker.zmq, "", 0, 0);
         zmq_send(f->worker.zmq, "more", 4, ZMQ_SNDMORE);
@@ -451,7 +350,7 @@ static void says_bye_when_told_to_stop(void **state)
     receive(&f->ventilator, DTQI_BYE, &f->route, &m);
     assert_int_equal(m.bye.session, 5);
     dtqi_msg_done(&m);
-    assert_int_equal(end(&f->child), 0);
+    assert_int_equal(child_end(&f->child), 0);
 }
 
 static void comes_back_after_the_ventilator_went(void **state)
@@ -484,7 +383,7 @@ static void answer_heartbeat(struct fixture *f)
 
 static void wait_full(struct fixture *f, bool is_full)
 {
-    uint64_t until_ms = proc_now_ms() + LONG_MS;
+    uint64_t until_ms = proc_now_ms() + CHILD_WAIT_MS;
     struct dtqi_msg m;
     bool said;
 
@@ -538,8 +437,8 @@ static void expect_refusal(const char *const *args, int status, const char *part
 {
     struct child c;
 
-    start(&c, args);
-    assert_int_equal(end(&c), status);
+    child_start(&c, program, args);
+    assert_int_equal(child_end(&c), status);
     if (strstr(c.said, part) == NULL)
         fail_msg("\"%s\" is not in: %s", part, c.said);
 }
@@ -602,13 +501,13 @@ static void wildcard_is_announced_as_it_can_be_reached(void **state)
                           NULL};
     struct dtqi_msg m;
 
-    start(&f->child, args);
-    wait_ready(&f->child);
+    child_start(&f->child, program, args);
+    child_wait_ready(&f->child);
     receive(&f->ventilator, DTQI_HELLO, &f->route, &m);
     assert_memory_equal(m.hello.intake.at, "tcp://127.0.0.1:", 16);
     assert_memory_equal(m.hello.results.at, "tcp://127.0.0.1:", 16);
     dtqi_msg_done(&m);
-    assert_int_equal(end_by(&f->child, SIGTERM), 0);
+    assert_int_equal(child_end_by(&f->child, SIGTERM), 0);
 }
 
 int main(int argc, char **argv)

@@ -2,32 +2,12 @@
  * plays producer, sink and worker. argv[1] is the program. */
 #include "sock.h"
 
+#include "child.h"
 #include "proc.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#define LONG_MS 20000 /* for what must happen; on a good day it takes milliseconds */
-#define ARGS_MAX 24
 
 static const char *program;
-
-struct child {
-    pid_t pid; /* 0: none */
-    int out;
-    int err;
-    char ready[1024];
-    char said[16384]; /* what came on stderr */
-};
 
 struct fixture {
     char dir[64];
@@ -63,104 +43,28 @@ static dtq_id id_of(uint8_t n)
 
 /* ---- the process */
 
-static void start(struct child *c, const char *const *args)
-{
-    const char *argv[ARGS_MAX] = {program};
-    int out[2];
-    int err[2];
-
-    *c = (struct child){0};
-    for (int i = 0; args[i] != NULL; i++) {
-        assert_true(i < ARGS_MAX - 2);
-        argv[i + 1] = args[i];
-    }
-    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(err, O_CLOEXEC), 0);
-    c->pid = fork();
-    assert_true(c->pid >= 0);
-    if (c->pid == 0) {
-        dup2(out[1], STDOUT_FILENO);
-        dup2(err[1], STDERR_FILENO);
-        execv(program, (char *const *)(uintptr_t)argv);
-        _exit(127);
-    }
-    close(out[1]);
-    close(err[1]);
-    c->out = out[0];
-    c->err = err[0];
-}
-
-/* Read a pipe up to the end of a line, or of all. */
-static void read_text(int fd, bool line, char *ret, size_t bytes)
-{
-    size_t n = 0;
-
-    while (n + 1 < bytes) {
-        struct pollfd item = {.fd = fd, .events = POLLIN};
-
-        assert_int_equal(poll(&item, 1, LONG_MS), 1);
-        if (read(fd, ret + n, 1) <= 0 || (line && ret[n] == '\n'))
-            break;
-        n++;
-    }
-    ret[n] = '\0';
-}
-
-/* @return exit status, or 1000 + signal. */
-static int end(struct child *c)
-{
-    int status;
-
-    read_text(c->err, false, c->said, sizeof c->said);
-    assert_int_equal(waitpid(c->pid, &status, 0), c->pid);
-    close(c->out);
-    close(c->err);
-    c->pid = 0;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-
-static int end_by(struct child *c, int signal)
-{
-    kill(c->pid, signal);
-    return end(c);
-}
-
-static void wait_ready(struct child *c)
-{
-    read_text(c->out, true, c->ready, sizeof c->ready);
-    if (strncmp(c->ready, "ready ", 6) == 0)
-        return;
-    read_text(c->err, false, c->said, sizeof c->said);
-    fail_msg("not ready: %s", c->said);
-}
-
 static void start_ventilator(struct fixture *f, const char *bind, const char *more)
 {
-    const char *args[ARGS_MAX] = {"--bind", bind, "--data", f->data, "--heartbeat", "1m", more};
+    const char *args[CHILD_ARGS_MAX] = {"--bind",      bind, "--data", f->data,
+                                        "--heartbeat", "1m", more};
 
-    start(&f->child, args);
-    wait_ready(&f->child);
+    child_start(&f->child, program, args);
+    child_wait_ready(&f->child);
     assert_int_equal(sscanf(f->child.ready, "ready control=%256s", f->control), 1);
 }
 
 /* A start that fails: its sentence is in child.said. */
 static int start_in_vain(const char *const *args, struct child *c)
 {
-    start(c, args);
-    return end(c);
-}
-
-static void expect_said(const struct child *c, const char *part)
-{
-    if (strstr(c->said, part) == NULL)
-        fail_msg("'%s' is not in: %s", part, c->said);
+    child_start(c, program, args);
+    return child_end(c);
 }
 
 /* ---- messages */
 
 static void receive(struct sock *sock, enum dtqi_msg_type type, struct dtqi_msg *ret)
 {
-    uint64_t until_ms = proc_now_ms() + LONG_MS;
+    uint64_t until_ms = proc_now_ms() + CHILD_WAIT_MS;
 
     *ret = (struct dtqi_msg){0};
     while (proc_now_ms() < until_ms) {
@@ -188,7 +92,7 @@ static void send_msg(struct sock *sock, const struct dtqi_msg *msg)
 {
     zmq_pollitem_t item = {.socket = sock->zmq, .events = ZMQ_POLLOUT};
 
-    assert_int_equal(zmq_poll(&item, 1, LONG_MS), 1);
+    assert_int_equal(zmq_poll(&item, 1, CHILD_WAIT_MS), 1);
     assert_int_equal(sock_send(sock, 0, msg), DTQ_OK);
 }
 
@@ -359,7 +263,7 @@ static int tear_down(void **state)
     char command[128];
 
     if (f->child.pid > 0)
-        (void)end_by(&f->child, SIGKILL);
+        (void)child_end_by(&f->child, SIGKILL);
     leave(f);
     sock_close(&f->intake);
     sock_context_free(f->context);
@@ -384,9 +288,9 @@ static void it_says_where_it_is_and_stops_when_told(void **state)
         assert_true(atoi(f->control + 16) > 0);
         join_producer(f); /* it is ready when it says so */
         leave(f);
-        assert_int_equal(end_by(&f->child, signals[i]), 0);
-        expect_said(&f->child, "ev=started");
-        expect_said(&f->child, f->control);
+        assert_int_equal(child_end_by(&f->child, signals[i]), 0);
+        child_expect_said(&f->child, "ev=started");
+        child_expect_said(&f->child, f->control);
     }
 }
 
@@ -397,8 +301,8 @@ static void a_hangup_does_not_stop_it(void **state)
     start_ventilator(f, ANY_PORT, NULL);
     kill(f->child.pid, SIGHUP);
     join_producer(f);
-    assert_int_equal(end_by(&f->child, SIGTERM), 0);
-    expect_said(&f->child, "ev=reload");
+    assert_int_equal(child_end_by(&f->child, SIGTERM), 0);
+    child_expect_said(&f->child, "ev=reload");
 }
 
 static void its_directory_belongs_to_one_process(void **state)
@@ -411,8 +315,8 @@ static void its_directory_belongs_to_one_process(void **state)
     start_ventilator(f, ANY_PORT, NULL);
     assert_int_equal(start_in_vain(args, &second), 1);
     snprintf(pid, sizeof pid, "%ld", (long)f->child.pid);
-    expect_said(&second, f->data);
-    expect_said(&second, pid);
+    child_expect_said(&second, f->data);
+    child_expect_said(&second, pid);
 }
 
 static void a_port_in_use_is_named(void **state)
@@ -425,8 +329,8 @@ static void a_port_in_use_is_named(void **state)
     start_ventilator(f, ANY_PORT, NULL);
     snprintf(other, sizeof other, "%s/other", f->dir);
     assert_int_equal(start_in_vain(args, &second), 1);
-    expect_said(&second, f->control);
-    expect_said(&second, "in use");
+    child_expect_said(&second, f->control);
+    child_expect_said(&second, "in use");
 }
 
 static void a_directory_that_cannot_be_is_named(void **state)
@@ -437,7 +341,7 @@ static void a_directory_that_cannot_be_is_named(void **state)
 
     (void)f;
     assert_int_equal(start_in_vain(args, &c), 1);
-    expect_said(&c, "/dev/null/data");
+    child_expect_said(&c, "/dev/null/data");
 }
 
 static void other_machines_are_shut_out_unless_told_so(void **state)
@@ -447,7 +351,7 @@ static void other_machines_are_shut_out_unless_told_so(void **state)
     struct child c;
 
     assert_int_equal(start_in_vain(args, &c), 1);
-    expect_said(&c, "--insecure");
+    child_expect_said(&c, "--insecure");
     start_ventilator(f, "tcp://*:*", "--insecure");
     assert_int_equal(strncmp(f->control, "tcp://*:", 8), 0);
 }
@@ -462,7 +366,7 @@ static void bad_options_are_a_matter_of_usage(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(start_in_vain(bad[i], &c), 2);
-        expect_said(&c, "Try 'dtq-ventilator --help'.");
+        child_expect_said(&c, "Try 'dtq-ventilator --help'.");
     }
 }
 
@@ -509,7 +413,7 @@ static void a_confirmed_task_survives_a_kill(void **state)
     submit(f, 1, &id, 1, text("kept"));
     assert_int_equal(submitted(f, 1), DTQI_REFUSAL_NONE);
     leave(f);
-    assert_int_equal(end_by(&f->child, SIGKILL), 1000 + SIGKILL);
+    assert_int_equal(child_end_by(&f->child, SIGKILL), 1000 + SIGKILL);
 
     start_ventilator(f, control, NULL); /* the same port, at once */
     session = join_worker(f);
@@ -552,8 +456,8 @@ static void a_warm_stop_keeps_what_was_taken(void **state)
     submit(f, 1, ids, TASKS, text("payload"));
     assert_int_equal(ready_tasks(f), TASKS);
     leave(f);
-    assert_int_equal(end_by(&f->child, SIGTERM), 0);
-    expect_said(&f->child, "ev=stopped");
+    assert_int_equal(child_end_by(&f->child, SIGTERM), 0);
+    child_expect_said(&f->child, "ev=stopped");
 
     start_ventilator(f, control, NULL);
     join_producer(f);
@@ -599,13 +503,13 @@ static void broken_messages_disturb_nobody(void **state)
             frame[2] = (unsigned char)(i % 70);
             frame[3] = 0;
         }
-        assert_int_equal(zmq_poll(&item, 1, LONG_MS), 1);
+        assert_int_equal(zmq_poll(&item, 1, CHILD_WAIT_MS), 1);
         assert_true(zmq_send(f->worker.zmq, frame, bytes, i % 5 == 0 ? ZMQ_SNDMORE : 0) >= 0);
     }
     send_msg(&f->worker, &msg); /* ends the last one of several frames */
     join_producer(f);
-    assert_int_equal(end_by(&f->child, SIGTERM), 0);
-    expect_said(&f->child, "ev=message_dropped");
+    assert_int_equal(child_end_by(&f->child, SIGTERM), 0);
+    child_expect_said(&f->child, "ev=message_dropped");
 }
 
 #define VENTILATOR_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)

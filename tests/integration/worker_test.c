@@ -2,22 +2,11 @@
  * sink. argv: the program, a module of handlers, a module that is no good. */
 #include "sock.h"
 
+#include "child.h"
 #include "proc.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#define LONG_MS 30000 /* for what must happen; on a good day it takes milliseconds */
-#define ARGS_MAX 24
 #define TASKS_MAX 50000u
 #define BATCH 256u
 #define EPOCH 7u
@@ -47,11 +36,7 @@ struct fixture {
     struct sock intake;
     bool no_sink; /* its intake is not bound now */
     char intake_endpoint[DTQI_ENDPOINT_BYTES_MAX + 1];
-    pid_t pid;
-    int out;
-    int err;
-    char ready[1024];
-    char said[16384];
+    struct child child;
 
     bool settles; /* what comes is forgotten at once */
     uint64_t backlog;
@@ -77,62 +62,6 @@ struct fixture {
 };
 
 /* ---------------------------------------------------------------- the process */
-
-static void start(struct fixture *f, const char *const *args)
-{
-    const char *argv[ARGS_MAX] = {program};
-    int out[2];
-    int err[2];
-
-    for (int i = 0; args[i] != NULL; i++) {
-        assert_true(i < ARGS_MAX - 2);
-        argv[i + 1] = args[i];
-    }
-    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(err, O_CLOEXEC), 0);
-    f->pid = fork();
-    assert_true(f->pid >= 0);
-    if (f->pid == 0) {
-        dup2(out[1], 1);
-        dup2(err[1], 2);
-        execv(program, (char *const *)(uintptr_t)argv);
-        _exit(127);
-    }
-    close(out[1]);
-    close(err[1]);
-    f->out = out[0];
-    f->err = err[0];
-}
-
-static void read_text(int fd, bool line, char *ret, size_t bytes)
-{
-    size_t n = 0;
-
-    while (n + 1 < bytes) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        ssize_t got;
-
-        assert_int_equal(poll(&p, 1, LONG_MS), 1);
-        got = read(fd, ret + n, 1);
-        if (got <= 0 || (line && ret[n] == '\n'))
-            break;
-        n++;
-    }
-    ret[n] = 0;
-}
-
-/* @return exit status, or 1000 + signal. */
-static int end(struct fixture *f)
-{
-    int status;
-
-    read_text(f->err, false, f->said, sizeof f->said);
-    assert_int_equal(waitpid(f->pid, &status, 0), f->pid);
-    close(f->out);
-    close(f->err);
-    f->pid = 0;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
 
 /* ---------------------------------------------------------------- ventilator and sink */
 
@@ -171,7 +100,7 @@ static void send_control(struct fixture *f, const struct dtqi_msg *msg)
 static void bind_socket(struct fixture *f, enum sock_kind kind, const char *endpoint,
                         struct sock *ret)
 {
-    uint64_t until_ms = proc_now_ms() + LONG_MS;
+    uint64_t until_ms = proc_now_ms() + CHILD_WAIT_MS;
     char why[SOCK_WHY_BYTES] = "";
 
     /* ZeroMQ closes in the background: until then the port is in use. */
@@ -412,7 +341,7 @@ static void pump(struct fixture *f)
 
 #define wait_until(f, condition)                                            \
     do {                                                                    \
-        uint64_t until_ms = proc_now_ms() + LONG_MS;                        \
+        uint64_t until_ms = proc_now_ms() + CHILD_WAIT_MS;                  \
                                                                             \
         while (!(condition)) {                                              \
             if (proc_now_ms() > until_ms)                                   \
@@ -424,11 +353,12 @@ static void pump(struct fixture *f)
 /* What the worker has said so far, for messages. */
 static const char *words(struct fixture *f)
 {
-    struct pollfd p = {.fd = f->err, .events = POLLIN};
-    ssize_t n = poll(&p, 1, 0) == 1 ? read(f->err, f->said, sizeof f->said - 1) : 0;
+    struct pollfd p = {.fd = f->child.err, .events = POLLIN};
+    ssize_t n =
+        poll(&p, 1, 0) == 1 ? read(f->child.err, f->child.said, sizeof f->child.said - 1) : 0;
 
-    f->said[n > 0 ? n : 0] = 0;
-    return f->said;
+    f->child.said[n > 0 ? n : 0] = 0;
+    return f->child.said;
 }
 
 /* ---------------------------------------------------------------- tasks */
@@ -452,13 +382,13 @@ static uint32_t give(struct fixture *f, const char *name, const char *body, uint
 
 static void start_worker(struct fixture *f, const char *const *more)
 {
-    const char *args[ARGS_MAX] = {"-V", f->control.endpoint, "--module", module};
+    const char *args[CHILD_ARGS_MAX] = {"-V", f->control.endpoint, "--module", module};
 
     for (int i = 0; more[i] != NULL; i++)
         args[4 + i] = more[i];
-    start(f, args);
-    read_text(f->out, true, f->ready, sizeof f->ready);
-    if (strncmp(f->ready, "ready ", 6) != 0)
+    child_start(&f->child, program, args);
+    child_read(f->child.out, true, f->child.ready, sizeof f->child.ready);
+    if (strncmp(f->child.ready, "ready ", 6) != 0)
         fail_msg("not ready: %s", words(f));
     wait_until(f, f->hellos == 1 && f->allowed > 0);
 }
@@ -489,9 +419,9 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
 
-    if (f->pid > 0) {
-        kill(f->pid, SIGKILL);
-        (void)end(f);
+    if (f->child.pid > 0) {
+        kill(f->child.pid, SIGKILL);
+        (void)child_end(&f->child);
     }
     sock_close(&f->control);
     sock_close(&f->lane);
@@ -501,11 +431,12 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* A worker that ends says so first. */
 static int end_by(struct fixture *f, int signal)
 {
-    kill(f->pid, signal);
+    kill(f->child.pid, signal);
     wait_until(f, f->byes == 1);
-    return end(f);
+    return child_end(&f->child);
 }
 
 /* ---------------------------------------------------------------- tests */
@@ -521,7 +452,7 @@ static void it_says_who_it_is_and_leaves_when_told(void **state)
     assert_string_equal(f->name, name);
     assert_string_equal(f->queue, "q1");
     assert_int_equal(f->slots, 3);
-    assert_non_null(strstr(f->ready, "slots=3"));
+    assert_non_null(strstr(f->child.ready, "slots=3"));
     assert_int_equal(end_by(f, SIGTERM), 0);
     assert_int_equal(f->abandoned, 0);
 }
@@ -648,9 +579,9 @@ static void what_runs_is_finished_before_a_warm_end(void **state)
     wait_until(f, f->started == 1);
     f->gives_again = false;
     give(f, "echo", "behind", 1);
-    kill(f->pid, SIGTERM);
+    kill(f->child.pid, SIGTERM);
     wait_until(f, f->byes == 1);
-    assert_int_equal(end(f), 0);
+    assert_int_equal(child_end(&f->child), 0);
     assert_int_equal(f->ends[0].outcomes, 1);
     assert_true(f->ends[1].returned || f->ends[1].outcomes == 1);
     assert_int_equal(f->abandoned, 0);
@@ -665,11 +596,11 @@ static void a_second_interrupt_ends_it_at_once(void **state)
     give(f, "sleep", "60000", 1);
     wait_until(f, f->started == 1);
     before_ms = proc_now_ms();
-    kill(f->pid, SIGINT);
+    kill(f->child.pid, SIGINT);
     wait_until(f, strstr(words(f), "how=warm") != NULL);
-    kill(f->pid, SIGINT);
+    kill(f->child.pid, SIGINT);
     wait_until(f, f->byes == 1);
-    assert_int_equal(end(f), 0);
+    assert_int_equal(child_end(&f->child), 0);
     assert_true(proc_now_ms() - before_ms < 30000);
     assert_int_equal(f->ends[0].outcomes, 0);
 }
@@ -684,7 +615,7 @@ static void a_burst_ends_when_there_is_nothing_left(void **state)
     give(f, "echo", "last", 1);
     f->backlog = 0;
     wait_until(f, f->byes == 1);
-    assert_int_equal(end(f), 0);
+    assert_int_equal(child_end(&f->child), 0);
     assert_int_equal(f->ends[0].outcomes, 1);
 }
 
@@ -707,10 +638,9 @@ static void a_slot_is_replaced_after_its_number_of_tasks(void **state)
 
 static void expect_error(struct fixture *f, const char *const *args, int status, const char *text)
 {
-    start(f, args);
-    assert_int_equal(end(f), status);
-    if (strstr(f->said, text) == NULL)
-        fail_msg("\"%s\" is not in \"%s\"", text, f->said);
+    child_start(&f->child, program, args);
+    assert_int_equal(child_end(&f->child), status);
+    child_expect_said(&f->child, text);
 }
 
 static void what_cannot_work_is_said_at_once(void **state)
