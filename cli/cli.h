@@ -8,6 +8,7 @@
 
 #include "dtq/admin.h"
 #include "dtq/client.h"
+#include "dtq/dead.h"
 #include "opt.h"
 
 #include <jansson.h>
@@ -33,6 +34,7 @@ extern const struct cli_command cli_commands[]; /* ended by one without a name *
 
 int cmd_bench(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
+int cmd_dead(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_queue(int argc, char **argv);

@@ -9,37 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void field(const char *name, const char *value)
-{
-    if (value[0] != '\0')
-        printf("  %-9s  %s\n", name, value);
-}
-
-static void field_time(const char *name, uint64_t wall_ms)
-{
-    char text[TEXT_TIME_BYTES];
-
-    if (wall_ms == 0)
-        return;
-    text_format_time(wall_ms, text);
-    field(name, text);
-}
-
-static void print_attempts(const dtq_task_info *t)
-{
-    for (size_t i = 0; i < t->attempts_n; i++) {
-        const dtq_attempt_info *a = &t->attempts[i];
-        char took[TEXT_HUMAN_BYTES];
-        char reason[64];
-
-        cli_reason_text(a->reason, a->code, reason, sizeof reason);
-        text_human_duration(a->duration_us, took);
-        printf("  attempt %u on %s took %s: %s%s%s\n", a->attempt,
-               a->worker[0] != '\0' ? a->worker : "-", took, reason, a->text[0] != '\0' ? ": " : "",
-               a->text);
-    }
-}
-
 static void print_task(const dtq_task_info *t)
 {
     char text[128];
@@ -49,22 +18,23 @@ static void print_task(const dtq_task_info *t)
     task_age_text(&t->id, age, sizeof age);
     printf("%s  %s%s\n", text, dtq_state_name(t->state),
            t->cancelling ? ", is being cancelled" : "");
-    field("name", t->name);
-    field("queue", t->queue);
+    task_field("name", t->name);
+    task_field("queue", t->queue);
     snprintf(text, sizeof text, "%u", t->priority);
-    field("priority", text);
+    task_field("priority", text);
     snprintf(text, sizeof text, "%llu bytes", (unsigned long long)t->payload_bytes);
-    field("payload", text);
-    field_time("submitted", dtqi_id_wall_ms(&t->id));
-    field("age", age);
-    field_time("due", t->due_wall_ms);
-    field("worker", t->worker);
+    task_field("payload", text);
+    task_field_time("submitted", dtqi_id_wall_ms(&t->id));
+    task_field("age", age);
+    task_field_time("due", t->due_wall_ms);
+    task_field("worker", t->worker);
     snprintf(text, sizeof text, "%u, %u failed of %u that may, %u crashed", t->attempt, t->failures,
              t->retries + 1, t->crashes);
-    field("attempts", text);
-    field("durable", t->durable ? "yes" : "not yet");
-    field("waits for", t->why);
-    print_attempts(t);
+    task_field("attempts", text);
+    task_field("durable", t->durable ? "yes" : "not yet");
+    task_field("waits for", t->why);
+    task_print_lineage(t);
+    task_print_attempts(t);
 }
 
 static void print_outcome(const dtq_result *r)
@@ -76,22 +46,85 @@ static void print_outcome(const dtq_result *r)
     cli_reason_text(r->reason, r->code, reason, sizeof reason);
     printf("%s  %s%s%s%s\n", text, dtq_state_name(r->state), r->state == DTQ_FAILED ? " (" : "",
            r->state == DTQ_FAILED ? reason : "", r->state == DTQ_FAILED ? ")" : "");
-    field("name", r->name);
-    field("queue", r->queue);
-    field_time("submitted", dtqi_id_wall_ms(&r->id));
-    field_time("started", r->started_wall_ms);
+    task_field("name", r->name);
+    task_field("queue", r->queue);
+    task_field_time("submitted", dtqi_id_wall_ms(&r->id));
+    task_field_time("started", r->started_wall_ms);
     if (r->started_wall_ms != 0) {
         text_human_duration(r->duration_us, text);
-        field("took", text);
+        task_field("took", text);
     }
-    field_time("finished", r->committed_wall_ms);
-    field("worker", r->worker);
+    task_field_time("finished", r->committed_wall_ms);
+    task_field("worker", r->worker);
     snprintf(text, sizeof text, "%u", r->attempt);
-    field("attempt", text);
+    task_field("attempt", text);
     if (r->state == DTQ_FAILED)
         printf("  %-9s  %.*s\n", "error", (int)r->body_bytes, (const char *)r->body);
     else
         printf("  %-9s  %zu bytes\n", "result", r->body_bytes);
+}
+
+static int not_found(const struct cli *c, const dtq_id *id)
+{
+    char text[DTQ_ID_TEXT_BYTES];
+
+    dtq_id_format(id, text);
+    return cli_error(c, CLI_FAILED, "%s: not found", text);
+}
+
+static int show_open(const struct cli *c, const dtq_task_info *task)
+{
+    if (c->json)
+        cli_print_json(task_json(task));
+    else
+        print_task(task);
+    return CLI_DONE;
+}
+
+/* What failed for good has its attempts at the ventilator, which may remember it longer than the
+ * sink. */
+static int show_dead(struct cli *c, const dtq_id *id, json_t *outcome)
+{
+    dtq_dead_letter letter;
+    dtq_err err = dead_find(c, id, &letter);
+
+    if (err == DTQ_OK && c->json)
+        cli_print_json(outcome != NULL ? dead_add_json(outcome, &letter) : dead_json(&letter));
+    else if (err == DTQ_OK && outcome == NULL)
+        dead_print(&letter);
+    else if (outcome != NULL)
+        cli_print_json(outcome);
+    else
+        return err == DTQ_ENOTFOUND ? not_found(c, id) : cli_fail(c, err, "no answer");
+    return CLI_DONE;
+}
+
+static void print_dead_attempts(struct cli *c, const dtq_id *id)
+{
+    dtq_dead_letter letter;
+
+    if (dead_find(c, id, &letter) != DTQ_OK)
+        return; /* requeued, purged or too old: the outcome is all there is */
+    task_print_lineage(&letter.task);
+    task_print_attempts(&letter.task);
+}
+
+static int show_outcome(struct cli *c, const dtq_id *id, const dtq_result *result)
+{
+    bool is_failure = result->state == DTQ_FAILED;
+
+    if (result->state == DTQ_NOT_FOUND)
+        return show_dead(c, id, NULL);
+    if (c->json && is_failure)
+        return show_dead(c, id, cli_json_result(result, true));
+    if (c->json) {
+        cli_print_json(cli_json_result(result, true));
+        return CLI_DONE;
+    }
+    print_outcome(result);
+    if (is_failure)
+        print_dead_attempts(c, id);
+    return CLI_DONE;
 }
 
 /* The ventilator knows open tasks best; what it does not have, the sinks may. */
@@ -102,25 +135,14 @@ static int show_one(struct cli *c, const dtq_id *id)
     char text[DTQ_ID_TEXT_BYTES];
     dtq_err err = dtq_show(c->client, id, CLI_ANSWER_MS, &task);
 
-    dtq_id_format(id, text);
-    if (err == DTQ_OK) {
-        if (c->json)
-            cli_print_json(task_json(&task));
-        else
-            print_task(&task);
-        return CLI_DONE;
-    }
+    if (err == DTQ_OK)
+        return show_open(c, &task);
     if (err == DTQ_ENOTFOUND)
         err = dtq_look(c->client, id, 1, CLI_ANSWER_MS, &result);
-    if (err != DTQ_OK)
-        return cli_fail(c, err, "%s", text);
-    if (result.state == DTQ_NOT_FOUND)
-        return cli_error(c, CLI_FAILED, "%s: not found", text);
-    if (c->json)
-        cli_print_json(cli_json_result(&result, true));
-    else
-        print_outcome(&result);
-    return CLI_DONE;
+    if (err == DTQ_OK)
+        return show_outcome(c, id, &result);
+    dtq_id_format(id, text);
+    return cli_fail(c, err, "%s", text);
 }
 
 int cmd_show(int argc, char **argv)

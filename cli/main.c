@@ -17,6 +17,7 @@ const struct cli_command cli_commands[] = {
     {"explain", "say why tasks do not run", cmd_explain},
     {"list", "list open tasks", cmd_list},
     {"queue", "list, pause and resume queues; bound what of them runs", cmd_queue},
+    {"dead", "list, show, requeue and purge tasks that failed for good", cmd_dead},
     {"status", "show queues, workers, sinks and counters", cmd_status},
     {"cancel", "cancel tasks", cmd_cancel},
     {"store", "check, compact or measure a data directory", cmd_store},

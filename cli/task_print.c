@@ -5,6 +5,9 @@
 #include "text.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#define PAYLOAD_SHOWN_BYTES 4096u
 
 void task_age_text(const dtq_id *id, char *ret, size_t bytes)
 {
@@ -14,6 +17,20 @@ void task_age_text(const dtq_id *id, char *ret, size_t bytes)
 
     text_human_duration(now_ms > at_ms ? (now_ms - at_ms) * 1000 : 0, human);
     snprintf(ret, bytes, "%s", human);
+}
+
+static json_t *id_json(const dtq_id *id)
+{
+    char text[DTQ_ID_TEXT_BYTES];
+
+    dtq_id_format(id, text);
+    return json_string(text);
+}
+
+/* When it ended; 0 where nobody heard of its start. */
+static uint64_t ended_wall_ms(const dtq_attempt_info *a)
+{
+    return a->started_wall_ms != 0 ? a->started_wall_ms + a->duration_us / 1000 : 0;
 }
 
 static json_t *attempts_json(const dtq_task_info *t)
@@ -31,6 +48,7 @@ static json_t *attempts_json(const dtq_task_info *t)
         if (o == NULL)
             cli_out_of_memory();
         cli_json_time(o, "started", a->started_wall_ms);
+        cli_json_time(o, "ended", ended_wall_ms(a));
         json_object_set_new(o, "duration_us", json_integer((json_int_t)a->duration_us));
         json_object_set_new(o, "error", json_string(a->text));
         json_array_append_new(list, o);
@@ -55,7 +73,143 @@ json_t *task_json(const dtq_task_info *t)
     json_object_set_new(o, "retries", json_integer(t->retries));
     cli_json_time(o, "submitted", dtqi_id_wall_ms(&t->id));
     cli_json_time(o, "due", t->due_wall_ms);
+    if (t->requeued_from != NULL)
+        json_object_set_new(o, "requeued_from", id_json(t->requeued_from));
     if (t->attempts_n > 0)
         json_object_set_new(o, "attempts", attempts_json(t));
     return o;
+}
+
+void task_field(const char *name, const char *value)
+{
+    if (value[0] != '\0')
+        printf("  %-9s  %s\n", name, value);
+}
+
+void task_field_time(const char *name, uint64_t wall_ms)
+{
+    char text[TEXT_TIME_BYTES];
+
+    if (wall_ms == 0)
+        return;
+    text_format_time(wall_ms, text);
+    task_field(name, text);
+}
+
+void task_print_attempts(const dtq_task_info *t)
+{
+    for (size_t i = 0; i < t->attempts_n; i++) {
+        const dtq_attempt_info *a = &t->attempts[i];
+        char started[TEXT_TIME_BYTES] = "?";
+        char took[TEXT_HUMAN_BYTES];
+        char reason[64];
+
+        cli_reason_text(a->reason, a->code, reason, sizeof reason);
+        text_human_duration(a->duration_us, took);
+        if (a->started_wall_ms != 0)
+            text_format_time(a->started_wall_ms, started);
+        printf("  attempt %u on %s at %s took %s: %s%s%s\n", a->attempt,
+               a->worker[0] != '\0' ? a->worker : "-", started, took, reason,
+               a->text[0] != '\0' ? ": " : "", a->text);
+    }
+}
+
+void task_print_lineage(const dtq_task_info *t)
+{
+    char text[DTQ_ID_TEXT_BYTES];
+
+    if (t->requeued_from == NULL)
+        return;
+    dtq_id_format(t->requeued_from, text);
+    task_field("repeats", text);
+}
+
+/* As far as it is text; what would write to the terminal becomes a dot. */
+static void task_print_payload(const void *payload, size_t bytes)
+{
+    const unsigned char *at = payload;
+    size_t n = bytes < PAYLOAD_SHOWN_BYTES ? bytes : PAYLOAD_SHOWN_BYTES;
+
+    if (n == 0)
+        return;
+    fputs("  | ", stdout);
+    for (size_t i = 0; i < n; i++) {
+        putchar(at[i] == '\n' || (at[i] >= ' ' && at[i] != 127) ? at[i] : '.');
+        if (at[i] == '\n' && i + 1 < n)
+            fputs("  | ", stdout);
+    }
+    puts(n < bytes ? " .." : "");
+}
+
+/* ---------------------------------------------------------------- dead letters */
+
+dtq_err dead_find(struct cli *c, const dtq_id *id, dtq_dead_letter *ret_letter)
+{
+    dtq_filter filter = {.prefix = *id, .prefix_bits = 128, .limit = 1, .bodies = 1};
+    dtq_dead_list list;
+    dtq_err err = dtq_dead_letters(c->client, &filter, NULL, CLI_ANSWER_MS, &list);
+
+    if (err == DTQ_OK && list.n == 0)
+        return DTQ_ENOTFOUND;
+    if (err == DTQ_OK)
+        *ret_letter = list.letters[0];
+    return err;
+}
+
+json_t *dead_add_json(json_t *o, const dtq_dead_letter *x)
+{
+    cli_json_time(o, "dead_since", x->dead_wall_ms);
+    if (x->task.requeued_from != NULL)
+        json_object_set_new(o, "requeued_from", id_json(x->task.requeued_from));
+    if (x->task.attempts_n > 0)
+        json_object_set_new(o, "attempts", attempts_json(&x->task));
+    return o;
+}
+
+json_t *dead_json(const dtq_dead_letter *x)
+{
+    const dtq_task_info *t = &x->task;
+    char id[DTQ_ID_TEXT_BYTES];
+    char reason[64];
+    json_t *o;
+
+    dtq_id_format(&t->id, id);
+    cli_reason_text(x->reason, x->code, reason, sizeof reason);
+    o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:I}", "id", id, "state",
+                  dtq_state_name(t->state), "name", t->name, "queue", t->queue, "priority",
+                  (int)t->priority, "attempt", (int)t->attempt, "failures", (int)t->failures,
+                  "crashes", (int)t->crashes, "reason", reason, "payload_bytes",
+                  (json_int_t)t->payload_bytes);
+    if (o == NULL)
+        cli_out_of_memory();
+    cli_json_bytes(o, "error", x->error, strlen(x->error));
+    cli_json_time(o, "submitted", dtqi_id_wall_ms(&t->id));
+    if (x->payload != NULL)
+        cli_json_bytes(o, "payload", x->payload, x->payload_bytes);
+    return dead_add_json(o, x);
+}
+
+void dead_print(const dtq_dead_letter *x)
+{
+    const dtq_task_info *t = &x->task;
+    char text[128];
+
+    dtq_id_format(&t->id, text);
+    printf("%s  dead letter\n", text);
+    task_field("name", t->name);
+    task_field("queue", t->queue);
+    snprintf(text, sizeof text, "%u", t->priority);
+    task_field("priority", text);
+    task_field_time("submitted", dtqi_id_wall_ms(&t->id));
+    task_field_time("dead since", x->dead_wall_ms);
+    task_print_lineage(t);
+    snprintf(text, sizeof text, "%u, %u failed of %u that may, %u crashed", t->attempt, t->failures,
+             t->retries + 1, t->crashes);
+    task_field("attempts", text);
+    task_print_attempts(t);
+    cli_reason_text(x->reason, x->code, text, sizeof text);
+    task_field("reason", text);
+    task_field("error", x->error);
+    printf("  %-9s  %zu bytes\n", "payload", x->payload_bytes);
+    task_print_payload(x->payload, x->payload_bytes);
 }

@@ -8,4 +8,19 @@ json_t *task_json(const dtq_task_info *t);
 /* "12 s ago", from the time in its id. */
 void task_age_text(const dtq_id *id, char *ret, size_t bytes);
 
+/* "  name  value", if there is one. */
+void task_field(const char *name, const char *value);
+void task_field_time(const char *name, uint64_t wall_ms);
+/* A line for each attempt that failed. */
+void task_print_attempts(const dtq_task_info *t);
+/* Which dead letter it repeats. */
+void task_print_lineage(const dtq_task_info *t);
+
+/* The dead letter of this id, with payload and attempts. @return also DTQ_ENOTFOUND. */
+dtq_err dead_find(struct cli *c, const dtq_id *id, dtq_dead_letter *ret_letter);
+json_t *dead_json(const dtq_dead_letter *letter);
+/* What only the dead letter knows, added to the JSON of its outcome. */
+json_t *dead_add_json(json_t *outcome, const dtq_dead_letter *letter);
+void dead_print(const dtq_dead_letter *letter);
+
 #endif

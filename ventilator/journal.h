@@ -68,9 +68,9 @@ struct journal_task {
     struct dtqi_slice body;
 
     /* Answers only. */
-    struct dtqi_slice history; /* LOOKUP, PREFIX, SCAN with `bodies`, DEAD_LIST: what
+    struct dtqi_slice history; /* LOOKUP, PREFIX, SCAN with `bodies`, DEAD_*: what
                                   JOURNAL_ATTEMPT_LOG appended; see journal_history_next() */
-    uint64_t dead_wall_ms;     /* DEAD_LIST: the op's at_wall_ms .. */
+    uint64_t dead_wall_ms;     /* DEAD_*: the op's at_wall_ms .. */
     struct dtqi_slice text;    /* .. and text */
 };
 
@@ -87,8 +87,8 @@ enum journal_op_type {
     JOURNAL_MOVE,     /* task.id moves to the place `to`, payload and counters with it */
     JOURNAL_DEAD,     /* task.id leaves the queue for the dead-letter table, with task.counters (the
                          stored ones, if all are zero), history, `at_wall_ms` and `text` */
-    JOURNAL_ATTEMPT_LOG, /* append `text` (an encoded AttemptInfo) to the bounded history of task.id
-                          */
+    JOURNAL_ATTEMPT_LOG, /* append `text` (one entry, the core's own) to the bounded history of
+                            task.id */
     JOURNAL_DEAD_DEL,    /* the dead letter task.id is forgotten */
 };
 
@@ -177,7 +177,10 @@ enum journal_read_type {
                        ids_n is 2, at most `limit` */
     JOURNAL_SCAN, /* any queue, in id order behind ids[0] if ids_n is 1, at most `limit`; `queue` 0:
                      all */
-    JOURNAL_DEAD_LIST, /* dead letters in id order behind ids[0], at most `limit` */
+    JOURNAL_DEAD_LIST,   /* dead letters in id order behind ids[0], at most `limit`; with
+                            `prefix_bits`   those whose id begins with so many bits of ids[0], behind
+                            ids[1] */
+    JOURNAL_DEAD_LOOKUP, /* `ids`: the dead letter of each */
 };
 
 struct journal_read {
@@ -187,23 +190,23 @@ struct journal_read {
     bool has_after;
     struct journal_key after;
     uint32_t limit;
-    uint32_t bytes_max; /* LOAD, DUE: stop when so many bytes of spec and payload are reached; at
-                           least one task; 0: no bound */
+    uint32_t bytes_max; /* LOAD, DUE, DEAD_LIST, DEAD_LOOKUP: stop when so many bytes of spec and
+                           payload are reached; at least one task; 0: no bound */
     dtq_id *ids;
     uint32_t ids_n;
     uint32_t prefix_bits;
-    bool bodies; /* LOOKUP, PREFIX, SCAN, DEAD_LIST: with specs and payloads; LOAD and DUE always
+    bool bodies; /* LOOKUP, PREFIX, SCAN, DEAD_*: with specs and payloads; LOAD and DUE always
                     have them */
 
     /* answer; everything in `buf`, which belongs to the core then */
     dtq_err err; /* DTQ_OK, DTQ_ECORRUPT, DTQ_ENOMEM, DTQ_EIO */
     struct dtqi_buf *buf;
     struct journal_task *tasks;
-    uint32_t *
-        index; /* LOOKUP: tasks[i] is the task of ids[index[i]]; ids without a task are not there */
+    uint32_t *index; /* LOOKUP, DEAD_LOOKUP: tasks[i] is the task of ids[index[i]]; ids without a
+                        task are not there */
     uint32_t tasks_n;
-    bool end;    /* LOAD, DUE, PREFIX, SCAN, DEAD_LIST: there is nothing behind the last one */
-    dtq_id last; /* PREFIX, SCAN, DEAD_LIST: the last id that was looked at; go on behind it, unless
+    bool end;    /* all but LOOKUP: there is nothing behind the last one */
+    dtq_id last; /* PREFIX, SCAN, DEAD_*: the last id that was looked at; go on behind it, unless
                     `end`. A SCAN of one queue looks at JOURNAL_SCAN_MAX ids a read, so an answer
                     may have no task and still no end */
 };

@@ -244,7 +244,7 @@ static dtq_err read_in_order(struct answer *a)
     return err;
 }
 
-/* ---- by id: LOOKUP, PREFIX, SCAN and DEAD_LIST */
+/* ---- by id: LOOKUP, PREFIX, SCAN, DEAD_LIST and DEAD_LOOKUP */
 
 static dtq_err add_history(struct answer *a, const struct journal_entry *entry,
                            struct journal_task *task)
@@ -319,7 +319,7 @@ static struct id_range range_of(const struct journal_read *read)
 {
     struct id_range range = {0};
 
-    if (read->type == JOURNAL_PREFIX) {
+    if (read->type == JOURNAL_PREFIX || read->prefix_bits != 0) {
         assert(read->ids_n >= 1);
         assert(read->prefix_bits <= 128);
         range.prefix = &read->ids[0];
@@ -371,7 +371,7 @@ static dtq_err scan_one(struct answer *a, const dtq_id *id, struct dtqi_slice va
 }
 
 /* One dead letter. */
-static dtq_err dead_one(struct answer *a, const dtq_id *id, struct dtqi_slice value)
+static dtq_err add_dead(struct answer *a, const dtq_id *id, struct dtqi_slice value, uint32_t index)
 {
     struct journal_dead dead;
     struct journal_task task = {0};
@@ -390,7 +390,29 @@ static dtq_err dead_one(struct answer *a, const dtq_id *id, struct dtqi_slice va
         err = keep_slice(a, &task.text);
     if (err == DTQ_OK)
         err = keep_slice(a, &task.history);
-    return err == DTQ_OK ? answer_add(a, &task, a->n) : err;
+    return err == DTQ_OK ? answer_add(a, &task, index) : err;
+}
+
+static dtq_err dead_one(struct answer *a, const dtq_id *id, struct dtqi_slice value)
+{
+    return add_dead(a, id, value, a->n);
+}
+
+static dtq_err read_dead_lookup(struct answer *a)
+{
+    for (uint32_t i = 0; i < a->read->ids_n && !is_full(a); i++) {
+        const dtq_id *id = &a->read->ids[i];
+        struct dtqi_slice value;
+        dtq_err err = store_get(a->tx, TABLE_DEAD, journal_id_slice(id), &value);
+
+        if (err == DTQ_OK)
+            err = add_dead(a, id, value, i);
+        if (err != DTQ_OK && err != DTQ_ENOTFOUND)
+            return err;
+        a->read->last = *id;
+        a->read->end = i + 1 == a->read->ids_n;
+    }
+    return DTQ_OK;
 }
 
 static dtq_err walk_ids(struct answer *a, struct store_cursor *c,
@@ -403,7 +425,7 @@ static dtq_err walk_ids(struct answer *a, struct store_cursor *c,
     uint32_t looked = 0;
     dtq_err err = range_seek(&range, c, &key, &value);
 
-    for (; err == DTQ_OK && a->n < read->limit && looked < JOURNAL_SCAN_MAX; looked++) {
+    for (; err == DTQ_OK && !is_full(a) && looked < JOURNAL_SCAN_MAX; looked++) {
         dtq_id id;
 
         if (key.len != sizeof id.bytes)
@@ -450,6 +472,7 @@ static dtq_err read_any(struct answer *a)
     case JOURNAL_PREFIX:
     case JOURNAL_SCAN:
     case JOURNAL_DEAD_LIST: return read_by_id(a);
+    case JOURNAL_DEAD_LOOKUP: return read_dead_lookup(a);
     }
     assert(!"a type of struct journal_read");
     return DTQ_EINVAL;
@@ -486,7 +509,8 @@ static dtq_err answer_make(struct answer *a)
 
 static size_t first_bytes(const struct journal_read *read)
 {
-    uint64_t tasks = read->type == JOURNAL_LOOKUP ? read->ids_n : read->limit;
+    bool is_lookup = read->type == JOURNAL_LOOKUP || read->type == JOURNAL_DEAD_LOOKUP;
+    uint64_t tasks = is_lookup ? read->ids_n : read->limit;
     uint64_t bytes = tasks * BUF_FIRST_TASK_BYTES;
 
     return bytes < BUF_FIRST_BYTES_MAX ? (size_t)bytes : BUF_FIRST_BYTES_MAX;

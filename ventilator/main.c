@@ -23,6 +23,7 @@ struct values {
     uint64_t max_queue_tasks;
     uint64_t heartbeat_ms;
     uint64_t liveness;
+    uint64_t dead_ttl_ms;
     bool insecure;
 };
 
@@ -102,6 +103,12 @@ static struct opt table[] = {
      .max = 100,
      .initial = "3",
      .help = "silent intervals until a peer counts as dead"},
+    {.name = "dead-ttl",
+     .type = OPT_DURATION,
+     OPT_AT(struct values, dead_ttl_ms),
+     .meta = "DURATION",
+     .initial = "30d",
+     .help = "dead letters are forgotten so long after they failed; 0s: never"},
     {.name = "insecure",
      .type = OPT_FLAG,
      OPT_AT(struct values, insecure),
@@ -123,9 +130,11 @@ static void fill_cfg(const struct values *values, struct vent_io_cfg *ret)
     };
     vent_cfg_default(&ret->core);
     ret->core.spec_decode = dtqi_spec_decode;
+    ret->core.spec_encode = dtqi_spec_encode;
     ret->core.trace = log_is_on(LOG_LEVEL_TRACE);
     ret->core.heartbeat_ms = values->heartbeat_ms;
     ret->core.liveness = (uint32_t)values->liveness;
+    ret->core.dead_ttl_ms = values->dead_ttl_ms;
     ret->core.backlog_bytes_max = values->max_backlog_bytes;
     ret->core.backlog_tasks_max = values->max_backlog_tasks;
     ret->core.queue_bytes_max = values->max_queue_bytes;

@@ -14,7 +14,8 @@ void vent_census(const struct vent *v, struct vent_census *ret)
         .workers = v->workers_open,
         .submits = v->waits_used,
         .journal_busy = v->flight != NULL || v->reads_n != 0 || v->fresh.n != 0 ||
-                        v->write.n != 0 || v->dirty.n != 0 || v->deletes.n != 0 || v->lazy_ms != 0,
+                        v->write.n != 0 || v->dirty.n != 0 || v->deletes.n != 0 ||
+                        v->dead_dels_n != 0 || v->lazy_ms != 0,
     };
 }
 

@@ -45,6 +45,7 @@ void vent_cfg_default(struct vent_cfg *cfg)
         .submits_max = 65536,
         .claims_max = 1024,
         .queries_max = 64,
+        .dead_ttl_ms = DTQI_DEAD_TTL_MS,
     };
 }
 
@@ -213,9 +214,10 @@ uint64_t vent_random(struct vent *v, uint64_t bound)
 
 static bool is_cfg_sound(const struct vent_cfg *c)
 {
-    return c->spec_decode != NULL && c->heartbeat_ms > 0 && c->liveness > 0 &&
-           c->batch_entries_max > 0 && c->batch_entries_max <= DTQI_BATCH_ENTRIES_MAX &&
-           c->batch_bytes_max > 0 && c->journal_ops_max >= 8 && c->resident_tasks_max >= 16 &&
+    return c->spec_decode != NULL && c->spec_encode != NULL && c->heartbeat_ms > 0 &&
+           c->liveness > 0 && c->batch_entries_max > 0 &&
+           c->batch_entries_max <= DTQI_BATCH_ENTRIES_MAX && c->batch_bytes_max > 0 &&
+           c->journal_ops_max >= 8 && c->resident_tasks_max >= 16 &&
            c->resident_tasks_max < (1u << TASK_INDEX_BITS) && c->load_tasks > 0 &&
            c->load_bytes > 0 && c->workers_max > 0 && c->workers_max < 65536 &&
            c->producers_max > 0 && c->submits_max > 0 && c->settle_window > 0 &&
@@ -267,6 +269,7 @@ void vent_free(struct vent *v)
     vent_waits_done(v);
     vent_workers_done(v); /* their pages keep reads */
     vent_journal_done(v);
+    vent_dead_done(v);
     vent_peers_done(v);
     vent_queues_done(v);
     vent_tasks_done(v);
@@ -364,7 +367,7 @@ static bool is_given_up(const struct vent *v)
 static void stop_tick(struct vent *v)
 {
     if (!v->stopping || v->stopped || v->flight != NULL || v->dirty.n != 0 || v->deletes.n != 0 ||
-        v->lazy_ms != 0)
+        v->dead_dels_n != 0 || v->lazy_ms != 0)
         return;
     if (is_given_up(v))
         VENT_LOG(v, VENT_WARN, "unwritten_given_up", L_U64("tasks", v->fresh.n + v->write.n));
@@ -386,6 +389,7 @@ static void on_tick(struct vent *v)
     vent_release_held(v);
     vent_time_tick(v);
     vent_claims_tick(v);
+    vent_dead_tick(v);
     vent_dispatch_tick(v);
     vent_touched_tick(v);
     vent_proposals_tick(v);

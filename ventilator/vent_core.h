@@ -26,6 +26,8 @@ struct vent_cfg { /* vent_cfg_default() fills it from bounds.h */
      * with it once, whether it came in a message or out of the journal. Must be set. */
     dtq_err (*spec_decode)(struct dtqi_slice raw, struct dtqi_buf *buf, struct dtqi_spec *ret_spec,
                            char *why, size_t why_bytes);
+    /* dtqi_spec_encode() of the codec: for tasks that the ventilator makes. Must be set. */
+    struct dtqi_slice (*spec_encode)(const struct dtqi_spec *spec, struct dtqi_buf *buf);
 
     uint64_t heartbeat_ms;
     uint32_t liveness;              /* silent intervals until a peer is dead (R13) */
@@ -69,6 +71,7 @@ struct vent_cfg { /* vent_cfg_default() fills it from bounds.h */
     uint32_t submits_max; /* SUBMITs that wait for their confirmation */
     uint32_t claims_max;  /* resent SUBMITs that the journal or their sink is asked about */
     uint32_t queries_max; /* queries that wait for the journal */
+    uint64_t dead_ttl_ms; /* dead letters are forgotten so long after they failed; 0: never */
 };
 
 void vent_cfg_default(struct vent_cfg *cfg);
@@ -211,6 +214,9 @@ uint64_t vent_deadline_ms(const struct vent *v);
     X(journal_skipped)                                                    \
     X(journal_deleted)                                                    \
     X(journal_errors)                                                     \
+    X(dead_requeued)                                                      \
+    X(dead_purged)                                                        \
+    X(dead_aged)                                                          \
     X(tasks_loaded)                                                       \
     X(tasks_evicted)                                                      \
     X(recalls)                                                            \

@@ -21,6 +21,8 @@
  *   vent_operate.c   OPERATE
  *   vent_query.c     QUERY
  *   vent_explain.c   why a task does not run, and what comes first
+ *   vent_note.c      what is kept of attempts that failed
+ *   vent_dead.c      dead letters: OPERATE, and how they age
  *   vent_check.c     census, invariants
  */
 #ifndef DTQ_VENT_INTERNAL_H
@@ -93,6 +95,11 @@ enum task_flags {
     TASK_RECOVERED = 32768, /* came out of the journal */
 };
 
+enum task_marks {
+    TASK_ALWAYS = 1,   /* written to the journal even when it is settled before */
+    TASK_REQUEUED = 2, /* takes the place of a dead letter, in one commit with it */
+};
+
 struct task {
     dtq_id id;
     const void *body; /* in buf */
@@ -121,7 +128,8 @@ struct task {
     uint8_t sink;
     uint8_t resends; /* DONE: times that its worker was asked to send again; PROPOSED: the kind */
     uint8_t paper_list;
-    uint8_t padding[7];
+    uint8_t marks;
+    uint8_t padding[6];
 };
 
 struct list {
@@ -137,8 +145,11 @@ struct heap {
     uint32_t room;
 };
 
+enum note_paper { NOTE_NEW, NOTE_HANDED, NOTE_LOGGED };
+
 /* One attempt that failed, for people. */
 struct note {
+    uint8_t paper;
     uint32_t attempt;
     int32_t code;
     uint64_t started_wall_ms;
@@ -411,7 +422,7 @@ struct sink {
 
 /* ---------------------------------------------------------------- what waits */
 
-enum wait_kind { WAIT_FREE, WAIT_SUBMIT, WAIT_CANCEL, WAIT_OPERATE };
+enum wait_kind { WAIT_FREE, WAIT_SUBMIT, WAIT_CANCEL, WAIT_OPERATE, WAIT_REQUEUE };
 
 /* A SUBMIT, CANCEL or OPERATE that will be answered when `left` is 0. */
 struct wait {
@@ -454,6 +465,8 @@ enum read_kind {
     READ_RECOVER,
     READ_QUERY,
     READ_PURGE,
+    READ_DEAD_JOB,
+    READ_DEAD_SWEEP,
 };
 
 struct query {
@@ -462,6 +475,27 @@ struct query {
     dtq_id after; /* TASKS: as asked */
     bool has_after;
     char queue_name[DTQI_NAME_BYTES_MAX + 1];
+};
+
+enum dead_state { DEAD_IDLE, DEAD_READING, DEAD_WRITING };
+
+/* The operation on dead letters that is under way: one at a time, so that none of them is requeued
+ * twice. */
+struct dead_job {
+    uint8_t state;
+    uint8_t operation; /* dtqi_operation */
+    uint32_t route;
+    uint64_t request;
+    char queue[DTQI_NAME_BYTES_MAX + 1]; /* of these only; "": of any */
+    uint64_t before_wall_ms;
+    dtq_id *old_ids;
+    dtq_id *new_ids; /* behind old_ids */
+    uint32_t n;
+    bool has_next;
+    dtq_id next;
+    enum dtqi_refusal reason; /* why not all of them */
+    const char *text;
+    uint64_t until; /* PURGE: so many deletes are to be durable */
 };
 
 struct vent_read {
@@ -584,6 +618,7 @@ struct vent {
     bool map_full;
     uint64_t map_full_ms; /* when that was learned */
     struct journal_batch *flight;
+    struct dtqi_buf *flight_texts; /* of its ops; NULL: none */
     bool flight_has_puts;
     struct journal_batch batch; /* its arrays are kept */
     uint32_t *batch_tasks;      /* of each op */
@@ -592,6 +627,18 @@ struct vent {
     struct vent_read *reads; /* the shell has them, or they wait */
     uint32_t reads_n;
     uint32_t queries_n;
+
+    /* dead letters */
+    struct dead_job dead_job;
+    dtq_id *dead_dels; /* to be forgotten by the journal */
+    uint32_t dead_dels_n;
+    uint32_t dead_dels_room;
+    uint32_t dead_dels_handed;
+    uint64_t dead_dels_done; /* in all */
+    bool dead_sweeping;
+    uint64_t dead_sweep_ms; /* the next look for old ones */
+    bool dead_sweep_goes_on;
+    dtq_id dead_sweep_after;
 
     /* peers */
     struct peer *peers;
@@ -783,8 +830,8 @@ void vent_spec_drop(struct vent *v, uint32_t spec);
 struct past *vent_past(struct vent *v, struct task *t);
 /* Keep a copy of the body, and let the message go that it came in. */
 void vent_task_own_body(struct task *t);
-void vent_note(struct vent *v, struct task *t, const struct dtqi_failure *f,
-               const struct worker *w);
+/* An id that no producer has made, of this time. */
+dtq_id vent_new_id(struct vent *v, uint64_t wall_ms);
 /* A chain of links. */
 bool vent_link_add(struct vent *v, uint32_t *chain, uint32_t to);
 uint32_t vent_link_take(struct vent *v, uint32_t *chain); /* NONE: empty */
@@ -892,6 +939,11 @@ const char *vent_gate_why(struct vent *v, const struct queue *q);
 /* ---------------------------------------------------------------- vent_submit.c */
 
 void vent_on_submit(struct vent *v, struct peer *p, const struct dtqi_msg *msg);
+/* From here on it is ours: a new task, in no state yet. */
+void vent_admit(struct vent *v, struct task *t);
+/* What keeps new tasks of a queue out; NULL: nothing does. */
+const char *vent_refusal_of_new(const struct vent *v, const struct queue *q,
+                                enum dtqi_refusal *ret_reason);
 /* The task is durable or settled: whoever waits for that is told. */
 void vent_confirm(struct vent *v, struct task *t);
 /* NONE: too many. It counts itself until vent_wait_release(). */
@@ -1070,6 +1122,30 @@ void vent_purge_read(struct vent *v, struct vent_read *r);
 
 void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *m);
 void vent_operate_answer(struct vent *v, const struct wait *w);
+void vent_operate_refuse(struct vent *v, uint32_t route, const struct dtqi_operate *m,
+                         enum dtqi_refusal reason, const char *text);
+
+/* ---------------------------------------------------------------- vent_note.c */
+
+void vent_note(struct vent *v, struct task *t, const struct dtqi_failure *f,
+               const struct worker *w);
+/* The note as the journal keeps it, in `buf`; empty: no memory. */
+struct dtqi_slice vent_note_encode(const struct note *note, struct dtqi_buf *buf);
+/* Attempts for an answer, in scratch: those of a history of the journal, then what memory (p, may
+ * be NULL) knows besides. */
+void vent_notes_fill(struct vent *v, struct dtqi_slice history, const struct past *p,
+                     struct dtqi_task_info *info);
+
+/* ---------------------------------------------------------------- vent_dead.c */
+
+/* DEAD_REQUEUE, DEAD_PURGE. */
+void vent_on_dead_operation(struct vent *v, uint32_t route, const struct dtqi_operate *m);
+void vent_dead_job_read(struct vent *v, struct vent_read *r);
+void vent_dead_sweep_read(struct vent *v, struct vent_read *r);
+/* The tasks that were made of dead letters are durable. */
+void vent_dead_answer(struct vent *v);
+void vent_dead_tick(struct vent *v);
+void vent_dead_done(struct vent *v);
 
 /* ---------------------------------------------------------------- vent_query.c */
 

@@ -1,6 +1,8 @@
 #include "vent_internal.h"
 
-#define OPS_PER_TASK 2u
+#define TEXTS_FIRST_BYTES ((size_t)16 * 1024)
+#define TEXTS_BYTES_MAX ((size_t)64 * 1024 * 1024)
+#define OPS_PER_TASK (4u + NOTES_MAX)
 
 dtq_err vent_journal_init(struct vent *v)
 {
@@ -42,6 +44,7 @@ void vent_journal_done(struct vent *v)
     free(b->workers);
     free(b->sinks);
     free(v->batch_tasks);
+    dtqi_buf_unref(v->flight_texts);
 }
 
 /* ---------------------------------------------------------------- what is to be written */
@@ -108,7 +111,8 @@ static uint64_t hold_ms(const struct vent *v, const struct queue *q)
 
 void vent_paper_new(struct vent *v, struct task *t)
 {
-    bool is_held = t->state == TASK_READY && hold_ms(v, queue_of(v, t)) != 0;
+    bool is_held =
+        t->state == TASK_READY && (t->marks & TASK_ALWAYS) == 0 && hold_ms(v, queue_of(v, t)) != 0;
 
     assert(t->paper == PAPER_NONE);
     if (t->paper_list == PAPER_NOWHERE)
@@ -144,7 +148,7 @@ void vent_paper_end(struct vent *v, struct task *t)
     if (t->paper == PAPER_HANDED)
         return; /* the answer decides */
     vent_paper_unlink(v, t);
-    if (t->paper == PAPER_NONE && (t->flags & TASK_DEAD) == 0) {
+    if (t->paper == PAPER_NONE && (t->flags & TASK_DEAD) == 0 && (t->marks & TASK_ALWAYS) == 0) {
         v->counters.journal_skipped++;
         vent_task_free(v, t);
         return;
@@ -199,6 +203,56 @@ static struct journal_op *add_op(struct vent *v, struct task *t, enum journal_op
     return op;
 }
 
+/* Of no task in memory. */
+static struct journal_op *add_lone_op(struct vent *v, const dtq_id *id, enum journal_op_type type)
+{
+    struct journal_batch *b = &v->batch;
+    struct journal_op *op = &b->ops[b->ops_n];
+
+    v->batch_tasks[b->ops_n++] = NONE;
+    *op = (struct journal_op){.type = type, .task = {.id = *id}};
+    return op;
+}
+
+/* Attempts that the journal does not know yet. They are for people: without memory they are left
+ * out. */
+static void add_logs(struct vent *v, struct task *t)
+{
+    struct past *p = past_of(v, t);
+
+    for (uint32_t i = 0; p != NULL && i < p->notes_n; i++) {
+        struct dtqi_slice text;
+
+        if (p->notes[i]->paper != NOTE_NEW)
+            continue;
+        if (v->flight_texts == NULL)
+            v->flight_texts = dtqi_buf_new(TEXTS_FIRST_BYTES, TEXTS_BYTES_MAX);
+        text = vent_note_encode(p->notes[i], v->flight_texts);
+        if (text.len == 0)
+            return;
+        add_op(v, t, JOURNAL_ATTEMPT_LOG)->text = text;
+        p->notes[i]->paper = NOTE_HANDED;
+    }
+}
+
+static void notes_are(const struct vent *v, const struct task *t, enum note_paper paper)
+{
+    const struct past *p = past_of(v, t);
+
+    for (uint32_t i = 0; p != NULL && i < p->notes_n; i++)
+        if (p->notes[i]->paper == NOTE_HANDED)
+            p->notes[i]->paper = (uint8_t)paper;
+}
+
+/* R37: the dead letter goes in the same commit. */
+static void add_requeued(struct vent *v, const struct task *t)
+{
+    dtq_id id;
+
+    memcpy(id.bytes, spec_of(v, t)->spec.requeued_from.at, sizeof id.bytes);
+    add_lone_op(v, &id, JOURNAL_DEAD_DEL);
+}
+
 static void add_put(struct vent *v, struct task *t)
 {
     struct journal_op *op = add_op(v, t, JOURNAL_PUT);
@@ -210,6 +264,9 @@ static void add_put(struct vent *v, struct task *t)
         op->task.counters = vent_task_counters(v, t);
     t->flags &= (uint16_t)~TASK_DIRTY;
     t->paper = PAPER_HANDED;
+    add_logs(v, t);
+    if ((t->marks & TASK_REQUEUED) != 0)
+        add_requeued(v, t);
 }
 
 static void add_counters(struct vent *v, struct task *t)
@@ -217,6 +274,7 @@ static void add_counters(struct vent *v, struct task *t)
     add_op(v, t, JOURNAL_COUNTERS)->task.counters = vent_task_counters(v, t);
     t->flags &= (uint16_t)~TASK_DIRTY;
     t->flags |= TASK_IN_BATCH;
+    add_logs(v, t);
 }
 
 /* To the order that its state calls for, if it is not there. */
@@ -246,19 +304,21 @@ static struct dtqi_slice last_text(const struct vent *v, const struct task *t)
     return (struct dtqi_slice){note->texts + note->worker_len, note->text_len};
 }
 
-/* A dead letter keeps its task, so that must be written if it was not. */
+/* A dead letter keeps its task, so that must be written if it was not; and so must what goes into
+ * the journal with some tasks. */
 static void add_delete(struct vent *v, struct task *t)
 {
     struct journal_op *op;
 
-    if ((t->flags & TASK_DEAD) == 0) {
-        add_op(v, t, JOURNAL_DEL);
-        return;
-    }
     if (t->paper == PAPER_NONE) {
         add_put(v, t);
         t->flags |= TASK_IN_BATCH;
     }
+    if ((t->flags & TASK_DEAD) == 0) {
+        add_op(v, t, JOURNAL_DEL);
+        return;
+    }
+    add_logs(v, t);
     op = add_op(v, t, JOURNAL_DEAD);
     op->task.counters = vent_task_counters(v, t);
     op->at_wall_ms = v->wall_ms;
@@ -267,7 +327,7 @@ static void add_delete(struct vent *v, struct task *t)
 
 static bool has_op_room(const struct vent *v)
 {
-    return v->batch.ops_n + OPS_PER_TASK <= v->cfg.journal_ops_max;
+    return v->batch.ops_n < v->cfg.journal_ops_max;
 }
 
 static struct task *take(struct vent *v, struct list *l)
@@ -328,6 +388,13 @@ static void gather_dirty(struct vent *v)
         if ((t->flags & TASK_MOVE) != 0)
             add_move(v, t);
     }
+}
+
+static void gather_dead(struct vent *v)
+{
+    v->dead_dels_handed = 0;
+    while (has_op_room(v) && v->dead_dels_handed < v->dead_dels_n)
+        add_lone_op(v, &v->dead_dels[v->dead_dels_handed++], JOURNAL_DEAD_DEL);
 }
 
 static void gather_deletes(struct vent *v)
@@ -424,7 +491,7 @@ static uint64_t applied_ahead(const struct vent *v)
 static bool has_lazy(const struct vent *v)
 {
     bool any = v->dirty.n != 0 || v->deletes.n != 0 || v->roster_n != 0 || v->settings_due ||
-               applied_ahead(v) != 0;
+               v->dead_dels_n != 0 || applied_ahead(v) != 0;
 
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         any |= v->sinks[i].used && v->sinks[i].dirty;
@@ -498,13 +565,15 @@ void vent_journal_tick(struct vent *v)
         v->flight_has_puts = false;
     }
     gather_deletes(v);
+    gather_dead(v);
     gather_dirty(v);
     gather_puts(v);
     gather_applied(v);
     gather_peers(v);
     v->urgent = false;
     v->lazy_ms = 0;
-    if (v->dirty.n != 0 || v->deletes.n != 0 || v->settings_due)
+    if (v->dirty.n != 0 || v->deletes.n != 0 || v->settings_due ||
+        v->dead_dels_handed < v->dead_dels_n)
         vent_lazy(v);
     v->batch.number = ++v->batches;
     v->batch.err = DTQ_OK;
@@ -583,7 +652,7 @@ static void put_written(struct vent *v, struct task *t, const struct journal_op 
     }
     if (t->state != TASK_GONE)
         return;
-    if ((t->flags & (TASK_DEAD | TASK_IN_BATCH)) != (TASK_DEAD | TASK_IN_BATCH))
+    if ((t->flags & TASK_IN_BATCH) == 0)
         ended(v, t); /* else an op that follows in this batch ends it */
 }
 
@@ -633,8 +702,8 @@ static void op_written(struct vent *v, const struct journal_op *op, struct task 
         counters_written(v, t, op);
         break;
     case JOURNAL_MOVE: moved(v, t, op); break;
-    case JOURNAL_ATTEMPT_LOG:
-    case JOURNAL_DEAD_DEL: break;
+    case JOURNAL_ATTEMPT_LOG: notes_are(v, t, NOTE_LOGGED); return;
+    case JOURNAL_DEAD_DEL: return;
     }
     if (t->state != TASK_FREE && t->state != TASK_GONE)
         go_on(v, t);
@@ -643,9 +712,11 @@ static void op_written(struct vent *v, const struct journal_op *op, struct task 
 }
 
 /* An op of a record that an op before it in the batch has freed is over. */
-static bool is_of(const struct journal_op *op, const struct task *t)
+static struct task *task_of_op(const struct vent *v, const struct journal_batch *b, uint32_t i)
 {
-    return t->state != TASK_FREE && dtqi_id_eq(&op->task.id, &t->id);
+    struct task *t = v->batch_tasks[i] != NONE ? task_at(v, v->batch_tasks[i]) : NULL;
+
+    return t != NULL && t->state != TASK_FREE && dtqi_id_eq(&b->ops[i].task.id, &t->id) ? t : NULL;
 }
 
 static void ops_written(struct vent *v, const struct journal_batch *b)
@@ -653,13 +724,24 @@ static void ops_written(struct vent *v, const struct journal_batch *b)
     uint32_t present = 0;
 
     for (uint32_t i = 0; i < b->ops_n; i++) {
-        struct task *t = task_at(v, v->batch_tasks[i]);
+        struct task *t = task_of_op(v, b, i);
         bool is_present = present < b->present_n && b->present[present] == i;
 
         present += is_present;
-        if (is_of(&b->ops[i], t))
+        if (t != NULL)
             op_written(v, &b->ops[i], t, is_present);
     }
+}
+
+static void dead_written(struct vent *v)
+{
+    uint32_t n = v->dead_dels_handed;
+
+    if (n == 0)
+        return;
+    v->dead_dels_n -= n;
+    v->dead_dels_done += n;
+    memmove(v->dead_dels, v->dead_dels + n, v->dead_dels_n * sizeof *v->dead_dels);
 }
 
 static void peers_written(struct vent *v, const struct journal_batch *b)
@@ -723,7 +805,7 @@ static void op_failed(struct vent *v, const struct journal_op *op, struct task *
         t->flags |= op->task.counters.cancel != 0 || op->task.counters.last.n != 0 ? TASK_DIRTY : 0;
         if (t->state != TASK_GONE) {
             back = PAPER_WRITE;
-        } else if ((t->flags & TASK_DEAD) != 0) {
+        } else if ((t->flags & TASK_DEAD) != 0 || (t->marks & TASK_ALWAYS) != 0) {
             back = PAPER_DELETES;
         } else {
             vent_task_free(v, t);
@@ -737,7 +819,7 @@ static void op_failed(struct vent *v, const struct journal_op *op, struct task *
         v->urgent |= op->task.counters.cancel != 0;
         break;
     case JOURNAL_MOVE: t->flags |= TASK_MOVE; break;
-    case JOURNAL_ATTEMPT_LOG:
+    case JOURNAL_ATTEMPT_LOG: notes_are(v, t, NOTE_NEW); return;
     case JOURNAL_DEAD_DEL: return;
     }
     t->flags &= (uint16_t)~TASK_IN_BATCH;
@@ -771,9 +853,9 @@ static void batch_failed(struct vent *v, const struct journal_batch *b)
         v->batch_after_ms = v->now_ms + v->cfg.journal_retry_ms;
     }
     for (uint32_t i = b->ops_n; i > 0; i--) {
-        struct task *t = task_at(v, v->batch_tasks[i - 1]);
+        struct task *t = task_of_op(v, b, i - 1);
 
-        if (is_of(&b->ops[i - 1], t))
+        if (t != NULL)
             op_failed(v, &b->ops[i - 1], t);
     }
     vent_lazy(v);
@@ -791,6 +873,7 @@ void vent_on_written(struct vent *v, struct journal_batch *b)
         if (v->flight_has_puts)
             v->no_space = false;
         ops_written(v, b);
+        dead_written(v);
         peers_written(v, b);
     }
     queues_answered(v, b);
@@ -798,6 +881,8 @@ void vent_on_written(struct vent *v, struct journal_batch *b)
     free(b->workers);
     b->queues = NULL;
     b->workers = NULL;
+    dtqi_buf_unref(v->flight_texts);
+    v->flight_texts = NULL;
 }
 
 /* ---------------------------------------------------------------- reads */
@@ -884,6 +969,8 @@ void vent_on_read_done(struct vent *v, struct journal_read *a)
     case READ_RECOVER: replace(v, a); break;
     case READ_QUERY: vent_query_read(v, r); break;
     case READ_PURGE: vent_purge_read(v, r); break;
+    case READ_DEAD_JOB: vent_dead_job_read(v, r); break;
+    case READ_DEAD_SWEEP: vent_dead_sweep_read(v, r); break;
     case READ_HOLDINGS: vent_holdings_looked_up(v, r); return; /* it keeps the answer */
     }
     vent_read_free(v, r);

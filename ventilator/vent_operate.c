@@ -18,14 +18,20 @@ struct order {
     const struct dtqi_operate *m;
 };
 
-static void refuse(struct vent *v, const struct order *o, enum dtqi_refusal reason,
-                   const char *text)
+void vent_operate_refuse(struct vent *v, uint32_t route, const struct dtqi_operate *m,
+                         enum dtqi_refusal reason, const char *text)
 {
-    struct dtqi_msg *reply = vent_send(v, o->route, DTQI_OPERATE_REPLY);
+    struct dtqi_msg *reply = vent_send(v, route, DTQI_OPERATE_REPLY);
 
     if (reply != NULL)
         reply->operate_reply = (struct dtqi_operate_reply){
-            .request = o->m->request, .reason = reason, .text = dtqi_str(text)};
+            .request = m->request, .reason = reason, .text = dtqi_str(text)};
+}
+
+static void refuse(struct vent *v, const struct order *o, enum dtqi_refusal reason,
+                   const char *text)
+{
+    vent_operate_refuse(v, o->route, o->m, reason, text);
 }
 
 void vent_operate_answer(struct vent *v, const struct wait *w)
@@ -169,6 +175,8 @@ void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *
     case DTQI_QUEUE_PURGE: operate_queue(v, &o, purge_queue); break;
     case DTQI_QUEUE_LIMIT: operate_queue(v, &o, limit_queue); break;
     case DTQI_QUEUE_RATE: operate_queue(v, &o, rate_queue); break;
+    case DTQI_DEAD_REQUEUE:
+    case DTQI_DEAD_PURGE: vent_on_dead_operation(v, route, m); break;
     default: refuse(v, &o, DTQI_BAD_TASK, "the operation is not known to this version");
     }
 }

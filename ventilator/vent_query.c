@@ -7,6 +7,8 @@
 
 #define QUERY_TASKS_MAX 1000u
 #define QUERY_TASKS_DEFAULT 100u
+#define QUERY_BODIES_MAX 64u                      /* dead letters of a page with payloads .. */
+#define QUERY_BODIES_BYTES_MAX (2u * 1024 * 1024) /* .. and their bytes, but for the last one */
 
 struct page_of_tasks {
     struct dtqi_task_info *at;
@@ -47,34 +49,7 @@ static struct dtqi_str holder_name(const struct vent *v, const struct task *t)
     return (struct dtqi_str){w->name, w->name_len};
 }
 
-static void fill_attempts(struct vent *v, const struct past *p, struct dtqi_task_info *info)
-{
-    struct dtqi_attempt_info *at;
-
-    if (p->notes_n == 0)
-        return;
-    at = vent_scratch(v, p->notes_n, sizeof *at);
-    if (at == NULL)
-        return; /* the rest of the answer is worth having */
-    for (uint32_t i = 0; i < p->notes_n; i++) {
-        const struct note *note = p->notes[i];
-
-        at[i] = (struct dtqi_attempt_info){
-            .attempt = note->attempt,
-            .worker = {note->texts, note->worker_len},
-            .started_wall_ms = note->started_wall_ms,
-            .duration_us = note->duration_us,
-            .reason = (dtq_reason)note->reason,
-            .code = note->code,
-            .text = {note->texts + note->worker_len, note->text_len},
-        };
-    }
-    info->attempts = at;
-    info->attempts_n = p->notes_n;
-}
-
-static void fill_resident(struct vent *v, const struct task *t, bool with_attempts,
-                          struct dtqi_task_info *info)
+static void fill_resident(struct vent *v, const struct task *t, struct dtqi_task_info *info)
 {
     const struct past *p = past_of(v, t);
 
@@ -95,19 +70,17 @@ static void fill_resident(struct vent *v, const struct task *t, bool with_attemp
         return;
     info->failures = p->counters.failures;
     info->crashes = p->counters.crashes;
-    if (with_attempts)
-        fill_attempts(v, p, info);
 }
 
-/* The answer of the journal is gone when the actions are executed: its specs are copied. */
-static struct dtqi_slice keep_spec(struct vent *v, struct dtqi_slice spec)
+/* The answer of the journal is gone when the actions are executed: what is told of it is copied. */
+static struct dtqi_slice keep_bytes(struct vent *v, struct dtqi_slice bytes)
 {
-    void *copy = vent_scratch(v, spec.len, 1);
+    void *copy = vent_scratch(v, bytes.len, 1);
 
-    if (copy == NULL)
+    if (copy == NULL || bytes.len == 0)
         return (struct dtqi_slice){0};
-    memcpy(copy, spec.at, spec.len);
-    return (struct dtqi_slice){copy, spec.len};
+    memcpy(copy, bytes.at, bytes.len);
+    return (struct dtqi_slice){copy, bytes.len};
 }
 
 static void fill_journaled(struct vent *v, const struct journal_task *jt,
@@ -117,7 +90,7 @@ static void fill_journaled(struct vent *v, const struct journal_task *jt,
 
     *info = (struct dtqi_task_info){
         .id = jt->id,
-        .spec.raw = keep_spec(v, jt->spec),
+        .spec.raw = keep_bytes(v, jt->spec),
         .state = due > v->wall_ms ? DTQ_SCHEDULED : DTQ_READY,
         .attempt = jt->counters.last.n,
         .failures = jt->counters.failures,
@@ -130,6 +103,33 @@ static void fill_journaled(struct vent *v, const struct journal_task *jt,
         .cancelling = jt->counters.cancel != 0,
         .durable = true,
     };
+    if (info->spec.raw.at == NULL)
+        info->state = DTQ_NOT_FOUND; /* no memory: it is left out */
+}
+
+/* A dead letter. Attempts and payload go with few of them only: a page must fit into a frame. */
+static void fill_dead(struct vent *v, const struct journal_task *jt, bool bodies,
+                      struct dtqi_task_info *info)
+{
+    *info = (struct dtqi_task_info){
+        .id = jt->id,
+        .spec.raw = keep_bytes(v, jt->spec),
+        .state = DTQ_FAILED,
+        .attempt = jt->counters.last.n,
+        .failures = jt->counters.failures,
+        .crashes = jt->counters.crashes,
+        .payload_bytes = jt->body.len,
+        .sink = jt->sink,
+        .durable = true,
+        .dead_wall_ms = jt->dead_wall_ms,
+        .reason = (dtq_reason)jt->counters.reason,
+        .code = jt->counters.code,
+        .error = vent_copy_str(v, (struct dtqi_str){jt->text.at, jt->text.len}),
+    };
+    if (bodies) {
+        info->payload = keep_bytes(v, jt->body);
+        vent_notes_fill(v, jt->history, NULL, info);
+    }
     if (info->spec.raw.at == NULL)
         info->state = DTQ_NOT_FOUND; /* no memory: it is left out */
 }
@@ -170,6 +170,14 @@ static bool is_in_span(const struct span *s, const dtq_id *id)
            (s->until == NULL || memcmp(id, s->until, sizeof *id) <= 0);
 }
 
+/* It walks lists: for one task of a question, not for a page of them. */
+static void explain_resident(const struct vent *v, const struct dtqi_query *q, const struct task *t,
+                             struct dtqi_task_info *info)
+{
+    if (q->explain && q->prefix_bits == 128)
+        vent_explain(v, t, info);
+}
+
 static void add_unwritten(struct vent *v, struct page_of_tasks *page, const struct query *q,
                           const struct span *span, const struct task *t)
 {
@@ -179,7 +187,10 @@ static void add_unwritten(struct vent *v, struct page_of_tasks *page, const stru
         return;
     if (q->q.queue.len != 0 && !dtqi_str_eq(q->q.queue, spec_of(v, t)->spec.queue))
         return;
-    fill_resident(v, t, q->q.kind == DTQI_QUERY_TASK, &info);
+    fill_resident(v, t, &info);
+    explain_resident(v, &q->q, t, &info);
+    if (q->q.kind == DTQI_QUERY_TASK)
+        vent_notes_fill(v, (struct dtqi_slice){NULL, 0}, past_of(v, t), &info);
     add(page, q, &info);
 }
 
@@ -204,13 +215,17 @@ static void add_journaled(struct vent *v, struct page_of_tasks *page, const stru
     const struct task *t = vent_task_find(v, &jt->id);
 
     if (t != NULL && t->paper == PAPER_WRITTEN)
-        fill_resident(v, t, q->q.kind == DTQI_QUERY_TASK, &info);
+        fill_resident(v, t, &info);
     else if (t == NULL)
         fill_journaled(v, jt, &info);
     else
         return; /* it is among the unwritten */
     if (t == NULL && q->q.explain)
         vent_explain_journaled(v, jt->key.queue, &info);
+    else if (t != NULL)
+        explain_resident(v, &q->q, t, &info);
+    if (q->q.kind == DTQI_QUERY_TASK)
+        vent_notes_fill(v, jt->history, t != NULL ? past_of(v, t) : NULL, &info);
     add(page, q, &info);
 }
 
@@ -246,9 +261,11 @@ static void set_next(struct vent *v, struct dtqi_query_reply *reply, const dtq_i
 
 static uint32_t limit_of(const struct dtqi_query *q)
 {
-    if (q->limit == 0)
+    uint32_t max = q->kind == DTQI_QUERY_DEAD && q->bodies ? QUERY_BODIES_MAX : QUERY_TASKS_MAX;
+
+    if (q->limit == 0 && QUERY_TASKS_DEFAULT < max)
         return QUERY_TASKS_DEFAULT;
-    return q->limit < QUERY_TASKS_MAX ? q->limit : QUERY_TASKS_MAX;
+    return q->limit != 0 && q->limit < max ? q->limit : max;
 }
 
 static void refuse(struct vent *v, uint32_t route, uint64_t request, enum dtqi_refusal reason,
@@ -261,6 +278,32 @@ static void refuse(struct vent *v, uint32_t route, uint64_t request, enum dtqi_r
             (struct dtqi_query_reply){.request = request, .reason = reason, .text = dtqi_str(text)};
 }
 
+/* Only the journal knows them. */
+static void add_dead(struct vent *v, struct page_of_tasks *page, const struct query *q,
+                     const struct journal_read *a)
+{
+    uint32_t queue = q->q.queue.len != 0 ? vent_queue_find(v, q->q.queue) : NONE;
+
+    for (uint32_t i = 0; i < a->tasks_n; i++) {
+        struct dtqi_task_info info;
+
+        if (queue != NONE && a->tasks[i].key.queue != v->queues[queue].number)
+            continue;
+        fill_dead(v, &a->tasks[i], q->q.bodies, &info);
+        add(page, q, &info);
+    }
+}
+
+static void add_open(struct vent *v, struct page_of_tasks *page, const struct query *q,
+                     const struct journal_read *a)
+{
+    struct span span = {q->has_after ? &q->after : NULL, a->end ? NULL : &a->last};
+
+    for (uint32_t i = 0; i < a->tasks_n; i++)
+        add_journaled(v, page, q, &a->tasks[i]);
+    add_all_unwritten(v, page, q, &span);
+}
+
 void vent_query_read(struct vent *v, struct vent_read *r)
 {
     const struct journal_read *a = &r->read;
@@ -268,7 +311,6 @@ void vent_query_read(struct vent *v, struct vent_read *r)
     uint32_t limit = limit_of(&q->q);
     uint32_t unwritten = v->fresh.n + v->write.n + (v->flight != NULL ? v->flight->ops_n : 0);
     struct page_of_tasks page = {.room = a->tasks_n + unwritten};
-    struct span span = {q->has_after ? &q->after : NULL, a->end ? NULL : &a->last};
     struct dtqi_query_reply *reply;
     struct dtqi_msg *m;
     bool cut;
@@ -280,9 +322,10 @@ void vent_query_read(struct vent *v, struct vent_read *r)
                a->err == DTQ_ECORRUPT ? "the journal is damaged" : "the journal could not be read");
         return;
     }
-    for (uint32_t i = 0; i < a->tasks_n; i++)
-        add_journaled(v, &page, q, &a->tasks[i]);
-    add_all_unwritten(v, &page, q, &span);
+    if (q->q.kind == DTQI_QUERY_DEAD)
+        add_dead(v, &page, q, a);
+    else
+        add_open(v, &page, q, a);
     cut = finish_page(&page, limit);
     m = vent_send(v, q->route, DTQI_QUERY_REPLY);
     if (m == NULL)
@@ -317,6 +360,15 @@ static struct query *copy_query(uint32_t route, const struct dtqi_query *m)
     return q;
 }
 
+/* Some of its attempts may be in the journal only. */
+static bool has_history(const struct vent *v, const struct task *t)
+{
+    const struct past *p = past_of(v, t);
+
+    return t->paper != PAPER_NONE && p != NULL &&
+           (p->counters.failures != 0 || p->counters.crashes != 0);
+}
+
 /* A full id that is in memory needs no journal. */
 static bool answer_at_once(struct vent *v, uint32_t route, const struct dtqi_query *m)
 {
@@ -324,19 +376,26 @@ static bool answer_at_once(struct vent *v, uint32_t route, const struct dtqi_que
     struct dtqi_task_info *info;
     struct dtqi_msg *reply;
 
-    if (t == NULL || vent_public_state(t) == DTQ_NOT_FOUND)
+    if (t == NULL || vent_public_state(t) == DTQ_NOT_FOUND || has_history(v, t))
         return false;
     info = vent_scratch(v, 1, sizeof *info);
     if (info == NULL)
         return false;
-    fill_resident(v, t, true, info);
-    if (m->explain)
-        vent_explain(v, t, info);
+    fill_resident(v, t, info);
+    explain_resident(v, m, t, info);
+    vent_notes_fill(v, (struct dtqi_slice){NULL, 0}, past_of(v, t), info);
     reply = vent_send(v, route, DTQI_QUERY_REPLY);
     if (reply != NULL)
         reply->query_reply =
             (struct dtqi_query_reply){.request = m->request, .tasks = info, .tasks_n = 1};
     return true;
+}
+
+static enum journal_read_type read_type(const struct dtqi_query *m)
+{
+    if (m->kind == DTQI_QUERY_DEAD)
+        return JOURNAL_DEAD_LIST;
+    return m->prefix_bits != 0 ? JOURNAL_PREFIX : JOURNAL_SCAN;
 }
 
 static void ask_journal(struct vent *v, uint32_t route, const struct dtqi_query *m)
@@ -357,8 +416,7 @@ static void ask_journal(struct vent *v, uint32_t route, const struct dtqi_query 
             ids[ids_n++] = m->prefix;
         if (q->has_after)
             ids[ids_n++] = q->after;
-        r = vent_read_new(v, READ_QUERY, m->prefix_bits != 0 ? JOURNAL_PREFIX : JOURNAL_SCAN, ids,
-                          ids_n);
+        r = vent_read_new(v, READ_QUERY, read_type(m), ids, ids_n);
     }
     if (r == NULL) {
         free(q);
@@ -369,6 +427,8 @@ static void ask_journal(struct vent *v, uint32_t route, const struct dtqi_query 
     r->read.prefix_bits = m->prefix_bits;
     r->read.limit = limit_of(m);
     r->read.bodies = true; /* specs come with them */
+    if (m->kind == DTQI_QUERY_DEAD)
+        r->read.bytes_max = QUERY_BODIES_BYTES_MAX;
     if (m->queue.len != 0) {
         uint32_t queue = vent_queue_find(v, m->queue);
 
@@ -546,6 +606,7 @@ void vent_on_query(struct vent *v, uint32_t route, const struct dtqi_query *m)
     switch (m->kind) {
     case DTQI_QUERY_STATUS: ask_status(v, route, m->request); break;
     case DTQI_QUERY_TASKS:
+    case DTQI_QUERY_DEAD:
     case DTQI_QUERY_TASK: ask_tasks(v, route, m); break;
     case DTQI_QUERY_QUEUES: ask_queues(v, route, m->request); break;
     case DTQI_QUERY_WORKERS: ask_workers(v, route, m->request); break;

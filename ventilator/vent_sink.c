@@ -301,11 +301,12 @@ void vent_settle(struct vent *v, struct task *t, dtq_state kind)
         v->workers[t->worker].done_total++; /* its REPORT comes late and finds nothing */
     if (t->state == TASK_LEASED || t->state == TASK_STOPPING || t->state == TASK_DONE)
         vent_forget(v, &v->workers[t->worker], &t->id, task_epoch(v, t), t->attempt);
-    if (t->wait != NONE)
-        vent_confirm(v, t);
+    if (t->wait != NONE && ((t->marks & TASK_ALWAYS) == 0 || t->paper == PAPER_WRITTEN))
+        vent_confirm(v, t); /* else what goes into the journal with it is waited for */
     if ((t->flags & TASK_CANCEL) != 0)
         vent_cancel_end(v, t);
-    if (t->paper == PAPER_NONE && kind != DTQ_FAILED) { /* the short circuit */
+    if (t->paper == PAPER_NONE && kind != DTQ_FAILED &&
+        (t->marks & TASK_ALWAYS) == 0) { /* the short circuit */
         v->counters.journal_skipped++;
         vent_task_free(v, t);
         return;

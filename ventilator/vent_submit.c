@@ -151,7 +151,9 @@ void vent_waits_tick(struct vent *v)
         struct wait *w = &v->waits[i];
 
         v->answers = w->next;
-        if (w->silent || vent_peer_find(v, w->route) == NULL)
+        if (w->kind == WAIT_REQUEUE) /* that somebody hears it matters less than that it ends */
+            vent_dead_answer(v);
+        else if (w->silent || vent_peer_find(v, w->route) == NULL)
             v->counters.answers_withheld++;
         else if (w->kind == WAIT_SUBMIT)
             submitted(v, w);
@@ -242,6 +244,19 @@ static struct refusal refusal_of_queue(const struct vent *v, const struct queue 
     return accepted;
 }
 
+const char *vent_refusal_of_new(const struct vent *v, const struct queue *q,
+                                enum dtqi_refusal *ret_reason)
+{
+    struct refusal r = refusal_of_all(v);
+
+    if (r.reason == DTQI_REFUSAL_NONE)
+        r = refusal_of_backlog(v);
+    if (r.reason == DTQI_REFUSAL_NONE)
+        r = refusal_of_queue(v, q);
+    *ret_reason = r.reason;
+    return r.text;
+}
+
 /* What no task may be, and what the schema has room for and this version does not do. */
 static struct refusal refusal_of_spec(const struct dtqi_spec *s)
 {
@@ -325,8 +340,7 @@ static bool delay(struct vent *v, struct task *t, uint64_t not_before_wall_ms)
     return true;
 }
 
-/* From here on it is ours. */
-static void admit(struct vent *v, struct task *t)
+void vent_admit(struct vent *v, struct task *t)
 {
     struct queue *q = queue_of(v, t);
 
@@ -408,7 +422,7 @@ static struct refusal admit_entry(struct vent *v, struct submission *s, uint32_t
     }
     (void)vent_wait_for(v, s->wait, t); /* the first one needs no memory */
     if (!m->resend)
-        admit(v, t);
+        vent_admit(v, t);
     return accepted;
 }
 
@@ -692,7 +706,7 @@ void vent_on_claim_reply(struct vent *v, struct sink *s, const struct dtqi_claim
         if (m->kinds[i] >= DTQ_SUCCEEDED)
             drop_claimed(v, t);
         else
-            admit(v, t);
+            vent_admit(v, t);
     }
     claim_free(v, c);
 }

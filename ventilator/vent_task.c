@@ -637,35 +637,16 @@ uint32_t vent_link_take(struct vent *v, uint32_t *chain)
     return v->links[i].to;
 }
 
-void vent_note(struct vent *v, struct task *t, const struct dtqi_failure *f, const struct worker *w)
+/* RFC 9562, 5.7: the time, then random bits. */
+dtq_id vent_new_id(struct vent *v, uint64_t wall_ms)
 {
-    uint32_t worker_len = w != NULL ? w->name_len : 0;
-    uint32_t text_len = f->text.len < NOTE_TEXT_BYTES ? f->text.len : NOTE_TEXT_BYTES;
-    struct past *p = vent_past(v, t);
-    struct note *note = malloc(sizeof *note + worker_len + text_len);
+    uint64_t random[2] = {vent_random(v, UINT64_MAX), vent_random(v, UINT64_MAX)};
+    dtq_id id;
 
-    if (p == NULL || note == NULL) {
-        free(note);
-        return; /* it is for people only */
-    }
-    *note = (struct note){
-        .attempt = f->attempt,
-        .code = f->code,
-        .started_wall_ms = f->started_wall_ms,
-        .duration_us = f->duration_us,
-        .reason = (uint8_t)f->reason,
-        .worker_len = (uint8_t)worker_len,
-        .text_len = (uint16_t)text_len,
-    };
-    if (worker_len != 0)
-        memcpy(note->texts, w->name, worker_len);
-    if (text_len != 0)
-        memcpy(note->texts + worker_len, f->text.at, text_len);
-    if (p->notes_n == NOTES_MAX) {
-        free(p->notes[0]);
-        for (uint32_t i = 1; i < NOTES_MAX; i++)
-            p->notes[i - 1] = p->notes[i];
-        p->notes_n--;
-    }
-    p->notes[p->notes_n++] = note;
+    memcpy(id.bytes, random, sizeof id.bytes);
+    for (int i = 0; i < 6; i++)
+        id.bytes[i] = (uint8_t)(wall_ms >> (40 - 8 * i));
+    id.bytes[6] = (uint8_t)(0x70 | (id.bytes[6] & 0x0f));
+    id.bytes[8] = (uint8_t)(0x80 | (id.bytes[8] & 0x3f));
+    return id;
 }

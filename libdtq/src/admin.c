@@ -1,4 +1,4 @@
-#include "client_shell.h"
+#include "admin_parts.h"
 
 #include "codec.h"
 
@@ -8,8 +8,8 @@
 /* ---------------------------------------------------------------- asking */
 
 /* An answer of the ventilator of the expected type that is no refusal. */
-static const struct dtqi_query_reply *query(struct dtq_client *c, struct dtqi_msg *msg,
-                                            uint64_t end_ms, dtq_err *ret_err)
+const struct dtqi_query_reply *admin_query(struct dtq_client *c, struct dtqi_msg *msg,
+                                           uint64_t end_ms, dtq_err *ret_err)
 {
     const struct dtqi_msg *answer = shell_ask(c, CLIENT_VENTILATOR, msg, end_ms, ret_err);
     const struct dtqi_query_reply *reply;
@@ -45,7 +45,7 @@ static const struct dtqi_results_reply *query_sink(struct dtq_client *c, uint32_
     return NULL;
 }
 
-static dtq_err no_memory(struct dtq_client *c)
+dtq_err admin_no_memory(struct dtq_client *c)
 {
     return shell_fail(c, DTQ_ENOMEM, "%s", dtq_strerror(DTQ_ENOMEM));
 }
@@ -111,11 +111,19 @@ static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq
         .before = in->before,
         .before_is_least = in->before_is_least,
     };
+    if (in->spec.requeued_from.len == sizeof(dtq_id)) {
+        dtq_id *from = shell_lend(c, sizeof *from);
+
+        if (from == NULL)
+            return false;
+        memcpy(from, in->spec.requeued_from.at, sizeof *from);
+        out->requeued_from = from;
+    }
     return out->name != NULL && out->queue != NULL && out->worker != NULL && out->why != NULL &&
            read_attempts(c, in, out);
 }
 
-static dtq_err check_filter(struct dtq_client *c, const dtq_filter *f)
+dtq_err admin_check_filter(struct dtq_client *c, const dtq_filter *f)
 {
     if (f->prefix_bits > 128)
         return shell_fail(c, DTQ_EINVAL, "a prefix of %u bits", f->prefix_bits);
@@ -126,7 +134,7 @@ static dtq_err check_filter(struct dtq_client *c, const dtq_filter *f)
     return DTQ_OK;
 }
 
-static uint32_t limit_of(const dtq_filter *f)
+uint32_t admin_limit_of(const dtq_filter *f)
 {
     if (f->limit == 0)
         return LIMIT_DEFAULT;
@@ -134,14 +142,14 @@ static uint32_t limit_of(const dtq_filter *f)
 }
 
 /* The ventilator's own cursor, kept as it is: its length, then its bytes. */
-static struct dtqi_slice cursor_of_tasks(const dtq_cursor *cursor)
+struct dtqi_slice admin_cursor_of_tasks(const dtq_cursor *cursor)
 {
     uint64_t len = cursor->opaque[0] < CURSOR_BYTES_MAX ? cursor->opaque[0] : CURSOR_BYTES_MAX;
 
     return (struct dtqi_slice){&cursor->opaque[1], (uint32_t)len};
 }
 
-static bool keep_cursor(dtq_cursor *cursor, struct dtqi_slice next)
+bool admin_keep_cursor(dtq_cursor *cursor, struct dtqi_slice next)
 {
     if (next.len > CURSOR_BYTES_MAX)
         return false;
@@ -151,8 +159,8 @@ static bool keep_cursor(dtq_cursor *cursor, struct dtqi_slice next)
     return true;
 }
 
-static dtq_err read_tasks(struct dtq_client *c, const struct dtqi_query_reply *reply,
-                          dtq_task_info **ret_tasks)
+dtq_err admin_read_tasks(struct dtq_client *c, const struct dtqi_query_reply *reply,
+                         dtq_task_info **ret_tasks)
 {
     dtq_task_info *tasks = shell_lend(c, (reply->tasks_n + 1) * sizeof *tasks);
 
@@ -160,7 +168,7 @@ static dtq_err read_tasks(struct dtq_client *c, const struct dtqi_query_reply *r
         if (!read_task(c, &reply->tasks[i], &tasks[i]))
             tasks = NULL;
     *ret_tasks = tasks;
-    return tasks != NULL ? DTQ_OK : no_memory(c);
+    return tasks != NULL ? DTQ_OK : admin_no_memory(c);
 }
 
 static dtq_err list_tasks(struct dtq_client *c, const dtq_filter *f, dtq_cursor *cursor,
@@ -173,17 +181,17 @@ static dtq_err list_tasks(struct dtq_client *c, const dtq_filter *f, dtq_cursor 
                                      .prefix_bits = f->prefix_bits,
                                      .state = (uint32_t)f->state,
                                      .queue = dtqi_str(f->queue != NULL ? f->queue : ""),
-                                     .limit = limit_of(f),
-                                     .after = cursor_of_tasks(&given)}};
+                                     .limit = admin_limit_of(f),
+                                     .after = admin_cursor_of_tasks(&given)}};
     const struct dtqi_query_reply *reply;
     dtq_task_info *tasks;
     dtq_err err;
 
-    reply = query(c, &msg, end_ms, &err);
+    reply = admin_query(c, &msg, end_ms, &err);
     if (reply == NULL)
         return err;
-    err = read_tasks(c, reply, &tasks);
-    if (err == DTQ_OK && !keep_cursor(cursor, reply->next))
+    err = admin_read_tasks(c, reply, &tasks);
+    if (err == DTQ_OK && !admin_keep_cursor(cursor, reply->next))
         err = shell_fail(c, DTQ_EPROTO, "a cursor of %u bytes", reply->next.len);
     if (err == DTQ_OK)
         *ret = (dtq_task_list){tasks, reply->tasks_n, reply->next.len != 0};
@@ -201,7 +209,7 @@ dtq_err dtq_tasks(dtq_client *client, const dtq_filter *filter, dtq_cursor *curs
     if (client == NULL || ret_list == NULL)
         return DTQ_EINVAL;
     shell_enter(client);
-    err = check_filter(client, filter != NULL ? filter : &all);
+    err = admin_check_filter(client, filter != NULL ? filter : &all);
     if (err == DTQ_OK)
         err = list_tasks(client, filter != NULL ? filter : &all, cursor != NULL ? cursor : &start,
                          io_end_ms(timeout_ms), ret_list);
@@ -220,7 +228,7 @@ static const struct dtqi_query_reply *query_task(struct dtq_client *c, struct dt
                                        .prefix_bits = bits,
                                        .limit = 2,
                                        .explain = explain}};
-    return query(c, msg, end_ms, ret_err);
+    return admin_query(c, msg, end_ms, ret_err);
 }
 
 static dtq_err show(struct dtq_client *c, const dtq_id *id, bool explain, uint64_t end_ms,
@@ -237,7 +245,7 @@ static dtq_err show(struct dtq_client *c, const dtq_id *id, bool explain, uint64
     if (reply->tasks_n == 0)
         err = shell_fail(c, DTQ_ENOTFOUND, "the ventilator does not have this task");
     else if (!read_task(c, &reply->tasks[0], &task))
-        err = no_memory(c);
+        err = admin_no_memory(c);
     else
         *ret = task;
     client_question_done(c->core);
@@ -284,7 +292,7 @@ static dtq_err read_outcomes(struct dtq_client *c, const struct dtqi_results *m,
     dtq_result *results = shell_lend(c, (m->n + 1) * sizeof *results);
 
     if (results == NULL)
-        return no_memory(c);
+        return admin_no_memory(c);
     for (uint32_t i = 0; i < m->n; i++) {
         struct client_result r = row(m, i);
         dtq_err err = shell_lend_result(c, &r, &results[i]);
@@ -346,7 +354,7 @@ static struct dtqi_msg outcome_query(const dtq_filter *f, const struct place *at
     return (struct dtqi_msg){.type = DTQI_RESULTS_QUERY,
                              .results_query = {.has_after = at->has_after != 0,
                                                .after = at->after,
-                                               .limit = limit_of(f),
+                                               .limit = admin_limit_of(f),
                                                .state = (uint32_t)f->state,
                                                .queue = dtqi_str(f->queue != NULL ? f->queue : ""),
                                                .name = dtqi_str(f->name != NULL ? f->name : ""),
@@ -415,7 +423,7 @@ dtq_err dtq_outcomes(dtq_client *client, const dtq_filter *filter, dtq_cursor *c
     if (client == NULL || ret_list == NULL)
         return DTQ_EINVAL;
     shell_enter(client);
-    err = check_filter(client, filter != NULL ? filter : &all);
+    err = admin_check_filter(client, filter != NULL ? filter : &all);
     if (err == DTQ_OK)
         err = shell_wait_welcome(client, end_ms);
     if (err == DTQ_OK)
@@ -441,14 +449,18 @@ static void find(struct found *f, const dtq_id *id)
     f->id = *id;
 }
 
-static dtq_err find_open(struct dtq_client *c, const dtq_id *prefix, uint32_t bits, uint64_t end_ms,
-                         struct found *found)
+/* `kind`: open tasks, or dead letters, which may outlive what the sinks remember. */
+static dtq_err find_at_ventilator(struct dtq_client *c, enum dtqi_query_kind kind,
+                                  const dtq_id *prefix, uint32_t bits, uint64_t end_ms,
+                                  struct found *found)
 {
+    struct dtqi_msg msg = {
+        .type = DTQI_QUERY,
+        .query = {.kind = kind, .prefix = *prefix, .prefix_bits = bits, .limit = 2}};
     const struct dtqi_query_reply *reply;
-    struct dtqi_msg msg;
     dtq_err err;
 
-    reply = query_task(c, &msg, prefix, bits, false, end_ms, &err);
+    reply = admin_query(c, &msg, end_ms, &err);
     if (reply == NULL)
         return err;
     for (uint32_t i = 0; i < reply->tasks_n; i++)
@@ -479,11 +491,13 @@ static dtq_err resolve(struct dtq_client *c, const dtq_id *prefix, uint32_t bits
                        struct found *found)
 {
     uint32_t peers[DTQI_SINKS_MAX];
-    dtq_err err = find_open(c, prefix, bits, end_ms, found);
+    dtq_err err = find_at_ventilator(c, DTQI_QUERY_TASK, prefix, bits, end_ms, found);
     uint32_t n = client_sinks(c->core, peers);
 
     for (uint32_t i = 0; i < n && err == DTQ_OK && !found->several; i++)
         err = find_outcomes(c, peers[i], prefix, bits, end_ms, found);
+    if (err == DTQ_OK && !found->any)
+        err = find_at_ventilator(c, DTQI_QUERY_DEAD, prefix, bits, end_ms, found);
     return err;
 }
 
@@ -606,17 +620,18 @@ static dtq_err query_all(struct dtq_client *c, enum dtqi_query_kind kind, uint64
     dtq_err err;
 
     do {
-        struct dtqi_msg msg = {
-            .type = DTQI_QUERY,
-            .query = {.kind = kind, .limit = LIMIT_DEFAULT, .after = cursor_of_tasks(&cursor)}};
-        const struct dtqi_query_reply *reply = query(c, &msg, end_ms, &err);
+        struct dtqi_msg msg = {.type = DTQI_QUERY,
+                               .query = {.kind = kind,
+                                         .limit = LIMIT_DEFAULT,
+                                         .after = admin_cursor_of_tasks(&cursor)}};
+        const struct dtqi_query_reply *reply = admin_query(c, &msg, end_ms, &err);
 
         if (reply == NULL)
             return err;
         if (!add_queues(c, reply, &s) || !add_workers(c, reply, &s) || !add_sinks(c, reply, &s) ||
             !add_counters(c, reply, &s))
-            err = no_memory(c);
-        else if (!keep_cursor(&cursor, reply->next))
+            err = admin_no_memory(c);
+        else if (!admin_keep_cursor(&cursor, reply->next))
             err = shell_fail(c, DTQ_EPROTO, "a cursor of %u bytes", reply->next.len);
         client_question_done(c->core);
     } while (err == DTQ_OK && cursor.opaque[0] != 0);

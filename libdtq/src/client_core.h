@@ -212,8 +212,9 @@ bool client_is_cut_off(const struct client *);
 
 /* -------------------------------------------------------------------- other questions */
 
-/* Ask `peer` a QUERY, CANCEL or RESULTS_QUERY; `msg` (its request is set here) stays the caller's
- * and in place until client_question_done(). One at a time; it is asked again after a loss. */
+/* Ask `peer` a QUERY, CANCEL, OPERATE or RESULTS_QUERY; `msg` (its request is set here) stays the
+ * caller's and in place until client_question_done(). One at a time; it is asked again after a
+ * loss. */
 void client_question(struct client *, uint32_t peer, struct dtqi_msg *msg);
 /* The answer, borrowed until client_question_done(); NULL: not there yet. */
 const struct dtqi_msg *client_answer(const struct client *);

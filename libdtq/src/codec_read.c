@@ -383,6 +383,10 @@ static bool read_task_info(struct codec_reader *r, const void *from, void *to)
         .durable = in->durable != 0,
         .before = in->before,
         .before_is_least = in->before_is_least != 0,
+        .dead_wall_ms = in->dead_wall_ms,
+        .reason = (dtq_reason)in->reason,
+        .code = in->code,
+        .payload = {in->payload.data, (uint32_t)in->payload.len},
     };
     if (in->spec.len > DTQI_SPEC_BYTES_MAX)
         return codec_refuse(r, "a task's spec has %zu bytes", in->spec.len);
@@ -393,6 +397,9 @@ static bool read_task_info(struct codec_reader *r, const void *from, void *to)
            in_range(r, "due_wall_ms", in->due_wall_ms, DTQI_WALL_MS_MAX) &&
            label(r, "a task's worker", in->worker, &out->worker) &&
            optional_16(r, "a task's sink", in->sink, &out->sink) &&
+           in_enum(r, "a task's reason", in->reason, DTQ_REASON_BAD_ENTRY) &&
+           in_range(r, "dead_wall_ms", in->dead_wall_ms, DTQI_WALL_MS_MAX) &&
+           text(r, "a task's error", in->error, &out->error) &&
            text(r, "why", in->why, &out->why) && EACH(r, in, out, attempts, read_attempt_info);
 }
 
@@ -942,6 +949,11 @@ bool codec_read_cancel_reply(struct codec_reader *r, const void *from, struct dt
            range32(r, "cancelling", out->cancelling, out->n, 0, 1);
 }
 
+static bool in_query_kind(struct codec_reader *r, int kind)
+{
+    return kind == DTQI_QUERY_DEAD || in_enum(r, "kind", kind, DTQI_QUERY_WORKERS);
+}
+
 bool codec_read_query(struct codec_reader *r, const void *from, struct dtqi_msg *msg)
 {
     READ(query, Query);
@@ -952,8 +964,8 @@ bool codec_read_query(struct codec_reader *r, const void *from, struct dtqi_msg 
     out->prefix_bits = in->prefix_bits;
     out->state = in->state;
     out->limit = in->limit;
-    return in_enum(r, "kind", in->kind, DTQI_QUERY_WORKERS) &&
-           in_range(r, "state", in->state, DTQ_CANCELLED) &&
+    out->bodies = in->bodies != 0;
+    return in_query_kind(r, in->kind) && in_range(r, "state", in->state, DTQ_CANCELLED) &&
            prefix(r, in->prefix, in->prefix_bits, &out->prefix) &&
            optional_name(r, "queue", in->queue, &out->queue) &&
            cursor(r, "after", in->after, &out->after);
@@ -981,8 +993,19 @@ bool codec_read_operate(struct codec_reader *r, const void *from, struct dtqi_ms
     out->number = in->number;
     out->all = in->all != 0;
     out->period_ms = in->period_ms;
-    return text_up_to(r, "target", in->target, DTQI_ENDPOINT_BYTES_MAX, &out->target) &&
+    out->before_wall_ms = in->before_wall_ms;
+    return optional_id(r, "after", in->after, &out->has_after, &out->after) &&
+           text_up_to(r, "target", in->target, DTQI_ENDPOINT_BYTES_MAX, &out->target) &&
            ids(r, "ids", in->ids, &out->ids, &out->n);
+}
+
+static bool old_ids(struct codec_reader *r, ProtobufCBinaryData in, uint32_t n, const dtq_id **ret)
+{
+    uint32_t old_n;
+
+    if (!ids(r, "old_ids", in, ret, &old_n))
+        return false;
+    return old_n == 0 || old_n == n || codec_refuse(r, "old_ids has %u entries, not %u", old_n, n);
 }
 
 bool codec_read_operate_reply(struct codec_reader *r, const void *from, struct dtqi_msg *msg)
@@ -993,5 +1016,7 @@ bool codec_read_operate_reply(struct codec_reader *r, const void *from, struct d
     out->reason = (enum dtqi_refusal)in->reason;
     out->count = in->count;
     return in_enum(r, "reason", in->reason, DTQI_BAD_PEER) &&
-           text(r, "text", in->text, &out->text) && ids(r, "ids", in->ids, &out->ids, &out->n);
+           text(r, "text", in->text, &out->text) && ids(r, "ids", in->ids, &out->ids, &out->n) &&
+           old_ids(r, in->old_ids, out->n, &out->old_ids) &&
+           optional_id(r, "next", in->next, &out->has_next, &out->next);
 }

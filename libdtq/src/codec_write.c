@@ -255,7 +255,12 @@ static bool write_task_info(struct codec_writer *w, const void *from, void *to)
     out->durable = in->durable;
     out->before = in->before;
     out->before_is_least = in->before_is_least;
-    return label(w, in->worker, &out->worker) && text(w, in->why, &out->why) &&
+    out->dead_wall_ms = in->dead_wall_ms;
+    out->reason = (Dtq__V1__FailureReason)in->reason;
+    out->code = in->code;
+    out->payload = slice(in->payload);
+    return text(w, in->error, &out->error) && label(w, in->worker, &out->worker) &&
+           text(w, in->why, &out->why) &&
            EACH(w, in, out, attempts, attempt_info, write_attempt_info);
 }
 
@@ -781,6 +786,7 @@ bool codec_write_query(struct codec_writer *w, const struct dtqi_msg *msg, void 
     out->state = in->state;
     out->limit = in->limit;
     out->after = slice(in->after);
+    out->bodies = in->bodies;
     return name(w, in->queue, &out->queue);
 }
 
@@ -808,6 +814,9 @@ bool codec_write_operate(struct codec_writer *w, const struct dtqi_msg *msg, voi
     out->ids = ids(in->ids, in->n);
     out->all = in->all;
     out->period_ms = in->period_ms;
+    out->before_wall_ms = in->before_wall_ms;
+    if (in->has_after)
+        out->after = required_16(&in->after);
     return endpoint(w, in->target, &out->target);
 }
 
@@ -819,5 +828,8 @@ bool codec_write_operate_reply(struct codec_writer *w, const struct dtqi_msg *ms
     out->reason = (Dtq__V1__Refusal)in->reason;
     out->count = in->count;
     out->ids = ids(in->ids, in->n);
+    out->old_ids = ids(in->old_ids, in->old_ids != NULL ? in->n : 0);
+    if (in->has_next)
+        out->next = required_16(&in->next);
     return text(w, in->text, &out->text);
 }

@@ -81,7 +81,8 @@ enum dtqi_query_kind {
     DTQI_QUERY_TASKS,
     DTQI_QUERY_TASK,
     DTQI_QUERY_QUEUES,
-    DTQI_QUERY_WORKERS
+    DTQI_QUERY_WORKERS,
+    DTQI_QUERY_DEAD = 20,
 };
 
 /* 16 bytes that name a store, an instance or a run; the same type as a task's id, but never mixed
@@ -570,6 +571,7 @@ struct dtqi_query {
     uint32_t limit;
     struct dtqi_slice after;
     bool explain;
+    bool bodies;
 };
 
 struct dtqi_attempt_info {
@@ -600,6 +602,11 @@ struct dtqi_task_info {
     bool durable;
     uint64_t before;
     bool before_is_least;
+    uint64_t dead_wall_ms;
+    dtq_reason reason;
+    int32_t code;
+    struct dtqi_str error;
+    struct dtqi_slice payload;
 };
 
 struct dtqi_queue_info {
@@ -677,6 +684,9 @@ struct dtqi_operate {
     uint32_t n;
     bool all;
     uint64_t period_ms;
+    bool has_after;
+    dtq_id after;
+    uint64_t before_wall_ms;
 };
 
 struct dtqi_operate_reply {
@@ -686,6 +696,9 @@ struct dtqi_operate_reply {
     uint64_t count;
     const dtq_id *ids;
     uint32_t n;
+    const dtq_id *old_ids; /* as many */
+    bool has_next;
+    dtq_id next;
 };
 
 struct dtqi_msg {

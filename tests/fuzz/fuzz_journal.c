@@ -193,6 +193,7 @@ static void run_core(struct journal *j, const struct journal_start *start)
 
     vent_cfg_default(&cfg);
     cfg.spec_decode = dtqi_spec_decode;
+    cfg.spec_encode = dtqi_spec_encode;
     cfg.resident_tasks_max = 256;
     if (vent_new(&cfg, start, 1000, WALL_MS, &v) != DTQ_OK)
         return;

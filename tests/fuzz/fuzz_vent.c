@@ -228,6 +228,7 @@ static struct vent_cfg small_cfg(struct talk *t)
 
     vent_cfg_default(&cfg);
     cfg.spec_decode = dtqi_spec_decode;
+    cfg.spec_encode = dtqi_spec_encode;
     cfg.seed = talk_choice(t, 256);
     cfg.resident_tasks_max = 256u << talk_choice(t, 2);
     cfg.load_tasks = 16;

@@ -128,6 +128,17 @@ static void a_queue_is_paused_bounded_and_resumed(void **state)
                   "0 left to cancel\n");
 }
 
+static void dead_letters_are_listed_requeued_and_purged(void **state)
+{
+    cluster_start(*state);
+    expect_output(*state, "dead",
+                  "fail 'one' failed: one\n"
+                  "fail 'two' failed: two\n"
+                  "fail 'three' failed: three\n"
+                  "3 requeued\n"
+                  "0 of the old ones purged\n");
+}
+
 static void tasks_are_submitted_from_cpp(void **state)
 {
     cluster_start(*state);
@@ -165,6 +176,7 @@ int main(int argc, char **argv)
         STORY(results_of_tasks_of_others_are_taken),
         STORY(a_cluster_is_inspected),
         STORY(a_queue_is_paused_bounded_and_resumed),
+        STORY(dead_letters_are_listed_requeued_and_purged),
         STORY(tasks_are_submitted_from_cpp),
         STORY(the_primes_job_finds_the_primes),
     };

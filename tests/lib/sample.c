@@ -548,6 +548,9 @@ static void make_query(struct maker *m, struct dtqi_query *q)
     q->limit = (uint32_t)number(m, 1000);
     q->after = body(m, 20);
     q->explain = is_there(m);
+    q->bodies = is_there(m);
+    if (is_there(m))
+        q->kind = DTQI_QUERY_DEAD;
 }
 
 static struct dtqi_task_info task_info(struct maker *m)
@@ -581,6 +584,11 @@ static struct dtqi_task_info task_info(struct maker *m)
         .durable = is_there(m),
         .before = number(m, UINT64_MAX),
         .before_is_least = is_there(m),
+        .dead_wall_ms = number(m, DTQI_WALL_MS_MAX),
+        .reason = (dtq_reason)number(m, DTQ_REASON_BAD_ENTRY),
+        .code = (int32_t)number(m, 255),
+        .error = str(m, "no such "),
+        .payload = body(m, 30),
     };
 }
 
@@ -676,18 +684,31 @@ void sample_msg(enum dtqi_msg_type type, uint64_t seed, bool full, struct dtqi_b
     case DTQI_QUERY: make_query(m, &ret->query); break;
     case DTQI_QUERY_REPLY: make_query_reply(m, &ret->query_reply); break;
     case DTQI_OPERATE:
-        ret->operate = (struct dtqi_operate){
-            big,         (uint32_t)number(m, 11), str(m, "queue:"), 0.5, ids(m, n), n,
-            is_there(m), number(m, UINT64_MAX)};
+        ret->operate = (struct dtqi_operate){.request = big,
+                                             .operation = (uint32_t)number(m, 11),
+                                             .target = str(m, "queue:"),
+                                             .number = 0.5,
+                                             .ids = ids(m, n),
+                                             .n = n,
+                                             .all = is_there(m),
+                                             .period_ms = number(m, UINT64_MAX),
+                                             .before_wall_ms = number(m, UINT64_MAX),
+                                             .has_after = is_there(m)};
+        if (ret->operate.has_after)
+            ret->operate.after = id(m);
         break;
     case DTQI_OPERATE_REPLY:
         ret->operate_reply =
-            (struct dtqi_operate_reply){big,
-                                        (enum dtqi_refusal)number(m, DTQI_BAD_PEER),
-                                        str(m, "text "),
-                                        number(m, UINT64_MAX),
-                                        ids(m, n),
-                                        n};
+            (struct dtqi_operate_reply){.request = big,
+                                        .reason = (enum dtqi_refusal)number(m, DTQI_BAD_PEER),
+                                        .text = str(m, "text "),
+                                        .count = number(m, UINT64_MAX),
+                                        .ids = ids(m, n),
+                                        .n = n,
+                                        .old_ids = ids(m, n),
+                                        .has_next = is_there(m)};
+        if (ret->operate_reply.has_next)
+            ret->operate_reply.next = id(m);
         break;
     case DTQI_TASKS: make_tasks(m, n, &ret->tasks); break;
     case DTQI_WORKER_HEARTBEAT: make_worker_heartbeat(m, n, &ret->worker_heartbeat); break;

@@ -390,6 +390,7 @@ static inline struct world *world_new(const struct vent_cfg *cfg)
     assert_non_null(w);
     w->cfg = *cfg;
     w->cfg.spec_decode = dtqi_spec_decode;
+    w->cfg.spec_encode = dtqi_spec_encode;
     w->now_ms = WORLD_START_MS;
     w->sent_tail = &w->sent;
     w->id_next = 1;

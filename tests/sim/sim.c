@@ -609,6 +609,7 @@ struct sim *sim_new(const struct sim_cfg *cfg)
     s->lane_numbers = 20000;
     vent_cfg_default(&s->vent_cfg);
     s->vent_cfg.spec_decode = dtqi_spec_decode;
+    s->vent_cfg.spec_encode = dtqi_spec_encode;
     s->vent_cfg.trace = cfg->trace;
     if (cfg->small)
         small_limits(&s->vent_cfg);

@@ -32,6 +32,7 @@ static void a_configuration_that_cannot_work_is_refused(void **state)
     vent_cfg_default(&cfg);
     assert_int_equal(vent_new(&cfg, &start, 0, 0, &v), DTQ_EINVAL); /* no decoder of specs */
     cfg.spec_decode = dtqi_spec_decode;
+    cfg.spec_encode = dtqi_spec_encode;
     cfg.batch_entries_max = 0;
     assert_int_equal(vent_new(&cfg, &start, 0, 0, &v), DTQ_EINVAL);
     assert_null(v);

@@ -1124,6 +1124,25 @@ static void what_waits_at_a_worker_waits_for_those_before_it(void **state)
     assert_int_equal(explain(w, 4).before, 0);
 }
 
+/* Its attempts are asked of the journal, so the answer takes another way. */
+static void what_comes_before_a_task_that_failed_once_is_counted_too(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 1);
+    struct dtqi_failure f = {
+        .id = world_id(1), .epoch = x.epoch, .attempt = 1, .reason = DTQ_REASON_EXIT};
+    struct dtqi_report r = {.failures = &f, .failures_n = 1};
+
+    world_submit(w, 1, 1, (struct world_task){.retries = 3});
+    world_live(w, 300, &x, NULL);
+    world_submit(w, 2, 2, (struct world_task){.priority = 7});
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    world_report(w, &x, &r);
+    world_live(w, 300, &x, NULL);
+    assert_int_equal(explain(w, 1).before, 2);
+    assert_string_equal(explain(w, 1).why, "its queue is paused");
+}
+
 /* It is behind all that is in memory; how much of the journal is before it nobody has counted. */
 static void a_task_outside_of_memory_has_so_many_before_it_at_least(void **state)
 {
@@ -1196,6 +1215,7 @@ int main(void)
         cmocka_unit_test(a_queue_that_is_full_refuses_and_no_other_does),
         T(the_position_of_a_task_counts_what_comes_first),
         T(what_waits_at_a_worker_waits_for_those_before_it),
+        T(what_comes_before_a_task_that_failed_once_is_counted_too),
         T(a_task_outside_of_memory_has_so_many_before_it_at_least),
         T(a_task_without_a_sink_says_so),
     };

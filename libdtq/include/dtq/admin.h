@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-/** One attempt of a task that did not succeed. */
+/** One attempt of a task that did not succeed. It ended at started_wall_ms + duration_us / 1000. */
 typedef struct dtq_attempt_info {
     uint32_t attempt;
     const char *worker;
@@ -52,7 +52,8 @@ typedef struct dtq_task_info {
     int durable;     /**< not 0: it is in the journal */
     uint64_t before; /**< dtq_explain() only: tasks of its queue (dispatched: of its worker) that
                         come first .. */
-    int before_is_least; /**< .. not 0: so many at least */
+    int before_is_least;         /**< .. not 0: so many at least */
+    const dtq_id *requeued_from; /**< the dead letter that it repeats; NULL: none */
 } dtq_task_info;
 
 /** What to list; zero everything for all of it. */
@@ -101,7 +102,7 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_explain(dtq_client *client, const dtq_id *id, i
                                          dtq_task_info *ret_task);
 
 /**
- * The id that begins with these bits, among open tasks and outcomes.
+ * The id that begins with these bits, among open tasks, outcomes and dead letters.
  * @param prefix_bits  1..128
  * @return also DTQ_ENOTFOUND (none does), DTQ_ECONFLICT (several do)
  */

@@ -8,5 +8,6 @@
 #include "admin.h"
 #include "base.h"
 #include "client.h"
+#include "dead.h"
 
 #endif

@@ -1,0 +1,562 @@
+/* The ventilator's core: attempts that failed are kept, dead letters are listed, shown, requeued,
+ * purged and forgotten with age (R21, R37). */
+#include "vent_world.h"
+
+static struct world *world_of(const struct vent_cfg *cfg)
+{
+    struct world *w = world_new(cfg);
+
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_clear(w);
+    return w;
+}
+
+static int begin(void **state)
+{
+    struct vent_cfg cfg;
+
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 4096;
+    *state = world_of(&cfg);
+    return 0;
+}
+
+static int end(void **state)
+{
+    world_free(*state);
+    return 0;
+}
+
+/* As begin(), after a kill -9: peers come back. */
+static void restart(struct world *w)
+{
+    world_restart(w);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_clear(w);
+}
+
+static struct world_sent *query(struct world *w, struct dtqi_query q)
+{
+    struct dtqi_msg msg = {.type = DTQI_QUERY};
+
+    world_clear(w);
+    q.request = ++w->requests;
+    msg.query = q;
+    world_msg(w, PRODUCER, &msg);
+    world_tick(w);
+    return world_take(w, WORLD_SEND, DTQI_QUERY_REPLY);
+}
+
+static const struct dtqi_query_reply *dead(struct world *w)
+{
+    return &query(w, (struct dtqi_query){.kind = DTQI_QUERY_DEAD})->msg.query_reply;
+}
+
+static const struct dtqi_task_info *shown(struct world *w, enum dtqi_query_kind kind, dtq_id id)
+{
+    struct dtqi_query q = {.kind = kind, .prefix = id, .prefix_bits = 128, .bodies = true};
+    const struct dtqi_query_reply *reply = &query(w, q)->msg.query_reply;
+
+    assert_int_equal(reply->tasks_n, 1);
+    return reply->tasks;
+}
+
+static void operate(struct world *w, struct dtqi_operate m)
+{
+    struct dtqi_msg msg = {.type = DTQI_OPERATE};
+
+    world_clear(w);
+    m.request = ++w->requests;
+    msg.operate = m;
+    world_msg(w, PRODUCER, &msg);
+}
+
+static const struct dtqi_operate_reply *reply_of(struct world *w)
+{
+    return &world_take(w, WORLD_SEND, DTQI_OPERATE_REPLY)->msg.operate_reply;
+}
+
+static const struct dtqi_operate_reply *operated(struct world *w, struct dtqi_operate m)
+{
+    operate(w, m);
+    world_tick(w);
+    return reply_of(w);
+}
+
+static struct dtqi_operate requeue_of(const dtq_id *ids, uint32_t n)
+{
+    return (struct dtqi_operate){.operation = DTQI_DEAD_REQUEUE, .ids = ids, .n = n};
+}
+
+/* What the worker was given last, and is to report of. */
+static void fail_next(struct world *w, struct world_worker *x)
+{
+    struct world_sent *s = world_take(w, WORLD_LANE, DTQI_TASKS);
+    struct dtqi_failure f = {.id = s->msg.tasks.ids[0],
+                             .epoch = x->epoch,
+                             .attempt = dtqi_col32(s->msg.tasks.attempts, 0, 1),
+                             .reason = DTQ_REASON_EXIT,
+                             .code = 7,
+                             .text = dtqi_str("no such file"),
+                             .started_wall_ms = world_wall_ms(w),
+                             .duration_us = 1500};
+    struct dtqi_report r = {.failures = &f, .failures_n = 1};
+
+    x->lane_seq++;
+    world_drop(w, s);
+    world_report(w, x, &r);
+    world_tick(w);
+}
+
+static void settle_id(struct world *w, const dtq_id *id, dtq_state kind)
+{
+    uint32_t kinds = kind;
+
+    w->settled++;
+    world_settled(w, SINK_ROUTE, 0x51, w->settled, w->settled, id, &kinds, NULL, 1);
+    world_live(w, 300, NULL, NULL);
+}
+
+/* Task n fails for good. */
+static void die(struct world *w, struct world_worker *x, uint32_t n, struct world_task task)
+{
+    dtq_id id = world_id(n);
+
+    world_submit(w, n, 1, task);
+    world_tick(w);
+    fail_next(w, x);
+    settle_id(w, &id, DTQ_FAILED);
+}
+
+static void is_dead_count(struct world *w, uint32_t n)
+{
+    assert_int_equal(dead(w)->tasks_n, n);
+}
+
+/* ---------------------------------------------------------------- what is kept */
+
+static void what_failed_for_good_is_listed_with_its_error(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    const struct dtqi_task_info *t;
+
+    die(w, &x, 1, (struct world_task){.queue = "mail"});
+    is_dead_count(w, 1);
+    t = dead(w)->tasks;
+    assert_int_equal(world_number(&t->id), 1);
+    assert_int_equal(t->state, DTQ_FAILED);
+    assert_int_equal(t->reason, DTQ_REASON_EXIT);
+    assert_int_equal(t->code, 7);
+    assert_true(dtqi_str_eq(t->error, dtqi_str("no such file")));
+    assert_true(dtqi_str_eq(t->spec.queue, dtqi_str("mail")));
+    assert_int_equal(t->payload_bytes, 4);
+    assert_int_equal(t->payload.len, 0); /* not asked for */
+    assert_true(t->dead_wall_ms != 0);
+}
+
+static void dead_letters_are_listed_by_queue_and_in_pages(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    struct dtqi_query q = {.kind = DTQI_QUERY_DEAD, .limit = 2};
+    const struct dtqi_query_reply *r;
+    uint8_t after[16];
+
+    for (uint32_t n = 1; n <= 3; n++)
+        die(w, &x, n, (struct world_task){.queue = n == 2 ? "b" : "a"});
+    r = &query(w, q)->msg.query_reply;
+    assert_int_equal(r->tasks_n, 2);
+    assert_int_equal(r->next.len, sizeof after);
+    memcpy(after, r->next.at, sizeof after);
+    q.after = (struct dtqi_slice){after, sizeof after};
+    r = &query(w, q)->msg.query_reply;
+    assert_int_equal(r->tasks_n, 1);
+    assert_int_equal(world_number(&r->tasks[0].id), 3);
+    assert_int_equal(r->next.len, 0);
+    r = &query(w, (struct dtqi_query){.kind = DTQI_QUERY_DEAD, .queue = dtqi_str("b")})
+             ->msg.query_reply;
+    assert_int_equal(r->tasks_n, 1);
+    assert_int_equal(world_number(&r->tasks[0].id), 2);
+    r = &query(w, (struct dtqi_query){.kind = DTQI_QUERY_DEAD, .queue = dtqi_str("nobodys")})
+             ->msg.query_reply;
+    assert_int_equal(r->tasks_n, 0);
+}
+
+static void attempts_of_before_a_restart_are_shown(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    const struct dtqi_task_info *t;
+
+    world_submit(
+        w, 1, 1,
+        (struct world_task){.retries = 5, .backoff_min_ms = 60000, .backoff_max_ms = 60000});
+    world_tick(w);
+    fail_next(w, &x);
+    world_live(w, 300, &x, NULL);
+    restart(w);
+    world_live(w, 6000, NULL, NULL); /* R33 */
+    t = shown(w, DTQI_QUERY_TASK, world_id(1));
+    assert_int_equal(t->state, DTQ_SCHEDULED);
+    assert_int_equal(t->failures, 1);
+    assert_int_equal(t->attempts_n, 1);
+    assert_int_equal(t->attempts[0].attempt, 1);
+    assert_int_equal(t->attempts[0].duration_us, 1500);
+    assert_true(dtqi_str_eq(t->attempts[0].worker, dtqi_str("worker")));
+    assert_true(dtqi_str_eq(t->attempts[0].text, dtqi_str("no such file")));
+}
+
+static void a_dead_letter_has_its_payload_and_all_attempts_across_a_restart(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    const struct dtqi_task_info *t;
+    dtq_id id = world_id(1);
+
+    world_submit(w, 1, 1,
+                 (struct world_task){
+                     .retries = 1, .backoff_min_ms = 500, .backoff_max_ms = 500, .body = "cargo"});
+    world_tick(w);
+    fail_next(w, &x);
+    world_live(w, 300, &x, NULL);
+    restart(w);
+    x = world_worker(w, 1, 1, 10);
+    world_live(w, 6000, &x, NULL);
+    fail_next(w, &x);
+    settle_id(w, &id, DTQ_FAILED);
+    restart(w);
+    t = shown(w, DTQI_QUERY_DEAD, id);
+    assert_int_equal(t->failures, 2);
+    assert_int_equal(t->attempts_n, 2);
+    assert_int_equal(t->attempts[0].attempt, 1);
+    assert_int_equal(t->attempts[1].attempt, 2);
+    assert_int_equal(t->payload.len, 5);
+    assert_memory_equal(t->payload.at, "cargo", 5);
+}
+
+/* ---------------------------------------------------------------- requeue (R37) */
+
+static void a_requeued_task_runs_under_a_new_id_that_names_the_old_one(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    const struct dtqi_operate_reply *r;
+    struct world_sent *s;
+    dtq_id old = world_id(1);
+    dtq_id fresh;
+
+    die(w, &x, 1, (struct world_task){.body = "cargo", .key = NULL});
+    r = operated(w, requeue_of(&old, 1));
+    assert_int_equal(r->reason, DTQI_REFUSAL_NONE);
+    assert_int_equal(r->count, 1);
+    assert_int_equal(r->n, 1);
+    assert_true(dtqi_id_eq(&r->old_ids[0], &old));
+    fresh = r->ids[0];
+    assert_false(dtqi_id_eq(&fresh, &old));
+    assert_int_equal(dtqi_id_wall_ms(&fresh), world_wall_ms(w));
+    s = world_take(w, WORLD_LANE, DTQI_TASKS);
+    assert_true(dtqi_id_eq(&s->msg.tasks.ids[0], &fresh));
+    assert_int_equal(dtqi_col32(s->msg.tasks.attempts, 0, 1), 1);
+    assert_memory_equal(s->msg.tasks.bodies[0].at, "cargo", 5);
+    assert_int_equal(s->msg.tasks.specs[0].requeued_from.len, 16);
+    assert_memory_equal(s->msg.tasks.specs[0].requeued_from.at, old.bytes, 16);
+    is_dead_count(w, 0);
+}
+
+static void what_fails_again_is_a_dead_letter_again(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    const struct dtqi_task_info *t;
+    dtq_id old = world_id(1);
+    dtq_id fresh;
+
+    die(w, &x, 1, (struct world_task){0});
+    fresh = operated(w, requeue_of(&old, 1))->ids[0];
+    fail_next(w, &x);
+    settle_id(w, &fresh, DTQ_FAILED);
+    is_dead_count(w, 1);
+    t = shown(w, DTQI_QUERY_DEAD, fresh);
+    assert_memory_equal(t->spec.requeued_from.at, old.bytes, 16);
+    assert_int_equal(t->attempts_n, 1); /* its own */
+}
+
+static void a_requeue_is_answered_after_its_commit(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id old = world_id(1);
+
+    die(w, &x, 1, (struct world_task){0});
+    operate(w, requeue_of(&old, 1));
+    world_journal(w); /* it is read */
+    w->journal_stuck = true;
+    world_tick(w);
+    assert_null(world_find(w, WORLD_SEND, DTQI_OPERATE_REPLY));
+    w->journal_stuck = false;
+    world_tick(w);
+    assert_int_equal(reply_of(w)->count, 1);
+}
+
+/* One commit: there is never both, and never neither. */
+static void a_restart_in_the_middle_of_a_requeue_loses_and_doubles_nothing(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id old = world_id(1);
+    dtq_id fresh;
+
+    die(w, &x, 1, (struct world_task){.queue = "idle"});
+    operate(w, requeue_of(&old, 1));
+    world_journal(w);
+    w->journal_stuck = true;
+    world_tick(w);
+    w->journal_stuck = false;
+    restart(w);
+    is_dead_count(w, 1);
+    assert_int_equal(
+        query(w, (struct dtqi_query){.kind = DTQI_QUERY_TASKS})->msg.query_reply.tasks_n, 0);
+    fresh = operated(w, requeue_of(&old, 1))->ids[0];
+    restart(w);
+    is_dead_count(w, 0);
+    assert_memory_equal(shown(w, DTQI_QUERY_TASK, fresh)->spec.requeued_from.at, old.bytes, 16);
+}
+
+static void a_task_that_settles_before_its_commit_still_takes_its_dead_letter_along(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id old = world_id(1);
+    struct world_sent *s;
+    uint32_t kinds = DTQ_SUCCEEDED;
+    dtq_id fresh;
+
+    die(w, &x, 1, (struct world_task){0});
+    operate(w, requeue_of(&old, 1));
+    world_journal(w);
+    w->journal_err = DTQ_ENOSPC; /* the commit fails, and is tried again */
+    world_tick(w);
+    s = world_take(w, WORLD_LANE, DTQI_TASKS);
+    fresh = s->msg.tasks.ids[0];
+    w->settled++;
+    world_settled(w, SINK_ROUTE, 0x51, w->settled, w->settled, &fresh, &kinds, NULL, 1);
+    world_pass(w, 500);
+    assert_null(world_find(w, WORLD_SEND, DTQI_OPERATE_REPLY));
+    w->journal_err = DTQ_OK;
+    world_pass(w, 2000);
+    assert_int_equal(reply_of(w)->count, 1);
+    is_dead_count(w, 0);
+    restart(w);
+    is_dead_count(w, 0);
+    assert_int_equal(
+        query(w, (struct dtqi_query){.kind = DTQI_QUERY_TASKS})->msg.query_reply.tasks_n, 0);
+}
+
+static void what_is_no_dead_letter_is_not_requeued(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id ids[2] = {world_id(7), world_id(1)};
+    const struct dtqi_operate_reply *r;
+
+    die(w, &x, 1, (struct world_task){0});
+    r = operated(w, requeue_of(ids, 2));
+    assert_int_equal(r->count, 1);
+    assert_true(dtqi_id_eq(&r->old_ids[0], &ids[1]));
+    r = operated(w, requeue_of(ids, 2));
+    assert_int_equal(r->count, 0);
+    assert_int_equal(r->reason, DTQI_REFUSAL_NONE);
+    r = operated(w, (struct dtqi_operate){.operation = DTQI_DEAD_REQUEUE});
+    assert_int_equal(r->reason, DTQI_BAD_TASK);
+}
+
+static void all_of_a_queue_are_requeued_but_for_those_of_later(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    struct dtqi_operate m = {.operation = DTQI_DEAD_REQUEUE, .all = true, .target = dtqi_str("a")};
+    const struct dtqi_operate_reply *r;
+
+    for (uint32_t n = 1; n <= 3; n++)
+        die(w, &x, n, (struct world_task){.queue = n == 2 ? "b" : "a"});
+    m.before_wall_ms = WORLD_WALL_MS; /* the time of their ids */
+    assert_int_equal(operated(w, m)->count, 0);
+    m.before_wall_ms++;
+    r = operated(w, m);
+    assert_int_equal(r->count, 2);
+    assert_false(r->has_next);
+    assert_int_equal(world_number(&r->old_ids[0]), 1);
+    assert_int_equal(world_number(&r->old_ids[1]), 3);
+    is_dead_count(w, 1);
+}
+
+static void many_are_requeued_a_page_at_a_time(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 1000);
+    struct dtqi_operate m = {.operation = DTQI_DEAD_REQUEUE, .all = true};
+    const struct dtqi_operate_reply *r;
+
+    for (uint32_t n = 1; n <= 300; n++)
+        die(w, &x, n, (struct world_task){.queue = "a"});
+    r = operated(w, m);
+    assert_int_equal(r->count, 256);
+    assert_true(r->has_next);
+    m.has_after = true;
+    m.after = r->next;
+    r = operated(w, m);
+    assert_int_equal(r->count, 44);
+    assert_false(r->has_next);
+    is_dead_count(w, 0);
+}
+
+static void one_operation_at_a_time(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id old = world_id(1);
+
+    die(w, &x, 1, (struct world_task){0});
+    operate(w, requeue_of(&old, 1));
+    operate(w, requeue_of(&old, 1));
+    assert_int_equal(reply_of(w)->reason, DTQI_BUSY);
+    world_clear(w);
+    world_tick(w);
+    assert_int_equal(reply_of(w)->count, 1);
+}
+
+static void a_full_ventilator_requeues_nothing_and_says_so(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id old = world_id(1);
+
+    die(w, &x, 1, (struct world_task){0});
+    w->space_used = 99;
+    w->space_max = 100;
+    world_submit(w, 2, 1, (struct world_task){.queue = "other"});
+    world_pass(w, 200);
+    assert_int_equal(operated(w, requeue_of(&old, 1))->reason, DTQI_BUSY);
+    is_dead_count(w, 1);
+}
+
+static void a_full_queue_takes_no_dead_letter_back(void **state)
+{
+    struct world *w;
+    struct world_worker x;
+    struct vent_cfg cfg;
+    dtq_id ids[2] = {world_id(1), world_id(2)};
+
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 4096;
+    cfg.queue_tasks_max = 1;
+    world_free(*state);
+    *state = w = world_of(&cfg);
+    x = world_worker(w, 1, 1, 10);
+    for (uint32_t n = 1; n <= 2; n++)
+        die(w, &x, n, (struct world_task){0});
+    assert_int_equal(operated(w, requeue_of(ids, 2))->count, 1);
+    is_dead_count(w, 1);
+    assert_int_equal(operated(w, requeue_of(&ids[1], 1))->reason, DTQI_BUSY);
+    is_dead_count(w, 1);
+}
+
+/* ---------------------------------------------------------------- purge and age */
+
+static void dead_letters_are_purged_by_id_and_all_at_once(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id ids[2] = {world_id(2), world_id(9)};
+
+    for (uint32_t n = 1; n <= 3; n++)
+        die(w, &x, n, (struct world_task){.queue = n == 2 ? "b" : "a"});
+    assert_int_equal(
+        operated(w, (struct dtqi_operate){.operation = DTQI_DEAD_PURGE, .ids = ids, .n = 2})->count,
+        1);
+    is_dead_count(w, 2);
+    assert_int_equal(operated(w, (struct dtqi_operate){.operation = DTQI_DEAD_PURGE,
+                                                       .all = true,
+                                                       .target = dtqi_str("b")})
+                         ->count,
+                     0);
+    assert_int_equal(
+        operated(w, (struct dtqi_operate){.operation = DTQI_DEAD_PURGE, .all = true})->count, 2);
+    restart(w);
+    is_dead_count(w, 0);
+}
+
+static void a_purge_is_answered_after_its_commit(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+
+    die(w, &x, 1, (struct world_task){0});
+    operate(w, (struct dtqi_operate){.operation = DTQI_DEAD_PURGE, .all = true});
+    world_journal(w);
+    w->journal_err = DTQ_ENOSPC;
+    world_tick(w);
+    world_pass(w, 300);
+    assert_null(world_find(w, WORLD_SEND, DTQI_OPERATE_REPLY));
+    w->journal_err = DTQ_OK;
+    world_pass(w, 2000);
+    assert_int_equal(reply_of(w)->count, 1);
+    is_dead_count(w, 0);
+}
+
+static void old_dead_letters_are_forgotten(void **state)
+{
+    struct world *w;
+    struct world_worker x;
+    struct vent_cfg cfg;
+
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 4096;
+    cfg.dead_ttl_ms = 3600000;
+    world_free(*state);
+    *state = w = world_of(&cfg);
+    x = world_worker(w, 1, 1, 10);
+    die(w, &x, 1, (struct world_task){0});
+    world_pass(w, 1800000);
+    world_sink(w);
+    x = world_worker(w, 1, 1, 10);
+    die(w, &x, 2, (struct world_task){0});
+    is_dead_count(w, 2);
+    world_pass(w, 2400000);
+    is_dead_count(w, 1);
+    assert_int_equal(world_number(&dead(w)->tasks[0].id), 2);
+    assert_int_equal(vent_counters(w->v)->dead_aged, 1);
+    world_pass(w, 3600000);
+    is_dead_count(w, 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(what_failed_for_good_is_listed_with_its_error),
+        T(dead_letters_are_listed_by_queue_and_in_pages),
+        T(attempts_of_before_a_restart_are_shown),
+        T(a_dead_letter_has_its_payload_and_all_attempts_across_a_restart),
+        T(a_requeued_task_runs_under_a_new_id_that_names_the_old_one),
+        T(what_fails_again_is_a_dead_letter_again),
+        T(a_requeue_is_answered_after_its_commit),
+        T(a_restart_in_the_middle_of_a_requeue_loses_and_doubles_nothing),
+        T(a_task_that_settles_before_its_commit_still_takes_its_dead_letter_along),
+        T(what_is_no_dead_letter_is_not_requeued),
+        T(all_of_a_queue_are_requeued_but_for_those_of_later),
+        T(many_are_requeued_a_page_at_a_time),
+        T(one_operation_at_a_time),
+        T(a_full_ventilator_requeues_nothing_and_says_so),
+        T(a_full_queue_takes_no_dead_letter_back),
+        T(dead_letters_are_purged_by_id_and_all_at_once),
+        T(a_purge_is_answered_after_its_commit),
+        T(old_dead_letters_are_forgotten),
+    };
+
+    return cmocka_run_group_tests_name("vent_dead", tests, NULL, NULL);
+}
