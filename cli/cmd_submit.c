@@ -61,6 +61,16 @@ const struct opt submit_table[] = {
      .type = OPT_FLAG,
      OPT_AT(struct submit_options, no_retry),
      .help = "the same as --retries 0"},
+    {.name = "retry-on",
+     .type = OPT_STRING,
+     OPT_AT(struct submit_options, retry_on),
+     .meta = "LIST",
+     .help = "repeat only these failures, as in exit:75,exit:100-120,timeout,signal:KILL"},
+    {.name = "no-retry-on",
+     .type = OPT_STRING,
+     OPT_AT(struct submit_options, no_retry_on),
+     .meta = "LIST",
+     .help = "never repeat these failures"},
     {.name = "time-limit",
      .type = OPT_DURATION,
      OPT_AT(struct submit_options, time_limit_ms),
@@ -141,6 +151,8 @@ void submit_task_init(const struct submit_options *o, dtq_task *ret_task)
     ret_task->expires_ms = o->expires_ms;
     ret_task->result_ttl_ms = o->result_ttl_ms;
     ret_task->no_result = o->no_result;
+    ret_task->retry_on = o->retry_on;
+    ret_task->no_retry_on = o->no_retry_on;
 }
 
 struct payload {
@@ -335,7 +347,8 @@ int cmd_submit(int argc, char **argv)
                   "which is passed on as\n"
                   "text) or payload_base64, and as needed queue, priority, delay, eta, expires, "
                   "retries, backoff,\n"
-                  "time_limit, result_ttl, no_result; options are the default for all. A line that "
+                  "retry_on, no_retry_on, time_limit, result_ttl, no_result; options are the "
+                  "default for all. A line that "
                   "is not valid is\n"
                   "named and left out, the others are submitted; the status is then 1.\n\n"
                   "  dtq submit primes.check 3333333333333301 --wait\n"

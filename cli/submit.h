@@ -14,6 +14,8 @@ struct submit_options {
     uint64_t retries;
     const char *backoff; /* "MIN..MAX" */
     bool no_retry;
+    const char *retry_on;
+    const char *no_retry_on;
     uint64_t time_limit_ms;
     uint64_t result_ttl_ms;
     bool no_result;

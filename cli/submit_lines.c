@@ -241,6 +241,10 @@ static bool take_field(struct lines *l, const char *key, json_t *value, dtq_task
         return take_integer(l, key, value, 1000000, &task->retries);
     if (strcmp(key, "backoff") == 0)
         return take_backoff(l, key, value, task);
+    if (strcmp(key, "retry_on") == 0)
+        return take_text(l, key, value, &task->retry_on);
+    if (strcmp(key, "no_retry_on") == 0)
+        return take_text(l, key, value, &task->no_retry_on);
     if (strcmp(key, "delay") == 0)
         return take_duration(l, key, value, &task->delay_ms);
     if (strcmp(key, "eta") == 0)
@@ -256,7 +260,7 @@ static bool take_field(struct lines *l, const char *key, json_t *value, dtq_task
     snprintf(l->source.why, sizeof l->source.why,
              "\"%.40s\" is not known; allowed are name, payload, payload_base64, queue, priority, "
              "delay, eta, expires, "
-             "retries, backoff, time_limit, result_ttl and no_result",
+             "retries, backoff, retry_on, no_retry_on, time_limit, result_ttl and no_result",
              key);
     return false;
 }

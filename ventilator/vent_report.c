@@ -1,3 +1,4 @@
+#include "retry_rules.h"
 #include "vent_internal.h"
 
 uint32_t vent_crashes_left(const struct vent *v, const struct task *t)
@@ -25,11 +26,21 @@ static void count(struct past *p, const struct dtqi_failure *f)
         p->counters.crashes++;
 }
 
+/* What the task says of failures like this one. */
+static bool is_repeatable(const struct dtqi_spec *s, const struct dtqi_failure *f)
+{
+    if (s->retry_on.len != 0 && !dtqi_retry_rules_match(s->retry_on, f->reason, f->code))
+        return false;
+    return !dtqi_retry_rules_match(s->no_retry_on, f->reason, f->code);
+}
+
 static bool is_final(const struct vent *v, const struct task *t, const struct past *p,
                      const struct dtqi_failure *f)
 {
-    return f->no_retry || p->counters.failures > spec_of(v, t)->spec.retries ||
-           vent_crashes_left(v, t) == 0;
+    const struct dtqi_spec *s = &spec_of(v, t)->spec;
+
+    return f->no_retry || p->counters.failures > s->retries || vent_crashes_left(v, t) == 0 ||
+           !is_repeatable(s, f);
 }
 
 static uint64_t delay_ms(struct vent *v, const struct task *t, const struct past *p,

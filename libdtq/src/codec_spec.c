@@ -1,4 +1,5 @@
 #include "codec_parts.h"
+#include "retry_rules.h"
 
 static bool check_name(struct codec_reader *r, const char *field, struct dtqi_str name,
                        bool may_be_empty)
@@ -27,6 +28,15 @@ static bool check_argv(struct codec_reader *r, const struct dtqi_spec *spec)
     return true;
 }
 
+static bool check_rules(struct codec_reader *r, const char *field, struct dtqi_str rules)
+{
+    if (dtqi_retry_rules_are_valid(rules))
+        return true;
+    return codec_refuse(
+        r, "%s: '%.*s' is no list of reasons, as in exit:75,exit:100-120,timeout,signal:KILL",
+        field, rules.len < 64 ? (int)rules.len : 64, rules.at);
+}
+
 static bool check_spec(struct codec_reader *r, const struct dtqi_spec *spec)
 {
     if (!check_name(r, "name", spec->name, false) || !check_name(r, "queue", spec->queue, false) ||
@@ -50,7 +60,8 @@ static bool check_spec(struct codec_reader *r, const struct dtqi_spec *spec)
         return codec_refuse(r, "backoff_min_ms is above backoff_max_ms");
     if (spec->requeued_from.len != 0 && spec->requeued_from.len != 16)
         return codec_refuse(r, "requeued_from has %u bytes, not 16", spec->requeued_from.len);
-    return check_argv(r, spec);
+    return check_rules(r, "retry_on", spec->retry_on) &&
+           check_rules(r, "no_retry_on", spec->no_retry_on) && check_argv(r, spec);
 }
 
 dtq_err dtqi_spec_check(const struct dtqi_spec *spec, char *why, size_t why_bytes)
@@ -107,6 +118,8 @@ static bool unpack_spec(struct codec_reader *r, struct dtqi_slice raw, struct dt
         .group = dtqi_str(in->group),
         .group_ordered = in->group_ordered != 0,
         .requeued_from = {in->requeued_from.data, (uint32_t)in->requeued_from.len},
+        .retry_on = dtqi_str(in->retry_on),
+        .no_retry_on = dtqi_str(in->no_retry_on),
     };
     return read_argv(r, in, ret);
 }
@@ -152,7 +165,10 @@ static bool write_spec(struct codec_writer *w, const struct dtqi_spec *spec, Dtq
     out->queue = codec_exact(w, spec->queue);
     out->key = codec_exact(w, spec->key);
     out->group = codec_exact(w, spec->group);
-    if (out->name == NULL || out->queue == NULL || out->key == NULL || out->group == NULL)
+    out->retry_on = codec_exact(w, spec->retry_on);
+    out->no_retry_on = codec_exact(w, spec->no_retry_on);
+    if (out->name == NULL || out->queue == NULL || out->key == NULL || out->group == NULL ||
+        out->retry_on == NULL || out->no_retry_on == NULL)
         return false;
     out->priority = spec->priority;
     out->retries = spec->retries;

@@ -359,6 +359,27 @@ static void higher_priorities_start_first(void **state)
     assert_string_equal(digits, "9876543210");
 }
 
+static json_int_t attempts_of(struct cluster *c, const char *option, const char *list)
+{
+    char id[64];
+
+    dtq_submit_id(c, id, "seven", "--retries", "1", "--backoff", "0s..0s", option, list, NULL);
+    dtq_expect(c, 1, NULL, "wait", id, NULL);
+    return integer_of(dtq_expect(c, 1, NULL, "result", id, "--json", NULL), "attempt");
+}
+
+static void which_failures_are_repeated_is_the_tasks_choice(void **state)
+{
+    struct cluster *c = *state;
+
+    start_without_worker(c);
+    cluster_start_worker(c, "--exec", "seven=sh -c 'exit 7'", NULL);
+    assert_int_equal(attempts_of(c, "--retry-on", "timeout,exit:7"), 2);
+    assert_int_equal(attempts_of(c, "--retry-on", "timeout,exit:8"), 1);
+    assert_int_equal(attempts_of(c, "--no-retry-on", "exit:1-9"), 1);
+    dtq_expect(c, 2, NULL, "submit", "seven", "--retry-on", "now and then", NULL);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -378,6 +399,7 @@ int main(int argc, char **argv)
         STORY(a_delayed_task_starts_when_its_time_has_come),
         STORY(a_task_that_did_not_start_in_time_expires),
         STORY(higher_priorities_start_first),
+        STORY(which_failures_are_repeated_is_the_tasks_choice),
     };
 
     return RUN_STORIES(argc, argv, tests);

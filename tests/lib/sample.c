@@ -232,6 +232,10 @@ static struct dtqi_spec spec(struct maker *m)
     s.argv = strs(m, "--word=", s.argc);
     if (is_there(m))
         s.requeued_from = body(m, 16);
+    if (is_there(m))
+        s.retry_on = dtqi_str("exit:75,timeout");
+    if (is_there(m))
+        s.no_retry_on = dtqi_str("signal:KILL,exit:1-9");
     s.raw = dtqi_spec_encode(&s, m->buf);
     assert(s.raw.len != 0);
     return s;

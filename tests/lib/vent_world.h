@@ -437,6 +437,8 @@ struct world_task {
     bool resend;
     uint8_t sink; /* mark of its store; 0: 0x51 */
     const char *key;
+    const char *retry_on;
+    const char *no_retry_on;
     uint32_t route; /* 0: PRODUCER */
     uint64_t reply_to;
 };
@@ -455,6 +457,8 @@ static inline uint64_t world_submit_ids(struct world *w, const dtq_id *ids, uint
         .backoff_max_ms = task->backoff_max_ms,
         .crash_limit = task->crash_limit,
         .expires_ms = task->expires_ms,
+        .retry_on = dtqi_str(task->retry_on != NULL ? task->retry_on : ""),
+        .no_retry_on = dtqi_str(task->no_retry_on != NULL ? task->no_retry_on : ""),
         .key = task->key != NULL ? dtqi_str(task->key) : (struct dtqi_str){"", 0},
     };
     struct dtqi_slice *bodies = calloc(n, sizeof *bodies);

@@ -804,6 +804,12 @@ static void every_field_of_a_spec_is_checked(void **state)
     s.requeued_from = (struct dtqi_slice){"x", 1};
     expect_bad_spec(s, "requeued_from has 1 bytes");
     s = good_spec();
+    s.retry_on = dtqi_str("exit:x");
+    expect_bad_spec(s, "retry_on: 'exit:x' is no list of reasons");
+    s = good_spec();
+    s.no_retry_on = dtqi_str("sometimes");
+    expect_bad_spec(s, "no_retry_on: 'sometimes'");
+    s = good_spec();
     s.argv = &nul;
     s.argc = 1;
     expect_bad_spec(s, "word 0 of argv holds a NUL");

@@ -207,6 +207,41 @@ static void what_the_handler_says_is_honoured(void **state)
 }
 
 /* R21: a slot that died counts to crash_limit, not to the retries. */
+/* Fails once, with this reason and code 7; is it tried again? */
+static bool is_retried(struct world *w, struct world_task task, dtq_reason reason)
+{
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    struct dtqi_failure f = {.id = world_id(1), .attempt = 1, .reason = reason, .code = 7};
+    struct dtqi_report r = {.failures = &f, .failures_n = 1};
+
+    give(w, &x, task);
+    f.epoch = x.epoch;
+    world_report(w, &x, &r);
+    world_tick(w);
+    return world_find(w, WORLD_SINK, DTQI_OUTCOMES) == NULL;
+}
+
+static void only_failures_that_the_task_names_are_tried_again(void **state)
+{
+    assert_true(is_retried(*state,
+                           (struct world_task){.retries = 3, .retry_on = "timeout,exit:5-9"},
+                           DTQ_REASON_EXIT));
+}
+
+static void failures_that_the_task_does_not_name_are_final(void **state)
+{
+    assert_false(is_retried(*state, (struct world_task){.retries = 3, .retry_on = "timeout,exit:8"},
+                            DTQ_REASON_EXIT));
+}
+
+static void failures_that_the_task_excludes_are_final(void **state)
+{
+    assert_false(is_retried(
+        *state,
+        (struct world_task){.retries = 3, .retry_on = "signal", .no_retry_on = "signal:BUS"},
+        DTQ_REASON_SIGNAL));
+}
+
 static void a_crash_counts_to_its_own_limit(void **state)
 {
     struct world *w = *state;
@@ -805,6 +840,9 @@ int main(void)
         T(a_proposal_that_could_not_be_sent_comes_again_soon),
         cmocka_unit_test(open_proposals_are_bounded),
         T(what_the_handler_says_is_honoured),
+        T(only_failures_that_the_task_names_are_tried_again),
+        T(failures_that_the_task_does_not_name_are_final),
+        T(failures_that_the_task_excludes_are_final),
         T(a_crash_counts_to_its_own_limit),
         T(a_stale_failure_changes_nothing),
         T(counts_survive_a_restart),

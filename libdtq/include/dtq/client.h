@@ -114,6 +114,11 @@ typedef struct dtq_task {
     uint64_t expires_ms;         /**< must start within so long from now; 0: never expires */
     uint64_t result_ttl_ms;      /**< the sink keeps the result so long; 0: the sink's default */
     int no_result;               /**< not 0: the outcome is kept, its body is not */
+    /** Only failures of this list are repeated; NULL: any. Reasons with commas between them, each
+     * alone or with a code or a range of codes, as in "exit:75,exit:100-120,timeout,signal:KILL";
+     * the reasons are those of dtq_reason_name(). At most 256 bytes. */
+    const char *retry_on;
+    const char *no_retry_on; /**< failures of this list are never repeated; NULL: none */
 } dtq_task;
 
 /** Set the name and the payload, and every other field to its default. The payload is borrowed. */
