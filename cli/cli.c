@@ -93,6 +93,7 @@ static int status_of(dtq_err err)
     case DTQ_ENOMEM:
     case DTQ_ENOTFOUND:
     case DTQ_ECONFLICT:
+    case DTQ_EEXISTS:
     case DTQ_EREFUSED:
     case DTQ_EVERSION:
     case DTQ_EPROTO:

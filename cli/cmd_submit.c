@@ -71,6 +71,18 @@ const struct opt submit_table[] = {
      OPT_AT(struct submit_options, no_retry_on),
      .meta = "LIST",
      .help = "never repeat these failures"},
+    {.name = "key",
+     .type = OPT_STRING,
+     OPT_AT(struct submit_options, key),
+     .meta = "K",
+     .command_line_only = true,
+     .help = "idempotency key: while it is remembered, the same task is not accepted twice; the "
+             "first one's id is printed"},
+    {.name = "key-ttl",
+     .type = OPT_DURATION,
+     OPT_AT(struct submit_options, key_ttl_ms),
+     .meta = "D",
+     .help = "how long the key is remembered (default: 1d)"},
     {.name = "time-limit",
      .type = OPT_DURATION,
      OPT_AT(struct submit_options, time_limit_ms),
@@ -153,6 +165,8 @@ void submit_task_init(const struct submit_options *o, dtq_task *ret_task)
     ret_task->no_result = o->no_result;
     ret_task->retry_on = o->retry_on;
     ret_task->no_retry_on = o->no_retry_on;
+    ret_task->key = o->key;
+    ret_task->key_ttl_ms = o->key_ttl_ms;
 }
 
 struct payload {
@@ -257,9 +271,11 @@ static int submit_one(struct cli *c, const struct submit_options *o, const char 
     task.payload_bytes = payload.bytes;
     err = dtq_submit(c->client, &task,
                      o->timeout_given ? cli_timeout(true, o->timeout_ms) : CONFIRM_MS, &id);
-    if (err == DTQ_OK || err == DTQ_EUNKNOWN)
+    if (err == DTQ_OK || err == DTQ_EUNKNOWN || err == DTQ_EEXISTS)
         dtq_id_format(&id, text);
-    if (err != DTQ_OK)
+    if (err == DTQ_EEXISTS)
+        cli_error(c, 0, "the key stands for a task that was submitted before; this is its id");
+    else if (err != DTQ_OK)
         return cli_fail(c, err, "not confirmed%s%s",
                         err == DTQ_EUNKNOWN ? ", it may run all the same: " : "",
                         err == DTQ_EUNKNOWN ? text : "");
@@ -276,7 +292,7 @@ static int submit_one(struct cli *c, const struct submit_options *o, const char 
             cli_timeout(o->timeout_given, o->timeout_ms > spent_ms ? o->timeout_ms - spent_ms : 0));
     }
     if (c->json)
-        cli_print_json(json_pack("{s:s}", "id", text));
+        cli_print_json(json_pack("{s:s, s:b}", "id", text, "existing", err == DTQ_EEXISTS));
     else
         puts(text);
     return cli_flush(c, CLI_DONE);
@@ -347,7 +363,8 @@ int cmd_submit(int argc, char **argv)
                   "which is passed on as\n"
                   "text) or payload_base64, and as needed queue, priority, delay, eta, expires, "
                   "retries, backoff,\n"
-                  "retry_on, no_retry_on, time_limit, result_ttl, no_result; options are the "
+                  "retry_on, no_retry_on, key, key_ttl, time_limit, result_ttl, no_result; options "
+                  "are the "
                   "default for all. A line that "
                   "is not valid is\n"
                   "named and left out, the others are submitted; the status is then 1.\n\n"

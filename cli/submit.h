@@ -16,6 +16,8 @@ struct submit_options {
     bool no_retry;
     const char *retry_on;
     const char *no_retry_on;
+    const char *key;
+    uint64_t key_ttl_ms;
     uint64_t time_limit_ms;
     uint64_t result_ttl_ms;
     bool no_result;

@@ -23,6 +23,7 @@ struct line {
     uint64_t number; /* of the line in its source */
     char *text;      /* with --wait: what is to be printed; NULL: nothing */
     size_t text_bytes;
+    bool existing; /* its key stands for this id, which was submitted before */
 };
 
 struct bulk {
@@ -102,7 +103,8 @@ static void print_line(struct bulk *b, const struct line *l)
     }
     dtq_id_format(&l->id, text);
     if (b->c->json)
-        cli_print_json(json_pack("{s:s, s:I}", "id", text, "line", (json_int_t)l->number));
+        cli_print_json(json_pack("{s:s, s:I, s:b}", "id", text, "line", (json_int_t)l->number,
+                                 "existing", l->existing));
     else
         puts(text);
 }
@@ -130,16 +132,33 @@ static void refuse(struct bulk *b, struct line *l, int status, const char *why)
     l->state = LINE_REFUSED;
 }
 
+/* Its result is that of another task, which is not waited for. */
+static void say_existing(const struct bulk *b, const struct line *l)
+{
+    char text[DTQ_ID_TEXT_BYTES];
+
+    dtq_id_format(&l->id, text);
+    cli_error(b->c, 0, "line %llu: its key stands for %s, which was submitted before",
+              (unsigned long long)l->number, text);
+}
+
 static void on_submitted(struct bulk *b, const dtq_submitted *s)
 {
     struct line *l = line_at(b, s->tag);
 
+    l->id = s->id;
+    l->existing = s->err == DTQ_EEXISTS;
+    if (l->existing) {
+        say_existing(b, l);
+        l->state = LINE_DONE;
+        b->finished++;
+        return;
+    }
     if (s->err != DTQ_OK) {
         refuse(b, l, s->err == DTQ_EBUSY || s->err == DTQ_ENOSPC ? CLI_BUSY : CLI_FAILED,
                s->text[0] != '\0' ? s->text : dtq_strerror(s->err));
         return;
     }
-    l->id = s->id;
     if (b->o->wait)
         return;
     l->state = LINE_DONE;

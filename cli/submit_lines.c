@@ -245,6 +245,10 @@ static bool take_field(struct lines *l, const char *key, json_t *value, dtq_task
         return take_text(l, key, value, &task->retry_on);
     if (strcmp(key, "no_retry_on") == 0)
         return take_text(l, key, value, &task->no_retry_on);
+    if (strcmp(key, "key") == 0)
+        return take_text(l, key, value, &task->key);
+    if (strcmp(key, "key_ttl") == 0)
+        return take_duration(l, key, value, &task->key_ttl_ms);
     if (strcmp(key, "delay") == 0)
         return take_duration(l, key, value, &task->delay_ms);
     if (strcmp(key, "eta") == 0)
@@ -260,7 +264,8 @@ static bool take_field(struct lines *l, const char *key, json_t *value, dtq_task
     snprintf(l->source.why, sizeof l->source.why,
              "\"%.40s\" is not known; allowed are name, payload, payload_base64, queue, priority, "
              "delay, eta, expires, "
-             "retries, backoff, retry_on, no_retry_on, time_limit, result_ttl and no_result",
+             "retries, backoff, retry_on, no_retry_on, key, key_ttl, time_limit, result_ttl and "
+             "no_result",
              key);
     return false;
 }

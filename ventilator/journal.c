@@ -10,7 +10,8 @@ const char *const journal_tables[JOURNAL_TABLES_N] = {
     [TABLE_META] = "meta",         [TABLE_TASKS] = "tasks",     [TABLE_IDS] = "ids",
     [TABLE_COUNTERS] = "counters", [TABLE_HISTORY] = "history", [TABLE_DEAD] = "dead",
     [TABLE_QUEUES] = "queues",     [TABLE_APPLIED] = "applied", [TABLE_WORKERS] = "workers",
-    [TABLE_SINKS] = "sinks",       [TABLE_COMMON] = "common",
+    [TABLE_SINKS] = "sinks",       [TABLE_COMMON] = "common",   [TABLE_KEYS] = "keys",
+    [TABLE_KEY_ENDS] = "key_ends",
 };
 
 /* ---- errors */
@@ -865,6 +866,93 @@ static dtq_err op_dead_del(struct store_tx *tx, const dtq_id *id)
     return store_del(tx, TABLE_DEAD, journal_id_slice(id));
 }
 
+/* ---- idempotency keys */
+
+static dtq_err del_key_end(struct store_tx *tx, uint64_t until_wall_ms, struct dtqi_slice key)
+{
+    uint8_t room[JOURNAL_KEY_END_BYTES_MAX];
+    struct journal_out end = {.at = room};
+    dtq_err err;
+
+    journal_key_end_out(&end, until_wall_ms, key);
+    err = store_del(tx, TABLE_KEY_ENDS, journal_out_slice(&end));
+    return err == DTQ_ENOTFOUND ? DTQ_OK : err;
+}
+
+dtq_err journal_find_key(struct journal *j, struct store_tx *tx, struct dtqi_slice key,
+                         struct journal_key_record *ret)
+{
+    struct dtqi_slice value;
+    dtq_err err = store_get(tx, TABLE_KEYS, key, &value);
+
+    *ret = (struct journal_key_record){0};
+    if (err == DTQ_OK && !journal_key_record_in(value, ret))
+        return bad_record(j, TABLE_KEYS);
+    return err == DTQ_ENOTFOUND ? DTQ_OK : err;
+}
+
+static dtq_err op_key(struct journal *j, struct store_tx *tx, const struct journal_op *op)
+{
+    struct journal_key_record record = {
+        .id = op->task.id, .digest = op->digest, .until_wall_ms = op->at_wall_ms};
+    struct journal_key_record before;
+    uint8_t room[JOURNAL_KEY_RECORD_BYTES];
+    uint8_t end_room[JOURNAL_KEY_END_BYTES_MAX];
+    struct journal_out out = {.at = room};
+    struct journal_out end = {.at = end_room};
+    dtq_err err = journal_find_key(j, tx, op->text, &before);
+
+    assert(op->text.len != 0);
+    assert(op->text.len <= DTQI_NAME_BYTES_MAX);
+    if (err == DTQ_OK && before.found)
+        err = del_key_end(tx, before.until_wall_ms, op->text);
+    if (err != DTQ_OK)
+        return err;
+    journal_key_record_out(&out, &record);
+    journal_key_end_out(&end, record.until_wall_ms, op->text);
+    err = store_put(tx, TABLE_KEYS, op->text, journal_out_slice(&out), 0);
+    return err == DTQ_OK
+               ? store_put(tx, TABLE_KEY_ENDS, journal_out_slice(&end), (struct dtqi_slice){0}, 0)
+               : err;
+}
+
+/* The first of the table whose time is over. DTQ_ENOTFOUND: there is none. */
+static dtq_err first_ended_key(struct journal *j, struct store_cursor *c, uint64_t wall_ms,
+                               uint8_t *ret_key, uint32_t *ret_bytes)
+{
+    struct dtqi_slice end;
+    struct dtqi_slice value;
+    struct dtqi_slice key;
+    uint64_t until;
+    dtq_err err = store_seek(c, (struct dtqi_slice){0}, &end, &value);
+
+    if (err != DTQ_OK)
+        return err;
+    if (!journal_key_end_in(end, &until, &key) || key.len > DTQI_NAME_BYTES_MAX)
+        return bad_record(j, TABLE_KEY_ENDS);
+    if (until > wall_ms)
+        return DTQ_ENOTFOUND;
+    memcpy(ret_key, key.at, key.len);
+    *ret_bytes = key.len;
+    return store_cursor_del(c);
+}
+
+static dtq_err op_keys_forget(struct journal *j, struct store_tx *tx, uint64_t wall_ms)
+{
+    uint8_t key[DTQI_NAME_BYTES_MAX];
+    struct store_cursor *c;
+    uint32_t bytes = 0;
+    dtq_err err = store_cursor_open(tx, TABLE_KEY_ENDS, false, &c);
+
+    for (uint32_t i = 0; err == DTQ_OK && i < JOURNAL_KEYS_FORGOTTEN_MAX; i++) {
+        err = first_ended_key(j, c, wall_ms, key, &bytes);
+        if (err == DTQ_OK)
+            err = store_del(tx, TABLE_KEYS, (struct dtqi_slice){key, bytes});
+    }
+    store_cursor_close(c);
+    return err == DTQ_ENOTFOUND ? DTQ_OK : err;
+}
+
 /* @return DTQ_ENOTFOUND and DTQ_ECONFLICT, too: the id is not there, or is there already. */
 static dtq_err apply_op(struct journal *j, struct store_tx *tx, const struct journal_op *op)
 {
@@ -876,6 +964,8 @@ static dtq_err apply_op(struct journal *j, struct store_tx *tx, const struct jou
     case JOURNAL_DEAD: return op_dead(j, tx, op);
     case JOURNAL_ATTEMPT_LOG: return op_attempt_log(j, tx, &op->task.id, op->text);
     case JOURNAL_DEAD_DEL: return op_dead_del(tx, &op->task.id);
+    case JOURNAL_KEY: return op_key(j, tx, op);
+    case JOURNAL_KEYS_FORGET: return op_keys_forget(j, tx, op->at_wall_ms);
     }
     assert(!"a type of struct journal_op");
     return DTQ_EINVAL;
@@ -952,6 +1042,7 @@ static dtq_err apply_batch(struct journal *j, struct journal_batch *batch)
         store_abort(tx);
         return err;
     }
+    batch->keys_n = store_count(tx, TABLE_KEYS);
     return store_commit(tx);
 }
 
@@ -1095,6 +1186,7 @@ static dtq_err load_start(struct journal *j, struct store_tx *tx, struct journal
     for (start->queues_n = 0; start->queues_n < j->queues_n; start->queues_n++)
         start->queues[start->queues_n] = j->queues[start->queues_n].queue;
     start->seq_next = j->seq_next > 0 ? j->seq_next : 1;
+    start->keys_n = store_count(tx, TABLE_KEYS);
     return DTQ_OK;
 }
 

@@ -23,12 +23,13 @@ struct journal;
 
 /* What to give store_open() or store_open_memory(). */
 #define JOURNAL_KIND "journal"
-#define JOURNAL_TABLES_N 11
+#define JOURNAL_TABLES_N 13
 extern const char *const journal_tables[JOURNAL_TABLES_N];
 
 #define JOURNAL_HISTORY_MAX 16           /* entries kept of a task, the newest ones .. */
 #define JOURNAL_HISTORY_BYTES_MAX 16384u /* .. and their bytes */
 #define JOURNAL_DEAD_MAX 100000u         /* dead letters kept; then the oldest id goes */
+#define JOURNAL_KEYS_FORGOTTEN_MAX 4096u /* by one JOURNAL_KEYS_FORGET */
 #define JOURNAL_SCAN_MAX 65536u          /* ids that one SCAN looks at */
 #define JOURNAL_READ_BYTES_MAX (256ull * 1024 * 1024) /* of one answer; beyond: DTQ_ENOMEM */
 
@@ -90,6 +91,10 @@ enum journal_op_type {
     JOURNAL_ATTEMPT_LOG, /* append `text` (one entry, the core's own) to the bounded history of
                             task.id */
     JOURNAL_DEAD_DEL,    /* the dead letter task.id is forgotten */
+    JOURNAL_KEY,         /* the idempotency key `text` stands for task.id, whose content has
+                            `digest`, until at_wall_ms; whatever it stood for before */
+    JOURNAL_KEYS_FORGET, /* keys whose time was over at at_wall_ms, the oldest first, so many at
+                            most; the answer says how many keys there are */
 };
 
 struct journal_op {
@@ -99,6 +104,15 @@ struct journal_op {
     struct journal_key to;
     uint64_t at_wall_ms;
     struct dtqi_slice text;
+    dtqi_uid digest;
+};
+
+/* What an idempotency key stands for. */
+struct journal_key_record {
+    bool found;
+    dtq_id id;
+    dtqi_uid digest;
+    uint64_t until_wall_ms;
 };
 
 /* The applied settlements of one sink: written with the deletes they caused, in one commit (R28).
@@ -167,6 +181,7 @@ struct journal_batch {
     uint32_t present_n;
     uint64_t space_used;
     uint64_t space_max;
+    uint64_t keys_n; /* idempotency keys that are kept */
 };
 
 enum journal_read_type {
@@ -181,6 +196,7 @@ enum journal_read_type {
                             `prefix_bits`   those whose id begins with so many bits of ids[0], behind
                             ids[1] */
     JOURNAL_DEAD_LOOKUP, /* `ids`: the dead letter of each */
+    JOURNAL_KEYS,        /* `keys`: what each stands for */
 };
 
 struct journal_read {
@@ -195,6 +211,8 @@ struct journal_read {
     dtq_id *ids;
     uint32_t ids_n;
     uint32_t prefix_bits;
+    const struct dtqi_str *keys;
+    uint32_t keys_n;
     bool bodies; /* LOOKUP, PREFIX, SCAN, DEAD_*: with specs and payloads; LOAD and DUE always
                     have them */
 
@@ -205,6 +223,7 @@ struct journal_read {
     uint32_t *index; /* LOOKUP, DEAD_LOOKUP: tasks[i] is the task of ids[index[i]]; ids without a
                         task are not there */
     uint32_t tasks_n;
+    struct journal_key_record *key_records; /* KEYS: keys_n of them */
     bool end;    /* all but LOOKUP: there is nothing behind the last one */
     dtq_id last; /* PREFIX, SCAN, DEAD_*: the last id that was looked at; go on behind it, unless
                     `end`. A SCAN of one queue looks at JOURNAL_SCAN_MAX ids a read, so an answer
@@ -216,6 +235,7 @@ struct journal_start {
     dtqi_uid store;
     uint64_t epoch; /* this start's: counter committed before the call returned, random low half */
     uint64_t seq_next;
+    uint64_t keys_n; /* idempotency keys that are kept */
     struct journal_queue *queues;
     uint32_t queues_n;
     struct journal_applied *applied;

@@ -17,6 +17,8 @@ enum journal_table {
     TABLE_WORKERS,  /* instance -> nothing */
     TABLE_SINKS,    /* sink -> number, endpoints */
     TABLE_COMMON,   /* number -> what tasks have in common, and how many */
+    TABLE_KEYS,     /* idempotency key -> task, digest, until when */
+    TABLE_KEY_ENDS, /* until when, high byte first, and key -> nothing */
 };
 
 struct journal_sink_number {
@@ -81,6 +83,9 @@ dtq_err journal_resolve(struct journal *j, struct journal_record *record);
 /* Where the task is. @return DTQ_OK, DTQ_ENOTFOUND, DTQ_ECORRUPT, DTQ_EIO. */
 dtq_err journal_find(struct journal *j, struct store_tx *tx, const dtq_id *id,
                      struct journal_entry *ret_entry);
+/* What an idempotency key stands for; `found` says whether it does. */
+dtq_err journal_find_key(struct journal *j, struct store_tx *tx, struct dtqi_slice key,
+                         struct journal_key_record *ret);
 /* Its counters, by its key; zero when it has none. */
 dtq_err journal_find_counters(struct journal *j, struct store_tx *tx, const dtq_id *id,
                               const struct journal_entry *entry, struct journal_counters *ret);

@@ -461,6 +461,26 @@ static dtq_err read_by_id(struct answer *a)
     return err;
 }
 
+/* ---- idempotency keys */
+
+static dtq_err read_keys(struct answer *a)
+{
+    struct journal_read *read = a->read;
+
+    read->key_records = dtqi_buf_alloc(read->buf, (read->keys_n + 1) * sizeof *read->key_records);
+    if (read->key_records == NULL)
+        return no_memory(a);
+    for (uint32_t i = 0; i < read->keys_n; i++) {
+        dtq_err err =
+            journal_find_key(a->j, a->tx, (struct dtqi_slice){read->keys[i].at, read->keys[i].len},
+                             &read->key_records[i]);
+
+        if (err != DTQ_OK)
+            return err;
+    }
+    return DTQ_OK;
+}
+
 /* ---- the entry */
 
 static dtq_err read_any(struct answer *a)
@@ -473,6 +493,7 @@ static dtq_err read_any(struct answer *a)
     case JOURNAL_SCAN:
     case JOURNAL_DEAD_LIST: return read_by_id(a);
     case JOURNAL_DEAD_LOOKUP: return read_dead_lookup(a);
+    case JOURNAL_KEYS: return read_keys(a);
     }
     assert(!"a type of struct journal_read");
     return DTQ_EINVAL;
@@ -524,6 +545,7 @@ void journal_read(struct journal *j, struct journal_read *read)
     read->tasks = NULL;
     read->index = NULL;
     read->tasks_n = 0;
+    read->key_records = NULL;
     read->end = false;
     read->last = (dtq_id){{0}};
     read->buf = dtqi_buf_new(first_bytes(read), JOURNAL_READ_BYTES_MAX);

@@ -495,3 +495,43 @@ bool journal_sink_in(struct dtqi_slice key, struct dtqi_slice value,
     *ret = record;
     return true;
 }
+
+/* ---- idempotency keys */
+
+void journal_key_record_out(struct journal_out *out, const struct journal_key_record *record)
+{
+    journal_out_bytes(out, record->id.bytes, 16);
+    journal_out_bytes(out, record->digest.bytes, 16);
+    journal_out_u64(out, record->until_wall_ms);
+}
+
+bool journal_key_record_in(struct dtqi_slice value, struct journal_key_record *ret)
+{
+    struct journal_in in = journal_in_of(value);
+
+    *ret = (struct journal_key_record){.found = true};
+    return journal_in_bytes(&in, ret->id.bytes, 16) &&
+           journal_in_bytes(&in, ret->digest.bytes, 16) &&
+           journal_in_u64(&in, &ret->until_wall_ms) && in.len == 0;
+}
+
+void journal_key_end_out(struct journal_out *out, uint64_t until_wall_ms, struct dtqi_slice key)
+{
+    journal_out_u32(out, (uint32_t)(until_wall_ms >> 32));
+    journal_out_u32(out, (uint32_t)until_wall_ms);
+    journal_out_bytes(out, key.at, key.len);
+}
+
+bool journal_key_end_in(struct dtqi_slice end, uint64_t *ret_until_wall_ms,
+                        struct dtqi_slice *ret_key)
+{
+    struct journal_in in = journal_in_of(end);
+    uint32_t high;
+    uint32_t low;
+
+    if (!journal_in_u32(&in, &high) || !journal_in_u32(&in, &low))
+        return false;
+    *ret_until_wall_ms = (uint64_t)high << 32 | low;
+    *ret_key = (struct dtqi_slice){in.at, in.len};
+    return true;
+}

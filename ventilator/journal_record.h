@@ -17,6 +17,8 @@
 #define JOURNAL_COUNTERS_BYTES_MAX 64
 #define JOURNAL_DEAD_HEAD_BYTES_MAX 128
 #define JOURNAL_QUEUE_BYTES_MAX (DTQI_NAME_BYTES_MAX + 90)
+#define JOURNAL_KEY_RECORD_BYTES 40
+#define JOURNAL_KEY_END_BYTES_MAX (8 + DTQI_NAME_BYTES_MAX)
 #define JOURNAL_SINK_BYTES_MAX (2 * 256 + 16)
 
 struct journal_out {
@@ -107,6 +109,13 @@ bool journal_dead_in(struct dtqi_slice value, struct journal_dead *ret);
 /* Values of the tables `queues` (key: number, 4 bytes) and `sinks` (key: store). */
 void journal_queue_out(struct journal_out *out, const struct journal_queue *queue);
 bool journal_queue_in(struct dtqi_slice key, struct dtqi_slice value, struct journal_queue *ret);
+
+/* Value of the table `keys`, and key of the table `key_ends`. */
+void journal_key_record_out(struct journal_out *out, const struct journal_key_record *record);
+bool journal_key_record_in(struct dtqi_slice value, struct journal_key_record *ret);
+void journal_key_end_out(struct journal_out *out, uint64_t until_wall_ms, struct dtqi_slice key);
+bool journal_key_end_in(struct dtqi_slice end, uint64_t *ret_until_wall_ms,
+                        struct dtqi_slice *ret_key);
 
 struct journal_sink_record {
     uint32_t number;

@@ -45,6 +45,7 @@ void vent_cfg_default(struct vent_cfg *cfg)
         .submits_max = 65536,
         .claims_max = 1024,
         .queries_max = 64,
+        .keys_max = DTQI_KEYS_MAX,
         .dead_ttl_ms = DTQI_DEAD_TTL_MS,
     };
 }
@@ -254,6 +255,8 @@ dtq_err vent_new(const struct vent_cfg *cfg, const struct journal_start *start, 
         err = vent_workers_init(v, start);
     if (err == DTQ_OK)
         err = vent_journal_init(v);
+    if (err == DTQ_OK)
+        err = vent_keys_init(v, start);
     if (err != DTQ_OK) {
         vent_free(v);
         return err;
@@ -270,6 +273,7 @@ void vent_free(struct vent *v)
     vent_workers_done(v); /* their pages keep reads */
     vent_journal_done(v);
     vent_dead_done(v);
+    free(v->key_buckets);
     vent_peers_done(v);
     vent_queues_done(v);
     vent_tasks_done(v);
@@ -390,6 +394,7 @@ static void on_tick(struct vent *v)
     vent_time_tick(v);
     vent_claims_tick(v);
     vent_dead_tick(v);
+    vent_keys_tick(v);
     vent_dispatch_tick(v);
     vent_touched_tick(v);
     vent_proposals_tick(v);

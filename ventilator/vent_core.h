@@ -71,6 +71,7 @@ struct vent_cfg { /* vent_cfg_default() fills it from bounds.h */
     uint32_t submits_max; /* SUBMITs that wait for their confirmation */
     uint32_t claims_max;  /* resent SUBMITs that the journal or their sink is asked about */
     uint32_t queries_max; /* queries that wait for the journal */
+    uint64_t keys_max;    /* idempotency keys that are remembered */
     uint64_t dead_ttl_ms; /* dead letters are forgotten so long after they failed; 0: never */
 };
 

@@ -21,6 +21,7 @@
  *   vent_operate.c   OPERATE
  *   vent_query.c     QUERY
  *   vent_explain.c   why a task does not run, and what comes first
+ *   vent_key.c       idempotency keys
  *   vent_note.c      what is kept of attempts that failed
  *   vent_dead.c      dead letters: OPERATE, and how they age
  *   vent_check.c     census, invariants
@@ -97,6 +98,7 @@ enum task_flags {
 
 enum task_marks {
     TASK_ALWAYS = 1,   /* written to the journal even when it is settled before */
+    TASK_KEYED = 4,    /* has an idempotency key that the journal does not have yet */
     TASK_REQUEUED = 2, /* takes the place of a dead letter, in one commit with it */
 };
 
@@ -167,8 +169,10 @@ struct past {
     uint64_t epoch;                   /* of task->attempt, when that is not of this epoch; else 0 */
     struct note *notes[NOTES_MAX];    /* the last ones, oldest first */
     uint32_t notes_n;
-    uint32_t waits;   /* chain: more that wait for the commit of the task */
-    uint32_t cancels; /* chain: those that wait for the commit of the cancel mark */
+    uint32_t key_next; /* TASK_KEYED: others in its bucket */
+    dtqi_uid digest;   /* TASK_KEYED: of its content */
+    uint32_t waits;    /* chain: more that wait for the commit of the task */
+    uint32_t cancels;  /* chain: those that wait for the commit of the cancel mark */
     uint32_t next_free;
 };
 
@@ -437,13 +441,20 @@ struct wait {
     uint32_t *reasons;  /* CANCEL: cancelling */
     const char **texts; /* static, or in buf */
     struct dtqi_buf *buf;
+    struct same { /* SUBMIT: entries whose key stands for another task */
+        uint32_t index;
+        dtq_id id;
+    } * same;
+    uint32_t same_n;
+    uint32_t same_room;
     uint64_t count;
     uint32_t next; /* to be answered, or free */
 };
 
 /* Ids of one resent SUBMIT that nobody here knows: the journal is asked, then their sink (R6). */
 struct claim {
-    bool asked; /* the sink; before that, the journal */
+    bool resend; /* else only the keys of its tasks are to be looked up */
+    bool asked;  /* the sink; before that, the journal */
     uint8_t sink;
     uint32_t number; /* in the `worker` of its tasks */
     uint64_t since_ms;
@@ -461,6 +472,7 @@ enum read_kind {
     READ_DUE,
     READ_HOLDINGS,
     READ_CLAIM,
+    READ_KEYS,
     READ_CANCEL,
     READ_RECOVER,
     READ_QUERY,
@@ -508,6 +520,7 @@ struct vent_read {
     uint64_t session;
     uint32_t owner; /* claim, wait */
     struct query *query;
+    struct dtqi_buf *keys; /* what read.keys points into */
     struct vent_read *next;
     struct vent_read *prev;
 };
@@ -627,6 +640,12 @@ struct vent {
     struct vent_read *reads; /* the shell has them, or they wait */
     uint32_t reads_n;
     uint32_t queries_n;
+
+    /* idempotency keys that the journal does not have yet */
+    uint32_t *key_buckets;
+    uint64_t keys_n;         /* in the journal, as it said last */
+    uint64_t keys_forget_ms; /* the next time that it is told to forget old ones */
+    bool keys_forget_due;
 
     /* dead letters */
     struct dead_job dead_job;
@@ -955,9 +974,12 @@ void vent_wait_hold(struct vent *v, uint32_t wait);
 bool vent_wait_for(struct vent *v, uint32_t wait, struct task *t);
 void vent_wait_refuse(struct vent *v, uint32_t wait, uint32_t index, enum dtqi_refusal reason,
                       const char *text);
+/* The entry is not taken: its key stands for this task, which is durable or is waited for. */
+void vent_wait_same(struct vent *v, uint32_t wait, uint32_t index, const dtq_id *id);
 void vent_waits_tick(struct vent *v);
 void vent_waits_done(struct vent *v);
 void vent_claim_looked_up(struct vent *v, struct vent_read *r);
+void vent_keys_looked_up(struct vent *v, struct vent_read *r);
 void vent_on_claim_reply(struct vent *v, struct sink *s, const struct dtqi_claim_reply *m);
 void vent_claims_tick(struct vent *v);
 void vent_claims_sink_lost(struct vent *v, struct sink *s);
@@ -1135,6 +1157,21 @@ struct dtqi_slice vent_note_encode(const struct note *note, struct dtqi_buf *buf
  * be NULL) knows besides. */
 void vent_notes_fill(struct vent *v, struct dtqi_slice history, const struct past *p,
                      struct dtqi_task_info *info);
+
+/* ---------------------------------------------------------------- vent_key.c */
+
+dtq_err vent_keys_init(struct vent *v, const struct journal_start *start);
+/* The task that has this key and is not in the journal yet; NULL: none. */
+struct task *vent_key_find(const struct vent *v, struct dtqi_str key);
+/* The task is the one of its key from now on. false: no memory. */
+bool vent_key_add(struct vent *v, struct task *t);
+void vent_key_remove(struct vent *v, struct task *t);
+bool vent_key_is_same(const struct vent *v, const struct task *t, const dtqi_uid *digest);
+dtqi_uid vent_digest(struct dtqi_slice spec, struct dtqi_slice body);
+void vent_key_op(const struct vent *v, const struct task *t, struct journal_op *op);
+/* Ask the journal about the keys of tasks of a claim; their ids are in `ids`. false: no memory. */
+bool vent_keys_ask(struct vent *v, uint32_t claim, const dtq_id *ids, uint32_t n);
+void vent_keys_tick(struct vent *v);
 
 /* ---------------------------------------------------------------- vent_dead.c */
 

@@ -34,6 +34,7 @@ void vent_journal_done(struct vent *v)
 
         v->reads = r->next;
         dtqi_buf_unref(r->read.buf);
+        dtqi_buf_unref(r->keys);
         free(r->query);
         free(r);
     }
@@ -267,6 +268,8 @@ static void add_put(struct vent *v, struct task *t)
     add_logs(v, t);
     if ((t->marks & TASK_REQUEUED) != 0)
         add_requeued(v, t);
+    if ((t->marks & TASK_KEYED) != 0)
+        vent_key_op(v, t, add_op(v, t, JOURNAL_KEY));
 }
 
 static void add_counters(struct vent *v, struct task *t)
@@ -397,6 +400,16 @@ static void gather_dead(struct vent *v)
         add_lone_op(v, &v->dead_dels[v->dead_dels_handed++], JOURNAL_DEAD_DEL);
 }
 
+static void gather_keys(struct vent *v)
+{
+    static const dtq_id of_none;
+
+    if (!v->keys_forget_due || !has_op_room(v))
+        return;
+    v->keys_forget_due = false;
+    add_lone_op(v, &of_none, JOURNAL_KEYS_FORGET)->at_wall_ms = v->wall_ms;
+}
+
 static void gather_deletes(struct vent *v)
 {
     while (has_op_room(v) && v->deletes.n != 0)
@@ -491,7 +504,7 @@ static uint64_t applied_ahead(const struct vent *v)
 static bool has_lazy(const struct vent *v)
 {
     bool any = v->dirty.n != 0 || v->deletes.n != 0 || v->roster_n != 0 || v->settings_due ||
-               v->dead_dels_n != 0 || applied_ahead(v) != 0;
+               v->dead_dels_n != 0 || v->keys_forget_due || applied_ahead(v) != 0;
 
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         any |= v->sinks[i].used && v->sinks[i].dirty;
@@ -566,6 +579,7 @@ void vent_journal_tick(struct vent *v)
     }
     gather_deletes(v);
     gather_dead(v);
+    gather_keys(v);
     gather_dirty(v);
     gather_puts(v);
     gather_applied(v);
@@ -703,6 +717,11 @@ static void op_written(struct vent *v, const struct journal_op *op, struct task 
         break;
     case JOURNAL_MOVE: moved(v, t, op); break;
     case JOURNAL_ATTEMPT_LOG: notes_are(v, t, NOTE_LOGGED); return;
+    case JOURNAL_KEY:
+        if ((t->marks & TASK_KEYED) != 0)
+            vent_key_remove(v, t); /* it is found in the journal from now on */
+        return;
+    case JOURNAL_KEYS_FORGET:
     case JOURNAL_DEAD_DEL: return;
     }
     if (t->state != TASK_FREE && t->state != TASK_GONE)
@@ -820,6 +839,8 @@ static void op_failed(struct vent *v, const struct journal_op *op, struct task *
         break;
     case JOURNAL_MOVE: t->flags |= TASK_MOVE; break;
     case JOURNAL_ATTEMPT_LOG: notes_are(v, t, NOTE_NEW); return;
+    case JOURNAL_KEY:
+    case JOURNAL_KEYS_FORGET:
     case JOURNAL_DEAD_DEL: return;
     }
     t->flags &= (uint16_t)~TASK_IN_BATCH;
@@ -874,6 +895,7 @@ void vent_on_written(struct vent *v, struct journal_batch *b)
             v->no_space = false;
         ops_written(v, b);
         dead_written(v);
+        v->keys_n = b->keys_n;
         peers_written(v, b);
     }
     queues_answered(v, b);
@@ -921,6 +943,7 @@ void vent_read_free(struct vent *v, struct vent_read *r)
         r->next->prev = r->prev;
     v->reads_n--;
     dtqi_buf_unref(r->read.buf);
+    dtqi_buf_unref(r->keys);
     free(r->query);
     free(r);
 }
@@ -965,6 +988,7 @@ void vent_on_read_done(struct vent *v, struct journal_read *a)
     case READ_LOAD: vent_loaded(v, r); break;
     case READ_DUE: vent_due_loaded(v, r); break;
     case READ_CLAIM: vent_claim_looked_up(v, r); break;
+    case READ_KEYS: vent_keys_looked_up(v, r); break;
     case READ_CANCEL: vent_cancel_looked_up(v, r); break;
     case READ_RECOVER: replace(v, a); break;
     case READ_QUERY: vent_query_read(v, r); break;

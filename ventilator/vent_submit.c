@@ -74,6 +74,18 @@ void vent_wait_refuse(struct vent *v, uint32_t wait, uint32_t index, enum dtqi_r
     w->n++;
 }
 
+void vent_wait_same(struct vent *v, uint32_t wait, uint32_t index, const dtq_id *id)
+{
+    struct wait *w = &v->waits[wait];
+
+    v->counters.tasks_duplicate++;
+    if (!vent_grow(&w->same, w->same_n, &w->same_room, sizeof *w->same)) {
+        w->silent = true;
+        return;
+    }
+    w->same[w->same_n++] = (struct same){index, *id};
+}
+
 bool vent_wait_for(struct vent *v, uint32_t wait, struct task *t)
 {
     struct past *p;
@@ -102,11 +114,33 @@ void vent_confirm(struct vent *v, struct task *t)
         vent_wait_release(v, wait);
 }
 
+/* Entries whose key stands for another task. */
+static bool same_columns(struct vent *v, const struct wait *w, struct dtqi_submitted *ret)
+{
+    uint32_t *index = vent_scratch(v, w->same_n, sizeof *index);
+    dtq_id *ids = vent_scratch(v, w->same_n, sizeof *ids);
+
+    if (index == NULL || ids == NULL)
+        return false;
+    for (uint32_t i = 0; i < w->same_n; i++) {
+        index[i] = w->same[i].index;
+        ids[i] = w->same[i].id;
+    }
+    ret->same_n = w->same_n;
+    ret->same_index = index;
+    ret->same_ids = ids;
+    return true;
+}
+
 static void submitted(struct vent *v, const struct wait *w)
 {
+    struct dtqi_submitted same = {0};
     uint32_t *columns = NULL;
     struct dtqi_str *texts = NULL;
     struct dtqi_msg *msg;
+
+    if (w->same_n != 0 && !same_columns(v, w, &same))
+        return; /* the producer sends it again */
 
     if (w->n != 0) {
         columns = vent_scratch(v, w->n, 2 * sizeof *columns);
@@ -128,6 +162,9 @@ static void submitted(struct vent *v, const struct wait *w)
         .refused_index = columns,
         .refused_reason = w->n != 0 ? columns + w->n : NULL,
         .refused_text = texts,
+        .same_n = same.same_n,
+        .same_index = same.same_index,
+        .same_ids = same.same_ids,
     };
 }
 
@@ -139,6 +176,7 @@ static void wait_free(struct vent *v, uint32_t i)
     free(w->reasons);
     free(w->texts);
     dtqi_buf_unref(w->buf);
+    free(w->same);
     *w = (struct wait){.kind = WAIT_FREE, .next = v->waits_free};
     v->waits_free = i;
     v->waits_used--;
@@ -173,6 +211,7 @@ void vent_waits_done(struct vent *v)
         free(v->waits[i].reasons);
         free(v->waits[i].texts);
         dtqi_buf_unref(v->waits[i].buf);
+        free(v->waits[i].same);
     }
     free(v->waits);
     while (v->claims != NULL) {
@@ -262,8 +301,6 @@ static struct refusal refusal_of_spec(const struct dtqi_spec *s)
 {
     if (s->flaw != NULL)
         return (struct refusal){DTQI_BAD_TASK, s->flaw};
-    if (s->key.len != 0)
-        return (struct refusal){DTQI_BAD_TASK, "key: not served by this version"};
     if (s->group.len != 0 || s->group_ordered)
         return (struct refusal){DTQI_BAD_TASK, "group: not served by this version"};
     if (s->argc != 0)
@@ -375,6 +412,7 @@ static struct claim *claim_new(struct vent *v, const struct submission *s)
     c->also_n = s->m->also_sent_to_n;
     for (uint32_t i = 0; i < c->also_n; i++)
         c->also[i] = s->m->also_sent_to[i];
+    c->resend = s->m->resend;
     c->sink = s->sink;
     c->number = ++v->claim_numbers;
     c->since_ms = v->now_ms;
@@ -400,11 +438,33 @@ static bool claim_entry(struct vent *v, struct submission *s, struct task *t, ui
     return true;
 }
 
+/* The key stands for a task that is on its way into the journal. Whether that one stays is not
+ * known while it is claimed itself. */
+static struct refusal join_key(struct vent *v, struct submission *s, uint32_t i, struct task *first)
+{
+    dtqi_uid digest =
+        vent_digest(s->m->specs[dtqi_col32(s->m->spec_index, i, 0)].raw, s->m->bodies[i]);
+
+    if (!vent_key_is_same(v, first, &digest))
+        return (struct refusal){DTQI_CONFLICT, "the key stands for another task"};
+    if (first->state == TASK_CLAIMED || !vent_wait_for(v, s->wait, first))
+        return (struct refusal){DTQI_BUSY, "the key is being looked up"};
+    vent_wait_same(v, s->wait, i, &first->id);
+    return accepted;
+}
+
 static struct refusal admit_entry(struct vent *v, struct submission *s, uint32_t i, uint32_t spec)
 {
     const struct dtqi_submit *m = s->m;
+    struct dtqi_str key = v->specs[spec].spec.key;
+    struct task *first = key.len != 0 ? vent_key_find(v, key) : NULL;
     struct task *t;
+    bool is_keyed;
 
+    if (first != NULL)
+        return join_key(v, s, i, first);
+    if (key.len != 0 && v->keys_n >= v->cfg.keys_max)
+        return (struct refusal){DTQI_BUSY, "keys_max is reached"};
     if (!vent_queue_lot(v, v->specs[spec].queue, s->sink))
         return (struct refusal){DTQI_BUSY, "out of memory"};
     v->specs[spec].refs++;
@@ -415,13 +475,14 @@ static struct refusal admit_entry(struct vent *v, struct submission *s, uint32_t
     }
     t->sink = s->sink;
     t->reply_to = m->reply_to;
-    if (!delay(v, t, dtqi_col64(m->not_before_wall_ms, i)) ||
-        (m->resend && !claim_entry(v, s, t, i))) {
+    is_keyed = spec_of(v, t)->spec.key.len != 0;
+    if (!delay(v, t, dtqi_col64(m->not_before_wall_ms, i)) || (is_keyed && !vent_key_add(v, t)) ||
+        ((m->resend || is_keyed) && !claim_entry(v, s, t, i))) {
         vent_task_free(v, t);
         return (struct refusal){DTQI_BUSY, "too many claims, or out of memory"};
     }
     (void)vent_wait_for(v, s->wait, t); /* the first one needs no memory */
-    if (!m->resend)
+    if (t->state != TASK_CLAIMED)
         vent_admit(v, t);
     return accepted;
 }
@@ -474,7 +535,7 @@ static bool learn_specs(struct vent *v, struct submission *s)
     return true;
 }
 
-static void ask_journal(struct vent *v, struct claim *c);
+static void claim_begin(struct vent *v, struct claim *c);
 
 static void submission_done(struct vent *v, struct submission *s)
 {
@@ -482,7 +543,7 @@ static void submission_done(struct vent *v, struct submission *s)
         if (s->specs[i] != NONE)
             vent_spec_drop(v, s->specs[i]);
     if (s->claim != NULL)
-        ask_journal(v, s->claim);
+        claim_begin(v, s->claim);
     vent_wait_release(v, s->wait);
 }
 
@@ -503,7 +564,11 @@ static void refuse_all(struct vent *v, uint32_t route, const struct dtqi_submit 
     v->counters.tasks_refused += m->n;
     msg = vent_send(v, route, DTQI_SUBMITTED);
     if (msg != NULL)
-        msg->submitted = (struct dtqi_submitted){m->request, m->n, columns, columns + m->n, texts};
+        msg->submitted = (struct dtqi_submitted){.request = m->request,
+                                                 .refused_n = m->n,
+                                                 .refused_index = columns,
+                                                 .refused_reason = columns + m->n,
+                                                 .refused_text = texts};
 }
 
 void vent_on_submit(struct vent *v, struct peer *p, const struct dtqi_msg *msg)
@@ -603,6 +668,24 @@ static void ask_journal(struct vent *v, struct claim *c)
     vent_read_send(v, r);
 }
 
+/* Keys first, if there are any: what they stand for makes the rest needless. */
+static void claim_begin(struct vent *v, struct claim *c)
+{
+    dtq_id *ids = vent_scratch(v, c->n, sizeof *ids);
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; ids != NULL && i < c->n; i++) {
+        const struct task *t = claimed(v, c, &c->ids[i]);
+
+        if (t != NULL && (t->marks & TASK_KEYED) != 0)
+            ids[n++] = c->ids[i];
+    }
+    if (ids == NULL || (n != 0 && !vent_keys_ask(v, c->number, ids, n)))
+        claim_fail(v, c, (struct refusal){DTQI_BUSY, "out of memory"});
+    else if (n == 0)
+        ask_journal(v, c);
+}
+
 /* Not the number alone, which the start before had given, too: a sink may answer late what that one
  * asked, and its answer about another task must not confirm this one. */
 static uint64_t request_of(const struct vent *v, const struct claim *c)
@@ -687,6 +770,68 @@ void vent_claim_looked_up(struct vent *v, struct vent_read *r)
         ask_sink(v, c);
     else
         claim_fail(v, c, claim_sink_away);
+}
+
+/* The SUBMIT that brought it is told; one that joined later gave it another index, and asks again.
+ */
+static void drop_same(struct vent *v, struct task *t, const dtq_id *id)
+{
+    struct past *p = past_of(v, t);
+    uint32_t wait = t->wait;
+
+    t->wait = NONE;
+    vent_wait_same(v, wait, t->prev, id);
+    vent_wait_release(v, wait);
+    while (p != NULL && (wait = vent_link_take(v, &p->waits)) != NONE) {
+        v->waits[wait].silent = true;
+        vent_wait_release(v, wait);
+    }
+    vent_task_free(v, t);
+}
+
+static void key_found(struct vent *v, struct task *t, const struct journal_key_record *found)
+{
+    if (!found->found || found->until_wall_ms <= v->wall_ms || dtqi_id_eq(&found->id, &t->id))
+        return;
+    if (vent_key_is_same(v, t, &found->digest))
+        drop_same(v, t, &found->id);
+    else
+        refuse_claimed(v, t, (struct refusal){DTQI_CONFLICT, "the key stands for another task"});
+}
+
+static void admit_claimed(struct vent *v, struct claim *c)
+{
+    for (uint32_t i = 0; i < c->n; i++) {
+        struct task *t = claimed(v, c, &c->ids[i]);
+
+        if (t != NULL)
+            vent_admit(v, t);
+    }
+    claim_free(v, c);
+}
+
+void vent_keys_looked_up(struct vent *v, struct vent_read *r)
+{
+    const struct journal_read *a = &r->read;
+    struct claim *c = claim_find(v, r->owner);
+
+    if (c == NULL)
+        return;
+    if (a->err != DTQ_OK) {
+        claim_fail(v, c, (struct refusal){DTQI_BUSY, "the journal could not be read"});
+        return;
+    }
+    for (uint32_t i = 0; i < a->keys_n; i++) {
+        struct task *t = claimed(v, c, &a->ids[i]);
+
+        if (t != NULL)
+            key_found(v, t, &a->key_records[i]);
+    }
+    keep_unknown(v, c);
+    if (c->n != 0 && c->resend)
+        ask_journal(v, c);
+    else
+        admit_claimed(v, c);
 }
 
 void vent_on_claim_reply(struct vent *v, struct sink *s, const struct dtqi_claim_reply *m)

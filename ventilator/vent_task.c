@@ -279,6 +279,8 @@ void vent_task_free(struct vent *v, struct task *t)
     if (t->state != TASK_FREE)
         vent_task_move(v, t, TASK_FREE);
     vent_paper_unlink(v, t);
+    if ((t->marks & TASK_KEYED) != 0)
+        vent_key_remove(v, t);
     past_free(v, t);
     dtqi_idmap_remove(&v->map, v, id_of, &t->id);
     v->resident_bytes -= cost(v, t);

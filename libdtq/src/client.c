@@ -300,6 +300,8 @@ static struct dtqi_spec spec_of(const dtq_task *t)
         .expires_ms = t->expires_ms,
         .result_ttl_ms = t->result_ttl_ms,
         .no_result = t->no_result != 0,
+        .key = dtqi_str(t->key != NULL ? t->key : ""),
+        .key_ttl_ms = t->key_ttl_ms,
         .retry_on = dtqi_str(t->retry_on != NULL ? t->retry_on : ""),
         .no_retry_on = dtqi_str(t->no_retry_on != NULL ? t->no_retry_on : ""),
     };
@@ -312,7 +314,8 @@ static bool is_same_spec(const struct dtqi_spec *a, const struct dtqi_spec *b)
            a->backoff_min_ms == b->backoff_min_ms && a->backoff_max_ms == b->backoff_max_ms &&
            a->time_limit_ms == b->time_limit_ms && a->crash_limit == b->crash_limit &&
            a->expires_ms == b->expires_ms && a->result_ttl_ms == b->result_ttl_ms &&
-           a->no_result == b->no_result && dtqi_str_eq(a->retry_on, b->retry_on) &&
+           a->no_result == b->no_result && dtqi_str_eq(a->key, b->key) &&
+           a->key_ttl_ms == b->key_ttl_ms && dtqi_str_eq(a->retry_on, b->retry_on) &&
            dtqi_str_eq(a->no_retry_on, b->no_retry_on);
 }
 
@@ -342,8 +345,8 @@ static dtq_err encode_spec(struct dtq_client *c, const struct dtqi_spec *spec,
         return no_memory(c);
     made.spec.raw = dtqi_spec_encode(spec, made.buf);
     if (made.spec.raw.at == NULL || !copy_str(made.buf, &made.spec.name) ||
-        !copy_str(made.buf, &made.spec.queue) || !copy_str(made.buf, &made.spec.retry_on) ||
-        !copy_str(made.buf, &made.spec.no_retry_on)) {
+        !copy_str(made.buf, &made.spec.queue) || !copy_str(made.buf, &made.spec.key) ||
+        !copy_str(made.buf, &made.spec.retry_on) || !copy_str(made.buf, &made.spec.no_retry_on)) {
         dtqi_buf_unref(made.buf);
         return no_memory(c);
     }
@@ -594,7 +597,7 @@ dtq_err dtq_submit(dtq_client *client, const dtq_task *task, int32_t timeout_ms,
     err = submit_many(client, &m);
     if (err != DTQ_OK && submitted.text[0] != 0)
         shell_fail(client, err, "%s", submitted.text);
-    if ((err == DTQ_OK || err == DTQ_EUNKNOWN) && ret_id != NULL)
+    if ((err == DTQ_OK || err == DTQ_EUNKNOWN || err == DTQ_EEXISTS) && ret_id != NULL)
         *ret_id = submitted.id;
     io_settle(client);
     return err;

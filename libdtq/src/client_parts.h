@@ -75,6 +75,7 @@ struct list {
 
 struct record {
     dtq_id id;
+    dtq_id same; /* ended with DTQ_EEXISTS: the task that its key stands for */
     uint64_t tag;
     uint64_t call;
     uint64_t deadline_ms;

@@ -404,7 +404,7 @@ static void read_verdict(struct client *c, uint32_t index, struct client_verdict
     c->lent_text = r->text;
     r->text = NULL;
     *ret = (struct client_verdict){
-        .id = r->id,
+        .id = r->err == DTQ_EEXISTS ? r->same : r->id,
         .tag = r->tag,
         .call = r->call,
         .err = (dtq_err)r->err,

@@ -478,6 +478,17 @@ static void on_entry_refused(struct client *c, struct batch *b, uint32_t i, uint
     rec_set_text(c, index, text);
 }
 
+/* Its key stands for another task, which is as durable as this one would have been. */
+static void on_entry_same(struct client *c, struct batch *b, uint32_t i, const dtq_id *id)
+{
+    uint32_t index = b->records[i];
+
+    if (index == NONE || rec_at(c, index)->state != REC_SENT)
+        return;
+    rec_at(c, index)->same = *id;
+    settle(c, index, DTQ_EEXISTS, dtqi_str(""));
+}
+
 static void on_entry_confirmed(struct client *c, struct batch *b, uint32_t index)
 {
     settle(c, index, DTQ_OK, dtqi_str(""));
@@ -525,6 +536,9 @@ void submit_on_submitted(struct client *c, const struct dtqi_submitted *s)
     for (uint32_t i = 0; i < s->refused_n; i++)
         if (s->refused_index[i] < b->n)
             on_entry_refused(c, b, s->refused_index[i], s->refused_reason[i], s->refused_text[i]);
+    for (uint32_t i = 0; i < s->same_n; i++)
+        if (s->same_index[i] < b->n)
+            on_entry_same(c, b, s->same_index[i], &s->same_ids[i]);
     left_before = b->left;
     for (uint32_t i = 0; i < b->n; i++)
         if (b->records[i] != NONE && rec_at(c, b->records[i])->state == REC_SENT)

@@ -580,7 +580,11 @@ bool codec_read_submitted(struct codec_reader *r, const void *from, struct dtqi_
         return false;
     out->refused_index = in->n_refused_index != 0 ? in->refused_index : NULL;
     out->refused_reason = in->n_refused_index != 0 ? in->refused_reason : NULL;
-    return is_full_column(r, "refused_reason", in->n_refused_reason, out->refused_n) &&
+    out->same_index = in->n_same_index != 0 ? in->same_index : NULL;
+    return ids(r, "same_ids", in->same_ids, &out->same_ids, &out->same_n) &&
+           is_full_column(r, "same_index", in->n_same_index, out->same_n) &&
+           range32(r, "same_index", out->same_index, out->same_n, 0, DTQI_BATCH_ENTRIES_MAX - 1) &&
+           is_full_column(r, "refused_reason", in->n_refused_reason, out->refused_n) &&
            is_full_column(r, "refused_text", in->n_refused_text, out->refused_n) &&
            range32(r, "refused_index", out->refused_index, out->refused_n, 0,
                    DTQI_BATCH_ENTRIES_MAX - 1) &&

@@ -422,6 +422,9 @@ bool codec_write_submitted(struct codec_writer *w, const struct dtqi_msg *msg, v
     out->n_refused_index = in->refused_n;
     out->refused_reason = codec_unconst(in->refused_reason);
     out->n_refused_reason = in->refused_n;
+    out->same_index = codec_unconst(in->same_index);
+    out->n_same_index = in->same_n;
+    out->same_ids = ids(in->same_ids, in->same_n);
     return strings(w, in->refused_text, in->refused_n, text, &out->refused_text,
                    &out->n_refused_text);
 }

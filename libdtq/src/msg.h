@@ -303,6 +303,9 @@ struct dtqi_submitted {
     const uint32_t *refused_index;
     const uint32_t *refused_reason; /* enum dtqi_refusal */
     const struct dtqi_str *refused_text;
+    uint32_t same_n;
+    const uint32_t *same_index;
+    const dtq_id *same_ids;
 };
 
 struct dtqi_tasks {

@@ -380,6 +380,35 @@ static void which_failures_are_repeated_is_the_tasks_choice(void **state)
     dtq_expect(c, 2, NULL, "submit", "seven", "--retry-on", "now and then", NULL);
 }
 
+static void a_key_stands_for_one_task_across_restarts(void **state)
+{
+    static const char line[] = "{\"name\":\"echo\",\"payload\":\"x\",\"key\":\"k:1\"}\n";
+    struct cluster *c = *state;
+    char first[64];
+    char said[80];
+    struct run *r;
+
+    cluster_start(c);
+    dtq_submit_id(c, first, "echo", "x", "--key", "k:1", NULL);
+    snprintf(said, sizeof said, "%s\n", first);
+    r = dtq_run(c, NULL, "submit", "echo", "x", "--key", "k:1", NULL);
+    assert_int_equal(r->status, 0);
+    assert_string_equal(r->text, said);
+    expect_in(r, r->said, "submitted before");
+    run_stop(c->ventilator, 9);
+    cluster_start_ventilator(c, NULL);
+    r = dtq_run(c, NULL, "submit", "echo", "x", "--key", "k:1", "--wait", NULL);
+    assert_int_equal(r->status, 0);
+    assert_string_equal(r->text, "x\n");
+    r = dtq_run(c, NULL, "submit", "echo", "y", "--key", "k:1", NULL);
+    assert_int_equal(r->status, 1);
+    expect_in(r, r->said, "the key stands for another task");
+    r = dtq_run(c, line, "submit", "--jsonl", "-", NULL);
+    expect_in(r, r->text, first);
+    assert_int_equal(r->status, 0);
+    expect_in(r, r->said, first);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -400,6 +429,7 @@ int main(int argc, char **argv)
         STORY(a_task_that_did_not_start_in_time_expires),
         STORY(higher_priorities_start_first),
         STORY(which_failures_are_repeated_is_the_tasks_choice),
+        STORY(a_key_stands_for_one_task_across_restarts),
     };
 
     return RUN_STORIES(argc, argv, tests);

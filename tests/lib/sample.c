@@ -359,6 +359,9 @@ static void make_submitted(struct maker *m, uint32_t n, struct dtqi_submitted *s
     s->refused_index = full32(m, s->refused_n, DTQI_BATCH_ENTRIES_MAX - 1);
     s->refused_reason = full32(m, s->refused_n, DTQI_BAD_PEER);
     s->refused_text = strs(m, "the queue is full: ", s->refused_n);
+    s->same_n = is_there(m) ? n : 0;
+    s->same_index = full32(m, s->same_n, DTQI_BATCH_ENTRIES_MAX - 1);
+    s->same_ids = ids(m, s->same_n);
 }
 
 static void make_tasks(struct maker *m, uint32_t n, struct dtqi_tasks *t)

@@ -437,6 +437,8 @@ struct world_task {
     bool resend;
     uint8_t sink; /* mark of its store; 0: 0x51 */
     const char *key;
+    uint64_t key_ttl_ms;
+    const char *group;
     const char *retry_on;
     const char *no_retry_on;
     uint32_t route; /* 0: PRODUCER */
@@ -459,6 +461,8 @@ static inline uint64_t world_submit_ids(struct world *w, const dtq_id *ids, uint
         .expires_ms = task->expires_ms,
         .retry_on = dtqi_str(task->retry_on != NULL ? task->retry_on : ""),
         .no_retry_on = dtqi_str(task->no_retry_on != NULL ? task->no_retry_on : ""),
+        .key_ttl_ms = task->key_ttl_ms,
+        .group = dtqi_str(task->group != NULL ? task->group : ""),
         .key = task->key != NULL ? dtqi_str(task->key) : (struct dtqi_str){"", 0},
     };
     struct dtqi_slice *bodies = calloc(n, sizeof *bodies);

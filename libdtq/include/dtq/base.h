@@ -43,7 +43,8 @@ extern "C" {
     X(14, DTQ_ENOSPC, 1, "no space left on the disk")                               \
     X(15, DTQ_ELOCKED, 0, "in use by another process")                              \
     X(16, DTQ_ECORRUPT, 0, "the stored data is damaged")                            \
-    X(17, DTQ_EUNKNOWN, 0, "it could not be learned whether the task was accepted")
+    X(17, DTQ_EUNKNOWN, 0, "it could not be learned whether the task was accepted") \
+    X(18, DTQ_EEXISTS, 0, "the key stands for a task that was submitted before")
 
 typedef enum dtq_err {
 #define DTQ_ERROR_ENUM(number, name, retry, text) name = number,

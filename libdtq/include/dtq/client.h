@@ -119,6 +119,13 @@ typedef struct dtq_task {
      * the reasons are those of dtq_reason_name(). At most 256 bytes. */
     const char *retry_on;
     const char *no_retry_on; /**< failures of this list are never repeated; NULL: none */
+    /** Idempotency key, of the characters of a name; NULL: none. While the ventilator remembers it,
+     * further tasks with this key are not accepted: one with the same content (payload and all
+     * fields but tag, again and times) ends with DTQ_EEXISTS and the id of the first one, any other
+     * one with DTQ_ECONFLICT. So a program that does not know whether it has submitted something
+     * submits it again, under a key that it makes from what the task is about. */
+    const char *key;
+    uint64_t key_ttl_ms; /**< how long the key is remembered, from the first submit; 0: a day */
 } dtq_task;
 
 /** Set the name and the payload, and every other field to its default. The payload is borrowed. */
@@ -139,7 +146,7 @@ static inline void dtq_task_init(dtq_task *task, const char *name, const void *p
 
 /** What became of submitting one task. */
 typedef struct dtq_submitted {
-    dtq_id id;
+    dtq_id id;        /**< with DTQ_EEXISTS that of the first task with its key */
     dtq_err err;      /**< as dtq_submit() returns it */
     const char *text; /**< why not, for people; "" when err is DTQ_OK; never NULL */
     uint64_t tag;     /**< of the task */
@@ -152,8 +159,10 @@ typedef struct dtq_submitted {
  * "Busy" answers and lost connections are retried, always under the same id, so that it stays one
  * task, until the time is up (after 30 minutes at the latest).
  * @param timeout_ms  0 is of no use here
- * @param ret_id  the task's id, set with DTQ_OK and DTQ_EUNKNOWN; may be NULL
+ * @param ret_id  the task's id, set with DTQ_OK, DTQ_EUNKNOWN, and DTQ_EEXISTS (then it is the
+ * first task's); may be NULL
  * @return DTQ_OK: confirmed.
+ *         DTQ_EEXISTS: its key stands for a task that was submitted before and is as safe.
  *         Not accepted, now or later: DTQ_EINVAL, DTQ_ETOOBIG (the task), DTQ_EBUSY, DTQ_ENOSPC
  *         (a limit of the cluster, for as long as was waited; or DTQ_EBUSY: this client remembers
  *         open_max tasks already, take results), DTQ_EUNREACHABLE, DTQ_ETIMEOUT, DTQ_ECONFLICT,
