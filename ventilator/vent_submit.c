@@ -799,13 +799,26 @@ static void key_found(struct vent *v, struct task *t, const struct journal_key_r
         refuse_claimed(v, t, (struct refusal){DTQI_CONFLICT, "the key stands for another task"});
 }
 
-static void admit_claimed(struct vent *v, struct claim *c)
+/* It counts from here on only, and others may have taken the room meanwhile. */
+static void admit_claimed(struct vent *v, struct task *t)
+{
+    struct refusal r = refusal_of_backlog(v);
+
+    if (r.reason == DTQI_REFUSAL_NONE)
+        r = refusal_of_queue(v, queue_of(v, t));
+    if (r.reason == DTQI_REFUSAL_NONE)
+        vent_admit(v, t);
+    else
+        refuse_claimed(v, t, r);
+}
+
+static void admit_all_claimed(struct vent *v, struct claim *c)
 {
     for (uint32_t i = 0; i < c->n; i++) {
         struct task *t = claimed(v, c, &c->ids[i]);
 
         if (t != NULL)
-            vent_admit(v, t);
+            admit_claimed(v, t);
     }
     claim_free(v, c);
 }
@@ -831,7 +844,7 @@ void vent_keys_looked_up(struct vent *v, struct vent_read *r)
     if (c->n != 0 && c->resend)
         ask_journal(v, c);
     else
-        admit_claimed(v, c);
+        admit_all_claimed(v, c);
 }
 
 void vent_on_claim_reply(struct vent *v, struct sink *s, const struct dtqi_claim_reply *m)
@@ -851,7 +864,7 @@ void vent_on_claim_reply(struct vent *v, struct sink *s, const struct dtqi_claim
         if (m->kinds[i] >= DTQ_SUCCEEDED)
             drop_claimed(v, t);
         else
-            vent_admit(v, t);
+            admit_claimed(v, t);
     }
     claim_free(v, c);
 }

@@ -240,6 +240,27 @@ static void keys_are_bounded_and_there_is_room_again_when_old_ones_go(void **sta
     accept(w, 3, (struct world_task){.key = "c"});
 }
 
+/* They count when their keys have been looked up: many may be under way at a time. */
+static void a_full_queue_keeps_out_tasks_with_keys_too(void **state)
+{
+    static const char *const keys[] = {"a", "b", "c", "d"};
+    struct world *w;
+    struct vent_cfg cfg;
+
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 4096;
+    cfg.queue_tasks_max = 2;
+    world_free(*state);
+    *state = w = world_of(&cfg);
+    for (uint32_t n = 1; n <= 4; n++)
+        world_submit(w, n, 1, (struct world_task){.key = keys[n - 1]});
+    world_pass(w, 50);
+    assert_int_equal(vent_counters(w->v)->tasks_submitted, 2);
+    assert_int_equal(world_refused(w), DTQI_BUSY);
+    world_settle(w, 1, DTQ_SUCCEEDED);
+    accept(w, 3, (struct world_task){.key = "c"});
+}
+
 static void a_full_disk_loses_no_key(void **state)
 {
     struct world *w = *state;
@@ -271,6 +292,7 @@ int main(void)
         T(a_resend_of_the_first_task_is_that_task),
         T(a_key_is_forgotten_when_its_time_is_over),
         T(keys_are_bounded_and_there_is_room_again_when_old_ones_go),
+        T(a_full_queue_keeps_out_tasks_with_keys_too),
         T(a_full_disk_loses_no_key),
     };
 
