@@ -227,11 +227,19 @@ static dtq_err open_peer(void *context, enum sock_kind kind, const char *endpoin
 {
     const char *problem = sock_endpoint_problem(endpoint, false);
 
+    dtq_err err;
+
     *ret_sock = (struct sock){.kind = kind};
-    if (problem == NULL)
-        return open_socket(context, kind, ret_sock, why, why_bytes);
-    say(why, why_bytes, "'%s' is not an endpoint to connect to: %s", endpoint, problem);
-    return DTQ_EINVAL;
+    if (problem != NULL) {
+        say(why, why_bytes, "'%s' is not an endpoint to connect to: %s", endpoint, problem);
+        return DTQ_EINVAL;
+    }
+    err = open_socket(context, kind, ret_sock, why, why_bytes);
+    /* With IPv6 libzmq would only try the IPv6 address of a name that has one of either kind, as
+     * localhost has, and find nobody at 127.0.0.1. libdtq does the same. */
+    if (err == DTQ_OK)
+        (void)set_int(ret_sock->zmq, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
+    return err;
 }
 
 static dtq_err begin_connecting(struct sock *sock, const char *endpoint, char *why,
