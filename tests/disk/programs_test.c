@@ -310,6 +310,115 @@ static void another_programs_directory_is_refused(void **state)
     expect_in(r, r->said, "holds a store of kind 'journal', not 'results'");
 }
 
+/* The journal of another cluster, behind the same address: its tasks and ours do not mix. */
+static void a_ventilator_on_another_directory_neither_has_nor_loses_our_tasks(void **state)
+{
+    struct cluster *c = *state;
+    char option[PATH_MAX + 8];
+    char ours[64];
+    char theirs[64];
+
+    (void)snprintf(option, sizeof option, "--data=%s/another", c->dir);
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    dtq_submit_id(c, ours, "echo", "ours", NULL);
+    assert_int_equal(run_stop(c->ventilator, SIGTERM), 0);
+    cluster_start_ventilator(c, option, NULL);
+    (void)cluster_start_worker(c, "--exec", "echo=/bin/cat", "-Q", "served", NULL);
+    dtq_submit_id(c, theirs, "echo", "theirs", "-q", "served", NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", theirs, "--wait", "--raw", NULL),
+                        "theirs");
+    assert_string_equal(dtq_expect(c, 0, NULL, "list", "--json", NULL), "");
+    assert_int_equal(run_stop(c->ventilator, SIGTERM), 0);
+    cluster_start_ventilator(c, NULL);
+    (void)cluster_start_worker(c, "--exec", "echo=/bin/cat", NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", ours, "--wait", "--raw", NULL), "ours");
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", theirs, "--raw", NULL), "theirs");
+}
+
+/* A data file, while nobody has it. */
+struct copy {
+    uint8_t *bytes;
+    size_t n;
+};
+
+static struct copy take_copy(const char *path)
+{
+    struct copy copy;
+    struct stat st;
+    FILE *f = fopen(path, "re");
+
+    assert_non_null(f);
+    assert_int_equal(fstat(fileno(f), &st), 0);
+    copy.n = (size_t)st.st_size;
+    copy.bytes = malloc(copy.n);
+    assert_non_null(copy.bytes);
+    assert_int_equal(fread(copy.bytes, 1, copy.n, f), copy.n);
+    fclose(f);
+    return copy;
+}
+
+static void put_back(const char *path, struct copy *copy)
+{
+    FILE *f = fopen(path, "we");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(copy->bytes, 1, copy->n, f), copy->n);
+    assert_int_equal(fclose(f), 0);
+    free(copy->bytes);
+}
+
+static bool has_said_diverged(struct cluster *c, void *arg)
+{
+    FILE *f = fopen(c->ventilator->said_path, "re");
+    bool said = false;
+    char line[1024];
+
+    (void)arg;
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        said |= strstr(line, "ev=sink_diverged") != NULL;
+    fclose(f);
+    return said;
+}
+
+static void submit_and_wait(struct cluster *c, const char *payload)
+{
+    assert_string_equal(dtq_expect(c, 0, NULL, "submit", "echo", payload, "--wait", NULL), payload);
+}
+
+/* It does not know what it is said to have settled (R34). What comes meanwhile is settled by the
+ * newer one, when that is put back. */
+static void a_sink_restored_from_an_old_copy_is_noticed_and_settles_nothing(void **state)
+{
+    struct cluster *c = *state;
+    char path[PATH_MAX];
+    struct copy before;
+    struct copy after;
+    char id[64];
+
+    cluster_path(c, "sink/data.mdb", path, sizeof path);
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    (void)cluster_start_worker(c, "--exec", "echo=/bin/cat", NULL);
+    submit_and_wait(c, "one\n");
+    assert_int_equal(run_stop(c->sink, SIGTERM), 0);
+    before = take_copy(path);
+    cluster_start_sink(c, NULL);
+    submit_and_wait(c, "two\n");
+    assert_int_equal(run_stop(c->sink, SIGTERM), 0);
+    after = take_copy(path);
+    put_back(path, &before);
+    cluster_start_sink(c, NULL);
+    wait_until(c, has_said_diverged, NULL);
+    dtq_submit_id(c, id, "echo", "three", NULL);
+    expect_in(c->sink, dtq_expect(c, 0, NULL, "list", NULL), id);
+    assert_int_equal(run_stop(c->sink, SIGTERM), 0);
+    put_back(path, &after);
+    cluster_start_sink(c, NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", id, "--wait", "--raw", NULL), "three");
+}
+
 static void a_second_ventilator_on_a_directory_is_refused(void **state)
 {
     struct cluster *c = *state;
@@ -402,6 +511,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         STORY(another_programs_directory_is_refused),
         STORY(a_second_ventilator_on_a_directory_is_refused),
+        STORY(a_ventilator_on_another_directory_neither_has_nor_loses_our_tasks),
+        STORY(a_sink_restored_from_an_old_copy_is_noticed_and_settles_nothing),
         STORY(a_damaged_journal_is_named_and_the_rest_of_it_saved),
 #ifndef NO_SHIM
         STORY(a_ventilator_killed_at_calls_of_its_commits_keeps_what_it_confirmed),
