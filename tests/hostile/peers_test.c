@@ -380,6 +380,31 @@ static void expect_no_entry(const char *endpoint)
     expect_thrown_out(fd);
 }
 
+static void a_peer_of_another_version_is_told_which_there_are(void **state)
+{
+    struct cluster *c = *state;
+    struct dtqi_msg msg = {.type = DTQI_HELLO,
+                           .hello = {.version_min = 2,
+                                     .version_max = 2,
+                                     .role = DTQI_ROLE_WORKER,
+                                     .instance = {{7, 7}},
+                                     .name = dtqi_str("newer"),
+                                     .slots = 1}};
+    int fd;
+
+    cluster_start(c);
+    fd = raw_open(c->control, "DEALER");
+    send_or_fail(fd, &msg);
+    assert_true(raw_recv(fd, &msg, RAW_WAIT_MS));
+    assert_int_equal(msg.type, DTQI_REFUSED);
+    assert_int_equal(msg.refused.reason, DTQI_BAD_VERSION);
+    assert_int_equal(msg.refused.version_min, 1);
+    assert_int_equal(msg.refused.version_max, 1);
+    dtqi_msg_done(&msg);
+    close(fd);
+    expect_served(c);
+}
+
 static void wrong_mechanisms_and_sockets_and_sizes_are_thrown_out(void **state)
 {
     struct cluster *c = *state;
@@ -480,6 +505,7 @@ int main(int argc, char **argv)
         STORY(a_session_is_of_no_use_on_another_connection),
         STORY(a_worker_whose_identity_is_taken_comes_back),
         STORY(an_outcome_that_stands_is_not_replaced),
+        STORY(a_peer_of_another_version_is_told_which_there_are),
         STORY(wrong_mechanisms_and_sockets_and_sizes_are_thrown_out),
         STORY(a_worker_without_a_lane_is_told_and_comes_in_when_one_is_free),
         STORY(a_stranger_on_a_lane_ends_its_session_and_no_task),

@@ -134,6 +134,24 @@ static void the_running_task_of_a_killed_worker_runs_elsewhere(void **state)
               "\"attempt\":2,\"worker\":\"second\"");
 }
 
+/* Names are for people: what counts is the identity of the process. */
+static void two_workers_of_one_name_both_work(void **state)
+{
+    struct cluster *c = *state;
+    char first[64];
+    char second[64];
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    start_named(c, "twin");
+    start_named(c, "twin");
+    dtq_submit_id(c, first, "sleep", "60000", NULL);
+    dtq_submit_id(c, second, "sleep", "60000", NULL);
+    wait_for_state(c, first, "running"); /* each has one slot */
+    wait_for_state(c, second, "running");
+    dtq_expect(c, 0, NULL, "cancel", first, second, NULL);
+}
+
 /* A command that says when it has begun, waits until it may end, and adds a line to a file: as many
  * lines as times it ran. */
 struct slow {
@@ -378,6 +396,7 @@ int main(int argc, char **argv)
         STORY(a_worker_told_to_stop_hands_back_what_it_has_not_started),
         STORY(a_worker_told_to_quit_stops_at_once_and_its_task_runs_elsewhere),
         STORY(the_running_task_of_a_killed_worker_runs_elsewhere),
+        STORY(two_workers_of_one_name_both_work),
         STORY(a_task_that_ends_while_the_ventilator_is_away_is_not_run_again),
         STORY(a_restarted_ventilator_adopts_what_runs),
         STORY(a_result_waits_at_the_worker_while_the_sink_is_away),

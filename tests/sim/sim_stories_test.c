@@ -564,6 +564,54 @@ static void a_power_cut_loses_nothing_confirmed(void **state)
     end(s);
 }
 
+/* Leases and silence are measured by clocks that do not jump. The ventilator's wall clock says when
+ * a backoff is over, so that b is tried again too early; and its outcome seems a day old to the
+ * sink, which drops it (R24): the ventilator asks for it once more (R30). */
+static void clocks_that_jump_by_a_day_void_no_lease(void **state)
+{
+    const int64_t day_ms = 24 * 3600 * 1000ll;
+    struct sim *s = begin(2);
+    struct sim_plan plan = {.duration_ms = 8000};
+    struct sim_plan failing = {.duration_ms = 10, .fail_runs = 1, .retries = 1, .backoff_ms = 2000};
+    uint32_t a;
+    uint32_t b;
+
+    (void)state;
+    a = sim_submit(s, 0, &plan);
+    b = sim_submit(s, 0, &failing);
+    sim_run_until_ms(s, 2000);
+    sim_jump_clock(s, SIM_VENTILATOR, 0, day_ms);
+    sim_jump_clock(s, SIM_WORKER, 0, -day_ms);
+    sim_jump_clock(s, SIM_WORKER, 1, day_ms);
+    sim_jump_clock(s, SIM_SINK, 0, -day_ms);
+    sim_run_until_ms(s, 5000);
+    sim_jump_clock(s, SIM_VENTILATOR, 0, -day_ms);
+    sim_run_until_ms(s, 20000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1000] P0 submits b\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1020] W1 runs b (attempt 1)\n"
+           "[  1030] W1 ends b: error\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  1074] P0: b is confirmed\n"
+           "[  2000] V: the clock jumps by 86400000 ms\n"
+           "[  2000] W0: the clock jumps by -86400000 ms\n"
+           "[  2000] W1: the clock jumps by 86400000 ms\n"
+           "[  2000] S0: the clock jumps by -86400000 ms\n"
+           "[  2060] W1 runs b (attempt 2)\n"
+           "[  2070] W1 ends b: done\n"
+           "[  5000] V: the clock jumps by -86400000 ms\n"
+           "[  7109] S0 commits b: succeeded\n"
+           "[  7119] P0: b succeeded\n"
+           "[  9020] W0 ends a: done\n"
+           "[  9035] S0 commits a: succeeded\n"
+           "[  9045] P0: a succeeded\n");
+    assert_int_equal(sim_runs(s, a), 1);
+    assert_int_equal(sim_runs(s, b), 2);
+    end(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -584,6 +632,7 @@ int main(void)
         cmocka_unit_test(what_kills_its_worker_again_and_again_is_poison),
         cmocka_unit_test(a_producer_that_crashes_sends_again_and_has_one_task),
         cmocka_unit_test(a_power_cut_loses_nothing_confirmed),
+        cmocka_unit_test(clocks_that_jump_by_a_day_void_no_lease),
         cmocka_unit_test(with_a_full_disk_what_is_settled_is_confirmed_and_the_rest_waits),
     };
 
