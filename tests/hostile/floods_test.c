@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define MIB (1024ull * 1024)
@@ -304,6 +305,69 @@ static void a_producer_that_floods_does_not_keep_others_from_being_served(void *
     expect_served(c);
 }
 
+/* ---- outcomes without end */
+
+/* The same ones over and over: each is looked up, and only the first of each is kept. */
+static void send_outcomes(int fd, const struct dtqi_welcome *w)
+{
+    static dtq_id ids[512];
+    static struct dtqi_slice bodies[512];
+    static uint64_t started[512];
+    struct dtqi_buf *buf = dtqi_buf_new(1024, SIZE_MAX);
+    struct dtqi_spec spec = {.name = dtqi_str("echo"), .queue = dtqi_str("flood")};
+    struct dtqi_msg msg = {.type = DTQI_OUTCOMES};
+
+    spec.raw = dtqi_spec_encode(&spec, buf);
+    for (uint32_t i = 0; i < 512; i++) {
+        ids[i] = id_at(w->wall_ms, i);
+        bodies[i] = (struct dtqi_slice){"payload", 7};
+    }
+    msg.outcomes = (struct dtqi_outcomes){.ventilator = w->store,
+                                          .epoch = w->epoch,
+                                          .worker = dtqi_str("w"),
+                                          .heard_wall_ms = w->wall_ms,
+                                          .sink = w->sinks[0].store,
+                                          .n = 512,
+                                          .ids = ids,
+                                          .specs = &spec,
+                                          .specs_n = 1,
+                                          .started_wall_ms = started,
+                                          .bodies = bodies};
+    while (raw_send(fd, &msg))
+        ;
+}
+
+static void one_that_floods_a_sink_does_not_keep_the_results_of_others_out(void **state)
+{
+    struct cluster *c = *state;
+    struct dtqi_msg msg;
+    pid_t child;
+    int status;
+    int fd;
+
+    cluster_start(c);
+    expect_served(c);
+    close(open_producer(c, &msg));
+    fd = raw_open(c->intake, "PUSH");
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        send_outcomes(fd, &msg.welcome);
+        _exit(0);
+    }
+    for (int i = 0; i < 10; i++)
+        expect_served(c);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status)); /* it was still at it */
+    expect_in(c->sink, dtq_expect(c, 0, NULL, "results", "--limit", "0", "--json", NULL),
+              "\"queue\":\"flood\"");
+    assert_in_range(process_rss_bytes(c->sink->pid), 0, 512 * MIB);
+    close(fd);
+    dtqi_msg_done(&msg);
+    expect_served(c);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +377,7 @@ int main(int argc, char **argv)
         STORY(answers_that_are_not_read_do_not_pile_up),
         STORY(results_that_are_not_read_do_not_pile_up),
         STORY(a_producer_that_floods_does_not_keep_others_from_being_served),
+        STORY(one_that_floods_a_sink_does_not_keep_the_results_of_others_out),
     };
 
     return RUN_STORIES(argc, argv, tests);
