@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static struct run *start_named(struct cluster *c, const char *name)
@@ -132,6 +133,30 @@ static void the_running_task_of_a_killed_worker_runs_elsewhere(void **state)
     start_named(c, "second");
     expect_in(first, dtq_expect(c, 0, NULL, "result", id, "--json", "--wait", NULL),
               "\"attempt\":2,\"worker\":\"second\"");
+}
+
+/* As libzmq does when memory or descriptors run out in its depths. */
+static void whoever_aborts_is_missed_no_more_than_who_is_killed(void **state)
+{
+    struct cluster *c = *state;
+    struct rlimit none = {0, 0};
+    struct run *worker;
+    char id[64];
+
+    assert_int_equal(setrlimit(RLIMIT_CORE, &none), 0);
+    cluster_start_ventilator(c, "--heartbeat=200ms", NULL);
+    cluster_start_sink(c, NULL);
+    worker = start_named(c, "first");
+    dtq_submit_id(c, id, "sleep", "1000", NULL);
+    wait_for_state(c, id, "running");
+    assert_int_equal(run_stop(worker, SIGABRT), 1000 + SIGABRT);
+    assert_int_equal(run_stop(c->ventilator, SIGABRT), 1000 + SIGABRT);
+    assert_int_equal(run_stop(c->sink, SIGABRT), 1000 + SIGABRT);
+    cluster_start_ventilator(c, "--heartbeat=200ms", NULL);
+    cluster_start_sink(c, NULL);
+    start_named(c, "second");
+    expect_in(worker, dtq_expect(c, 0, NULL, "result", id, "--json", "--wait", NULL),
+              "\"worker\":\"second\"");
 }
 
 /* Names are for people: what counts is the identity of the process. */
@@ -396,6 +421,7 @@ int main(int argc, char **argv)
         STORY(a_worker_told_to_stop_hands_back_what_it_has_not_started),
         STORY(a_worker_told_to_quit_stops_at_once_and_its_task_runs_elsewhere),
         STORY(the_running_task_of_a_killed_worker_runs_elsewhere),
+        STORY(whoever_aborts_is_missed_no_more_than_who_is_killed),
         STORY(two_workers_of_one_name_both_work),
         STORY(a_task_that_ends_while_the_ventilator_is_away_is_not_run_again),
         STORY(a_restarted_ventilator_adopts_what_runs),
