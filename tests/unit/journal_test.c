@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <setjmp.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -1094,6 +1095,42 @@ static void a_hundred_thousand_tasks_come_and_go_in_order(void **state)
     expect_counts(w, 1, 0, 0, 0);
 }
 
+static uint64_t file_bytes(const struct world *w)
+{
+    char path[128];
+    struct stat st;
+
+    (void)snprintf(path, sizeof path, "%s/data.mdb", w->dir);
+    assert_int_equal(stat(path, &st), 0);
+    return (uint64_t)st.st_size;
+}
+
+/* There is no log that it could hold back. */
+static void a_task_that_stays_does_not_make_the_file_grow(void **state)
+{
+    struct world *w = *state;
+    uint64_t early_bytes = 0;
+    uint32_t n = 1;
+
+    make_queues(w, 1);
+    put_one(w, 1, ready(1, 4, 1));
+    for (uint32_t round = 1; round <= 40; round++) {
+        uint32_t first = n + 1;
+
+        for (; n < first + 2000; n++)
+            add_put(w, n + 1, ready(1, 4, n + 1));
+        apply_ok(w);
+        while (first <= n)
+            add(w, JOURNAL_DEL, first++);
+        apply_ok(w);
+        if (round == 10)
+            early_bytes = file_bytes(w);
+    }
+    assert_int_equal(file_bytes(w), early_bytes);
+    load(w, 1);
+    expect_tasks(w, "1 .");
+}
+
 /* ---- what tasks have in common */
 
 static void what_tasks_have_in_common_is_kept_once(void **state)
@@ -1910,6 +1947,7 @@ int main(void)
         DIRECTORY(a_scan_looks_at_so_many_ids_and_no_more),
         BOTH(dead_letters_are_listed_in_pages),
         BOTH(a_hundred_thousand_tasks_come_and_go_in_order),
+        DIRECTORY(a_task_that_stays_does_not_make_the_file_grow),
         BOTH(what_tasks_have_in_common_is_kept_once),
         BOTH(tasks_without_a_number_carry_everything_themselves),
         MEMORY(a_failed_commit_changes_nothing),
