@@ -171,19 +171,34 @@ static void no_more_tasks_run_than_the_limit_of_their_queue(void **state)
     assert_int_equal(most_at_a_time(spans, n), 3);
 }
 
-static void tasks_start_at_the_rate_of_their_queue(void **state)
+/* 151 tasks of this queue at 50 a second. @return from the first start to the last. */
+static uint64_t time_at_a_rate(struct cluster *c, const char *queue)
 {
-    struct cluster *c = *state;
     struct span spans[RUNS_MAX];
     size_t n;
 
-    start_two_workers(c);
-    dtq_expect(c, 0, NULL, "queue", "rate", "slow", "50/s", NULL);
-    dtq_expect(c, 0, lines_of("x", 151), "submit", "-q", "slow", "--each-line", "-", "--wait",
+    dtq_expect(c, 0, NULL, "queue", "rate", queue, "50/s", NULL);
+    dtq_expect(c, 0, lines_of("x", 151), "submit", "-q", queue, "--each-line", "-", "--wait",
                "echo", NULL);
-    n = spans_of(c, "slow", spans);
+    n = spans_of(c, queue, spans);
     assert_int_equal(n, 151);
-    assert_in_range(spans[n - 1].from_us, 3000 * 950, 3000 * 1050 * DTQ_SLOWNESS);
+    return spans[n - 1].from_us;
+}
+
+/* Never faster. A busy machine makes it slower: then the best of three counts. */
+static void tasks_start_at_the_rate_of_their_queue(void **state)
+{
+    static const char *const queues[] = {"slow", "slow.again", "slow.once.more"};
+    uint64_t best_us = UINT64_MAX;
+
+    start_two_workers(*state);
+    for (size_t i = 0; i < 3 && best_us > 3000 * 1050; i++) {
+        uint64_t us = time_at_a_rate(*state, queues[i]);
+
+        assert_true(us >= 3000 * 950);
+        best_us = us < best_us ? us : best_us;
+    }
+    assert_true(best_us <= 3000 * 1050 * DTQ_SLOWNESS);
 }
 
 /* ---- purge and cancel */
