@@ -18,6 +18,9 @@
 #define LOOK_ANYWAY_MS 10000
 
 #define STRANGER_MS 1000 /* nobody who is to be served is silent for so long at first */
+/* While no file is left at all the listener spins: then it has to go faster. */
+#define STRANGER_FULL_MS 200
+#define LOOK_FULL_MS 50
 #define PORTS_MAX 2
 #define ESTABLISHED 1 /* as <netinet/tcp.h> has it, which does not go with <linux/tcp.h> */
 
@@ -145,7 +148,16 @@ static void cut(struct sock_guard *guard, int fd, const char *why, uint64_t byte
     guard->was_cut = true;
 }
 
-static void look_at(struct sock_guard *guard, int fd, bool is_crowded)
+enum crowd { ROOM, CROWDED, FULL };
+
+static uint64_t patience_ms(const struct connection *c, enum crowd crowd)
+{
+    if (c->known)
+        return SOCK_GUARD_SILENT_MS;
+    return crowd == FULL ? STRANGER_FULL_MS : STRANGER_MS;
+}
+
+static void look_at(struct sock_guard *guard, int fd, enum crowd crowd)
 {
     struct connection *c;
     uint64_t cookie;
@@ -161,12 +173,12 @@ static void look_at(struct sock_guard *guard, int fd, bool is_crowded)
                                  .known = c->heard || (c->cookie == cookie && c->known)};
     else if (received - c->base > SOCK_GUARD_BYTES)
         cut(guard, fd, "it begins a message and does not end it", received - c->base);
-    else if (is_crowded && is_watched(guard, fd) &&
-             guard->now_ms - c->since_ms >= (c->known ? SOCK_GUARD_SILENT_MS : STRANGER_MS))
+    else if (crowd != ROOM && is_watched(guard, fd) &&
+             guard->now_ms - c->since_ms >= patience_ms(c, crowd))
         cut(guard, fd, "it is silent, and open files run out", received);
 }
 
-static void look_at_all(struct sock_guard *guard, bool is_crowded)
+static void look_at_all(struct sock_guard *guard, enum crowd crowd)
 {
     const struct dirent *entry;
 
@@ -175,20 +187,20 @@ static void look_at_all(struct sock_guard *guard, bool is_crowded)
     rewinddir(guard->files);
     while ((entry = readdir(guard->files)) != NULL)
         if (entry->d_name[0] != '.')
-            look_at(guard, atoi(entry->d_name), is_crowded);
+            look_at(guard, atoi(entry->d_name), crowd);
 }
 
 /* The lowest descriptor that is free says how many are in use, nearly. */
-static bool is_crowded(const struct sock_guard *guard)
+static enum crowd crowd_of(const struct sock_guard *guard)
 {
     uint64_t files_max = proc_files_max();
     int fd = guard->statm >= 0 ? fcntl(guard->statm, F_DUPFD_CLOEXEC, 0) : 0;
 
     if (fd < 0)
-        return errno == EMFILE;
+        return errno == EMFILE ? FULL : ROOM;
     if (fd > 0)
         close(fd);
-    return (uint64_t)fd >= files_max - files_max / 4;
+    return (uint64_t)fd >= files_max - files_max / 4 ? CROWDED : ROOM;
 }
 
 /* The second number of statm is what is resident, in pages; 0: not known. */
@@ -210,23 +222,23 @@ uint64_t sock_guard_deadline_ms(const struct sock_guard *guard)
 
 void sock_guard_look(struct sock_guard *guard, uint64_t now_ms)
 {
-    bool crowded;
+    enum crowd crowd;
     uint64_t resident;
 
     if (now_ms < guard->check_ms)
         return;
-    guard->check_ms = now_ms + SOCK_GUARD_LOOK_MS;
+    crowd = crowd_of(guard);
+    guard->check_ms = now_ms + (crowd == FULL ? LOOK_FULL_MS : SOCK_GUARD_LOOK_MS);
     if (guard->was_cut)
         proc_trim();
     guard->was_cut = false;
     resident = resident_bytes(guard);
     if (resident < guard->resident_bytes)
         guard->resident_bytes = resident;
-    crowded = is_crowded(guard);
-    if (resident < guard->resident_bytes + GROWTH_BYTES && now_ms < guard->look_ms && !crowded)
+    if (resident < guard->resident_bytes + GROWTH_BYTES && now_ms < guard->look_ms && crowd == ROOM)
         return;
     guard->now_ms = now_ms;
-    look_at_all(guard, crowded);
+    look_at_all(guard, crowd);
     guard->resident_bytes = resident;
     guard->look_ms = now_ms + LOOK_ANYWAY_MS;
 }

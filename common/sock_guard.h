@@ -8,7 +8,8 @@
  *
  * Open files: a listener that cannot accept spins, and nobody new is let in. When three quarters of
  * the files are in use, connections that never said anything are shut down, and those that have
- * been silent for SOCK_GUARD_SILENT_MS. Whoever has something to say comes back.
+ * been silent for SOCK_GUARD_SILENT_MS; when all are, strangers have less time. Whoever has
+ * something to say comes back.
  *
  * Of the thread that owns the sockets.
  */
