@@ -1005,7 +1005,7 @@ bool codec_read_operate(struct codec_reader *r, const void *from, struct dtqi_ms
 
 static bool old_ids(struct codec_reader *r, ProtobufCBinaryData in, uint32_t n, const dtq_id **ret)
 {
-    uint32_t old_n;
+    uint32_t old_n = 0;
 
     if (!ids(r, "old_ids", in, ret, &old_n))
         return false;
