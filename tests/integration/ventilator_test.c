@@ -436,8 +436,8 @@ static uint64_t ready_tasks(struct fixture *f)
 }
 
 /* A warm stop keeps what was taken before, confirmed or not, and ends; it does not wait for
- * workers. (Whether its last confirmations still arrive is not its to say: libzmq drops what a peer
- * has not read yet when the connection ends.) */
+ * workers. (Whether its last confirmations still arrive is left open: a message that is sent just
+ * before a connection ends does not always reach a peer with ZMQ_IMMEDIATE.) */
 static void a_warm_stop_keeps_what_was_taken(void **state)
 {
     enum { TASKS = 2000 };
