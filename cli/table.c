@@ -25,7 +25,7 @@ static void out_of_memory(void)
     exit(CLI_FAILED);
 }
 
-static char *next_cell_text(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static char *next_cell_text(const char *format, va_list args)
 {
     char *text = NULL;
 

@@ -23,8 +23,8 @@ int main(int argc, char **argv)
     dtq_task task;
     dtq_err err;
     dtq_id id;
-    uint64_t purged;
-    uint64_t cancelled;
+    uint64_t purged = 0;
+    uint64_t cancelled = 0;
     size_t n;
 
     /* Nothing of it starts. When the call returns this is on the ventilator's disk. */

@@ -84,8 +84,8 @@ size_t fuzz_seed(unsigned number, uint8_t *at, size_t bytes_max)
         "{\"name\":\"upper\"}\n\n{\"name\":\"x\",\"payload\":{\"a\":[1,2.5,null,true]}}\n",
         "{\"name\":\"x\",\"queue\":\"q\",\"payload\":\"p\\u0000q\",\"priority\":9,\"retries\":0}\n",
         "{\"name\":\"x\",\"backoff\":\"1s..10m\",\"delay\":\"250ms\",\"expires\":\"1h30m\"}\n",
-        "{\"name\":\"x\",\"eta\":\"2026-01-31T12:00:00Z\",\"time_limit\":\"5s\",\"no_result\":"
-        "true}",
+        "{\"name\":\"x\",\"eta\":\"2026-01-31T12:00:00Z\",\"no_result\":true}",
+        "{\"name\":\"x\",\"time_limit\":\"5s\"}",
         "{\"name\":\"x\",\"payload_base64\":\"aGVsbG8=\",\"result_ttl\":\"1d\"}\n[1]\n\"x\"\n{",
         "{\"name\":\"a\",\"name\":\"b\"}\n{\"priority\":1e3,\"name\":\"x\"}\n{\"retries\":-1}\n",
     };

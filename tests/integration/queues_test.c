@@ -31,7 +31,7 @@ static struct span span_of(const char *line)
     json_t *o = json_loadb(line, strcspn(line, "\n"), 0, NULL);
     const char *started = json_string_value(json_object_get(o, "started"));
     struct span s = {0};
-    uint64_t wall_ms;
+    uint64_t wall_ms = 0;
 
     if (started == NULL || text_parse_time(started, &wall_ms) != DTQ_OK)
         fail_msg("no time: %s", line);
