@@ -3,6 +3,7 @@ dtq_core(vent_core
   vent_check.c
   vent_core.c
   vent_dead.c
+  vent_dying.c
   vent_dispatch.c
   vent_explain.c
   vent_gate.c

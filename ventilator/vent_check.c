@@ -68,6 +68,28 @@ static void check_task(const struct vent *v, const struct task *t)
     }
 }
 
+/* What questions about dead letters wait for. */
+static void check_dying(const struct vent *v)
+{
+    uint32_t proposed[2] = {0};
+    uint32_t settled[2] = {0};
+    uint32_t of_sinks[2] = {0};
+
+    for (uint32_t i = 0; i < v->tasks_used; i++) {
+        uint8_t stage = task_at(v, i)->state != TASK_FREE ? task_at(v, i)->dying : DYING_NOT;
+
+        proposed[0] += stage == DYING_PROPOSED_0;
+        proposed[1] += stage == DYING_PROPOSED_1;
+        settled[0] += stage == DYING_SETTLED_0;
+        settled[1] += stage == DYING_SETTLED_1;
+    }
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
+        for (int round = 0; round < 2; round++)
+            of_sinks[round] += v->sinks[i].dying[round];
+    assert(memcmp(proposed, of_sinks, sizeof proposed) == 0);
+    assert(memcmp(settled, v->dying_settled, sizeof settled) == 0);
+}
+
 static void check_tasks(const struct vent *v)
 {
     uint32_t counts[TASK_STATES] = {0};
@@ -221,6 +243,7 @@ void vent_check(const struct vent *v)
     if (v->fatal)
         return; /* it has stopped in the middle of something */
     check_tasks(v);
+    check_dying(v);
     check_queues(v);
     check_workers(v);
     check_sinks(v);

@@ -394,6 +394,7 @@ static void on_tick(struct vent *v)
     vent_time_tick(v);
     vent_claims_tick(v);
     vent_dead_tick(v);
+    vent_dying_tick(v);
     vent_keys_tick(v);
     vent_dispatch_tick(v);
     vent_touched_tick(v);

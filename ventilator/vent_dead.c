@@ -117,7 +117,10 @@ void vent_on_dead_operation(struct vent *v, uint32_t route, const struct dtqi_op
     };
     if (m->target.len != 0)
         memcpy(v->dead_job.queue, m->target.at, m->target.len);
-    vent_read_send(v, r);
+    if (m->has_after)
+        vent_read_send(v, r); /* the first page has waited */
+    else
+        vent_dying_read_send(v, r);
 }
 
 /* ---------------------------------------------------------------- requeue */

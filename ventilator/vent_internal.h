@@ -24,6 +24,7 @@
  *   vent_key.c       idempotency keys
  *   vent_note.c      what is kept of attempts that failed
  *   vent_dead.c      dead letters: OPERATE, and how they age
+ *   vent_dying.c     what is about to be one, and who waits for that
  *   vent_check.c     census, invariants
  */
 #ifndef DTQ_VENT_INTERNAL_H
@@ -131,7 +132,17 @@ struct task {
     uint8_t resends; /* DONE: times that its worker was asked to send again; PROPOSED: the kind */
     uint8_t paper_list;
     uint8_t marks;
-    uint8_t padding[6];
+    uint8_t dying; /* a dying_stage */
+    uint8_t padding[5];
+};
+
+/* On its way to the dead letters: counted in one of two rounds. */
+enum dying_stage {
+    DYING_NOT,
+    DYING_PROPOSED_0,
+    DYING_PROPOSED_1,
+    DYING_SETTLED_0, /* the journal is to be told */
+    DYING_SETTLED_1,
 };
 
 struct list {
@@ -402,6 +413,7 @@ struct sink {
     bool is_durable; /* the journal has it: tasks may name it */
     bool full;
     bool caught_up; /* applied up to the head that it had (R33) */
+    bool is_old;    /* the journal knew it at the start */
     bool diverged;  /* R34 */
     dtqi_uid store;
     dtqi_uid instance;
@@ -422,6 +434,7 @@ struct sink {
     struct list unsent;   /* PROPOSED, not sent yet */
     uint64_t sent_ms;     /* the last OUTCOMES */
     uint64_t blocked_until_ms;
+    uint32_t dying[2]; /* proposed as failed: of each round */
 };
 
 /* ---------------------------------------------------------------- what waits */
@@ -520,7 +533,10 @@ struct vent_read {
     uint64_t session;
     uint32_t owner; /* claim, wait */
     struct query *query;
-    struct dtqi_buf *keys; /* what read.keys points into */
+    struct dtqi_buf *keys;        /* what read.keys points into */
+    struct vent_read *waits_next; /* for what is dying: */
+    uint64_t turn;                /* .. the end of this one */
+    uint64_t until_ms;            /* .. but not for longer */
     struct vent_read *next;
     struct vent_read *prev;
 };
@@ -658,6 +674,12 @@ struct vent {
     uint64_t dead_sweep_ms; /* the next look for old ones */
     bool dead_sweep_goes_on;
     dtq_id dead_sweep_after;
+    uint32_t dying_settled[2];     /* of each round */
+    uint8_t dying_round;           /* what begins to die now is counted there */
+    bool dying_turning;            /* the other round is being waited for */
+    uint64_t dying_turn;           /* number of the one that is under way, or was last */
+    struct vent_read *dying_reads; /* they wait, the oldest first */
+    struct vent_read *dying_reads_last;
 
     /* peers */
     struct peer *peers;
@@ -1183,6 +1205,16 @@ void vent_dead_sweep_read(struct vent *v, struct vent_read *r);
 void vent_dead_answer(struct vent *v);
 void vent_dead_tick(struct vent *v);
 void vent_dead_done(struct vent *v);
+
+/* ---------------------------------------------------------------- vent_dying.c */
+
+/* It is proposed as failed; the sink says that it failed; its record leaves memory. */
+void vent_dying_proposed(struct vent *v, struct task *t);
+void vent_dying_settled(struct vent *v, struct task *t);
+void vent_dying_end(struct vent *v, struct task *t);
+/* As vent_read_send(), when what is dying now is among the dead letters. */
+void vent_dying_read_send(struct vent *v, struct vent_read *r);
+void vent_dying_tick(struct vent *v);
 
 /* ---------------------------------------------------------------- vent_query.c */
 

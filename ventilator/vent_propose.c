@@ -14,8 +14,10 @@ void vent_propose(struct vent *v, struct task *t, dtq_state kind)
     vent_list_push(v, &v->sinks[t->sink].unsent, t);
     if (p != NULL)
         p->counters.proposed = (uint8_t)kind;
-    if (kind == DTQ_FAILED) /* expiry is known without a mark, cancellation has one */
-        vent_dirty(v, t, false);
+    if (kind != DTQ_FAILED) /* expiry is known without a mark, cancellation has one */
+        return;
+    vent_dying_proposed(v, t);
+    vent_dirty(v, t, false);
 }
 
 void vent_propose_cancelled(struct vent *v, struct task *t)

@@ -435,7 +435,10 @@ static void ask_journal(struct vent *v, uint32_t route, const struct dtqi_query 
         r->read.queue = queue != NONE ? v->queues[queue].number : 0;
     }
     v->queries_n++;
-    vent_read_send(v, r);
+    if (m->kind == DTQI_QUERY_DEAD && !q->has_after)
+        vent_dying_read_send(v, r);
+    else
+        vent_read_send(v, r);
 }
 
 static void ask_tasks(struct vent *v, uint32_t route, const struct dtqi_query *m)

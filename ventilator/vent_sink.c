@@ -59,7 +59,7 @@ void vent_sinks_init(struct vent *v, const struct journal_start *start)
             continue;
         memcpy(v->sinks[at].intake, start->sinks[i].intake, sizeof v->sinks[at].intake);
         memcpy(v->sinks[at].results, start->sinks[i].results, sizeof v->sinks[at].results);
-        v->sinks[at].is_durable = true;
+        v->sinks[at].is_durable = v->sinks[at].is_old = true;
         v->sinks_n++;
     }
     for (uint32_t i = 0; i < start->applied_n; i++) {
@@ -285,6 +285,16 @@ static void account_end(struct vent *v, struct queue *q, const struct task *t)
         q->delayed--;
 }
 
+/* The journal forgets it, or keeps it as a dead letter. */
+static void end_record(struct vent *v, struct task *t, dtq_state kind)
+{
+    if (kind == DTQ_FAILED) {
+        t->flags |= TASK_DEAD;
+        vent_dying_settled(v, t);
+    }
+    vent_paper_end(v, t);
+}
+
 void vent_settle(struct vent *v, struct task *t, dtq_state kind)
 {
     if (t->state == TASK_GONE)
@@ -312,9 +322,7 @@ void vent_settle(struct vent *v, struct task *t, dtq_state kind)
         return;
     }
     vent_task_move(v, t, TASK_GONE);
-    if (kind == DTQ_FAILED)
-        t->flags |= TASK_DEAD;
-    vent_paper_end(v, t);
+    end_record(v, t, kind);
 }
 
 static struct task *by_ticket(const struct vent *v, uint32_t ticket, const dtq_id *id)
@@ -335,9 +343,7 @@ static bool settle_unknown(struct vent *v, const dtq_id *id, dtq_state kind)
         return false;
     v->counters.settled_unknown++;
     vent_task_move(v, t, TASK_GONE);
-    if (kind == DTQ_FAILED)
-        t->flags |= TASK_DEAD;
-    vent_paper_end(v, t);
+    end_record(v, t, kind);
     return true;
 }
 

@@ -237,6 +237,163 @@ static void a_dead_letter_has_its_payload_and_all_attempts_across_a_restart(void
     assert_memory_equal(t->payload.at, "cargo", 5);
 }
 
+/* ---------------------------------------------------------------- what is about to be one */
+
+static void settle_now(struct world *w, uint32_t n, dtq_state kind)
+{
+    world_settle(w, n, kind);
+    world_tick(w);
+}
+
+/* Task n failed for good, and the sink has been asked to record that. */
+static void propose(struct world *w, struct world_worker *x, uint32_t n)
+{
+    world_submit(w, n, 1, (struct world_task){0});
+    world_tick(w);
+    fail_next(w, x);
+    assert_non_null(world_find(w, WORLD_SINK, DTQI_OUTCOMES));
+}
+
+/* A question without waiting for its answer. */
+static void ask_dead(struct world *w)
+{
+    struct dtqi_msg msg = {.type = DTQI_QUERY,
+                           .query = {.kind = DTQI_QUERY_DEAD, .request = ++w->requests}};
+
+    world_clear(w);
+    world_msg(w, PRODUCER, &msg);
+    world_tick(w);
+}
+
+static bool is_answered(struct world *w)
+{
+    return world_find(w, WORLD_SEND, DTQI_QUERY_REPLY) != NULL;
+}
+
+static uint32_t answered_n(struct world *w)
+{
+    return world_take(w, WORLD_SEND, DTQI_QUERY_REPLY)->msg.query_reply.tasks_n;
+}
+
+/* The sink tells whoever waits for the outcome no later than the ventilator. */
+static void who_saw_the_outcome_and_asks_sees_the_dead_letter(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+
+    propose(w, &x, 1);
+    ask_dead(w);
+    assert_false(is_answered(w));
+    settle_now(w, 1, DTQ_FAILED); /* no time passes */
+    assert_int_equal(answered_n(w), 1);
+    propose(w, &x, 2);
+    settle_now(w, 2, DTQ_FAILED);
+    ask_dead(w); /* the journal has not been told */
+    assert_int_equal(answered_n(w), 2);
+}
+
+static void a_question_waits_for_its_commit_as_well(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+
+    propose(w, &x, 1);
+    ask_dead(w);
+    w->journal_err = DTQ_ENOSPC;
+    settle_now(w, 1, DTQ_FAILED);
+    assert_false(is_answered(w));
+    w->journal_err = DTQ_OK;
+    world_live(w, 2000, &x, NULL);
+    assert_int_equal(answered_n(w), 1);
+}
+
+static void an_operation_on_dead_letters_waits_for_what_is_dying(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id id = world_id(1);
+
+    propose(w, &x, 1);
+    operate(w, requeue_of(&id, 1));
+    world_tick(w);
+    assert_null(world_find(w, WORLD_SEND, DTQI_OPERATE_REPLY));
+    settle_now(w, 1, DTQ_FAILED);
+    assert_int_equal(reply_of(w)->count, 1);
+}
+
+static void a_question_does_not_wait_for_what_begins_to_die_later(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+
+    propose(w, &x, 1);
+    ask_dead(w);
+    world_submit(w, 2, 1, (struct world_task){0});
+    world_tick(w);
+    fail_next(w, &x);
+    assert_false(is_answered(w));
+    settle_now(w, 1, DTQ_FAILED);
+    assert_int_equal(answered_n(w), 1);
+    ask_dead(w);
+    assert_false(is_answered(w));
+    settle_now(w, 2, DTQ_FAILED);
+    assert_int_equal(answered_n(w), 2);
+}
+
+static void a_question_that_comes_while_another_waits_waits_for_more(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+
+    propose(w, &x, 1);
+    ask_dead(w);
+    world_submit(w, 2, 1, (struct world_task){0});
+    world_tick(w);
+    fail_next(w, &x);
+    ask_dead(w);
+    settle_now(w, 1, DTQ_FAILED);
+    assert_int_equal(world_count(w, WORLD_SEND, DTQI_QUERY_REPLY), 1);
+    settle_now(w, 2, DTQ_SUCCEEDED); /* a zombie came first */
+    assert_int_equal(world_count(w, WORLD_SEND, DTQI_QUERY_REPLY), 2);
+}
+
+static void a_question_waits_neither_for_ever_nor_for_a_sink_that_is_gone(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+
+    propose(w, &x, 1);
+    ask_dead(w);
+    world_live(w, 2900, &x, NULL);
+    assert_false(is_answered(w));
+    world_live(w, 200, &x, NULL);
+    assert_int_equal(answered_n(w), 0);
+    world_live(w, 10000, &x, NULL);
+    world_pass(w, 5000); /* the sink is silent */
+    ask_dead(w);
+    assert_int_equal(answered_n(w), 0);
+}
+
+static void after_a_restart_a_question_waits_for_what_the_sink_has_to_tell(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id id = world_id(1);
+    uint32_t kinds = DTQ_FAILED;
+
+    propose(w, &x, 1);
+    world_live(w, 300, &x, NULL);
+    world_restart(w);
+    world_producer(w, PRODUCER);
+    ask_dead(w);
+    world_sink_hello(w, SINK_ROUTE, 0x51, 0x61);
+    world_tick(w);
+    assert_false(is_answered(w));
+    world_settled(w, SINK_ROUTE, 0x51, 1, 1, &id, &kinds, NULL, 1);
+    world_tick(w);
+    assert_int_equal(answered_n(w), 1);
+}
+
 /* ---------------------------------------------------------------- requeue (R37) */
 
 static void a_requeued_task_runs_under_a_new_id_that_names_the_old_one(void **state)
@@ -542,6 +699,13 @@ int main(void)
         T(dead_letters_are_listed_by_queue_and_in_pages),
         T(attempts_of_before_a_restart_are_shown),
         T(a_dead_letter_has_its_payload_and_all_attempts_across_a_restart),
+        T(who_saw_the_outcome_and_asks_sees_the_dead_letter),
+        T(a_question_waits_for_its_commit_as_well),
+        T(an_operation_on_dead_letters_waits_for_what_is_dying),
+        T(a_question_does_not_wait_for_what_begins_to_die_later),
+        T(a_question_that_comes_while_another_waits_waits_for_more),
+        T(a_question_waits_neither_for_ever_nor_for_a_sink_that_is_gone),
+        T(after_a_restart_a_question_waits_for_what_the_sink_has_to_tell),
         T(a_requeued_task_runs_under_a_new_id_that_names_the_old_one),
         T(what_fails_again_is_a_dead_letter_again),
         T(a_requeue_is_answered_after_its_commit),
