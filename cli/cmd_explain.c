@@ -39,7 +39,7 @@ static void print_task(const dtq_task_info *t)
     if (t->state == DTQ_SCHEDULED) {
         text_format_time(t->due_wall_ms, due);
         printf("  due       %s\n", due);
-    } else if (t->state != DTQ_RUNNING) {
+    } else if (t->state == DTQ_READY || (t->state == DTQ_DISPATCHED && t->worker[0] != '\0')) {
         printf("  position  %s%llu task%s come%s first\n", t->before_is_least ? "at least " : "",
                (unsigned long long)t->before, t->before == 1 ? "" : "s", t->before == 1 ? "s" : "");
     }

@@ -133,7 +133,7 @@ void vent_cancel_looked_up(struct vent *v, struct vent_read *r)
             v->waits[r->owner].silent = true;
             continue;
         }
-        state = t->state == TASK_FREE ? recovered_state(v, t) : vent_public_state(t);
+        state = t->state == TASK_FREE ? recovered_state(v, t) : vent_public_state(v, t);
         cancel_entry(v, r->owner, entry, t, state);
         if (t->state == TASK_FREE)
             vent_task_free(v, t); /* no memory to wait with */
@@ -160,7 +160,7 @@ static void cancel_ids(struct vent *v, uint32_t wait, const struct dtqi_cancel *
         struct task *t = vent_task_find(v, &m->ids[i]);
 
         if (t != NULL)
-            cancel_entry(v, wait, i, t, vent_public_state(t));
+            cancel_entry(v, wait, i, t, vent_public_state(v, t));
     }
 }
 

@@ -68,17 +68,9 @@ const char *vent_why(struct vent *v, const struct task *t)
     return "";
 }
 
-static const struct queue *by_number(const struct vent *v, uint32_t number)
-{
-    for (uint32_t i = 0; i < v->queues_n; i++)
-        if (v->queues[i].used && v->queues[i].number == number)
-            return &v->queues[i];
-    return NULL;
-}
-
 const char *vent_why_journaled(struct vent *v, uint32_t number)
 {
-    const struct queue *q = by_number(v, number);
+    const struct queue *q = vent_queue_of_number(v, number);
     const char *closed = q != NULL ? vent_gate_why(v, q) : NULL;
 
     if (closed != NULL)
@@ -172,7 +164,7 @@ void vent_explain(const struct vent *v, const struct task *t, struct dtqi_task_i
 /* It is behind everything of its queue that is in memory (R41). */
 void vent_explain_journaled(const struct vent *v, uint32_t number, struct dtqi_task_info *info)
 {
-    const struct queue *q = by_number(v, number);
+    const struct queue *q = vent_queue_of_number(v, number);
 
     if (q == NULL || info->state != DTQ_READY)
         return;

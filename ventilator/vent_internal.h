@@ -890,6 +890,8 @@ dtq_err vent_queues_init(struct vent *v, const struct journal_start *start);
 void vent_queues_done(struct vent *v);
 /* NONE: none of that name. */
 uint32_t vent_queue_find(const struct vent *v, struct dtqi_str name);
+/* NULL: none of that number in the journal. */
+const struct queue *vent_queue_of_number(const struct vent *v, uint32_t number);
 /* Made where missing; NONE: no memory, or queues_max. */
 uint32_t vent_queue_get(struct vent *v, struct dtqi_str name);
 /* Make ready what its ready tasks of this sink need. false: no memory. */
@@ -900,6 +902,8 @@ void vent_queue_number(struct vent *v, struct queue *q);
 void vent_queue_changed(struct vent *v, struct queue *q);
 /* Drop it when nothing uses it and the journal does not know it. */
 void vent_queue_unuse(struct vent *v, uint32_t queue);
+/* R44: it was in the journal when its queue was purged. */
+bool vent_is_purged(const struct queue *q, const struct task *t);
 /* The task may run: READY, or what else is right for it (R22, R33, R36, R41). */
 void vent_release(struct vent *v, struct task *t);
 /* The task of these sinks (mask) that is next; NULL: none. It stays where it is. */
@@ -1221,7 +1225,7 @@ void vent_dying_tick(struct vent *v);
 void vent_on_query(struct vent *v, uint32_t route, const struct dtqi_query *m);
 void vent_query_read(struct vent *v, struct vent_read *r);
 /* What the task is doing, as people are told. */
-dtq_state vent_public_state(const struct task *t);
+dtq_state vent_public_state(const struct vent *v, const struct task *t);
 
 /* ---------------------------------------------------------------- vent_explain.c */
 

@@ -16,20 +16,32 @@ struct page_of_tasks {
     uint32_t room;
 };
 
-dtq_state vent_public_state(const struct task *t)
+/* It waits for a worker no more, but what becomes of it is for its sink to say. */
+static bool is_ending(const struct vent *v, const struct task *t)
+{
+    const struct past *p = past_of(v, t);
+
+    return (t->flags & TASK_CANCEL) != 0 || vent_is_purged(queue_of(v, t), t) ||
+           (p != NULL && p->counters.proposed != 0);
+}
+
+dtq_state vent_public_state(const struct vent *v, const struct task *t)
 {
     switch ((enum task_state)t->state) {
-    case TASK_CLAIMED:
     case TASK_HELD:
+        if (is_ending(v, t))
+            return DTQ_DISPATCHED;
+        return DTQ_READY;
+    case TASK_CLAIMED:
     case TASK_READY:
-    case TASK_PARKED:
-    case TASK_MARKING:
-    case TASK_PROPOSED: return DTQ_READY;
+    case TASK_PARKED: return DTQ_READY;
     case TASK_SCHEDULED: return DTQ_SCHEDULED;
     case TASK_LEASED:
     case TASK_STOPPING: return t->flags & TASK_RUNNING ? DTQ_RUNNING : DTQ_DISPATCHED;
     case TASK_DONE:
-    case TASK_DEADWAIT: return DTQ_DISPATCHED;
+    case TASK_DEADWAIT:
+    case TASK_MARKING:
+    case TASK_PROPOSED: return DTQ_DISPATCHED;
     case TASK_FREE:
     case TASK_GONE:
     case TASK_STATES: return DTQ_NOT_FOUND;
@@ -56,14 +68,14 @@ static void fill_resident(struct vent *v, const struct task *t, struct dtqi_task
     *info = (struct dtqi_task_info){
         .id = t->id,
         .spec = spec_of(v, t)->spec,
-        .state = vent_public_state(t),
+        .state = vent_public_state(v, t),
         .attempt = t->attempt,
         .worker = holder_name(v, t),
         .due_wall_ms = t->state == TASK_SCHEDULED ? t->since_ms : 0,
         .payload_bytes = t->body_len,
         .sink = v->sinks[t->sink].store,
         .why = dtqi_str(vent_why(v, t)),
-        .cancelling = (t->flags & TASK_CANCEL) != 0,
+        .cancelling = (t->flags & TASK_CANCEL) != 0 || vent_is_purged(queue_of(v, t), t),
         .durable = t->paper == PAPER_WRITTEN,
     };
     if (p == NULL)
@@ -83,24 +95,46 @@ static struct dtqi_slice keep_bytes(struct vent *v, struct dtqi_slice bytes)
     return (struct dtqi_slice){copy, bytes.len};
 }
 
+/* What only the journal has of a task that is not over, or is over but for the sink's word. */
+static dtq_state journaled_state(const struct journal_task *jt, bool is_cancelled, bool is_due)
+{
+    if (is_cancelled || jt->counters.proposed != 0)
+        return DTQ_DISPATCHED;
+    return is_due ? DTQ_READY : DTQ_SCHEDULED;
+}
+
+static const char *why_journaled(struct vent *v, const struct journal_task *jt, bool is_cancelled,
+                                 bool is_due)
+{
+    if (is_cancelled)
+        return "cancelled: it is not in memory yet, to be proposed to its sink";
+    if (jt->counters.proposed != 0)
+        return "its outcome is known: it is not in memory yet, to be proposed again";
+    return is_due ? vent_why_journaled(v, jt->key.queue) : "its time has not come";
+}
+
 static void fill_journaled(struct vent *v, const struct journal_task *jt,
                            struct dtqi_task_info *info)
 {
     uint64_t due = jt->key.delayed ? jt->key.due_wall_ms : jt->counters.due_wall_ms;
+    const struct queue *q = vent_queue_of_number(v, jt->key.queue);
+    bool is_cancelled =
+        jt->counters.cancel != 0 || (q != NULL && jt->key.seq < q->settings.purge_seq);
+    bool is_due = due <= v->wall_ms;
+    dtq_state state = journaled_state(jt, is_cancelled, is_due);
 
     *info = (struct dtqi_task_info){
         .id = jt->id,
         .spec.raw = keep_bytes(v, jt->spec),
-        .state = due > v->wall_ms ? DTQ_SCHEDULED : DTQ_READY,
+        .state = state,
         .attempt = jt->counters.last.n,
         .failures = jt->counters.failures,
         .crashes = jt->counters.crashes,
-        .due_wall_ms = due > v->wall_ms ? due : 0,
+        .due_wall_ms = state == DTQ_SCHEDULED ? due : 0,
         .payload_bytes = jt->body.len,
         .sink = jt->sink,
-        .why = dtqi_str(due > v->wall_ms ? "its time has not come"
-                                         : vent_why_journaled(v, jt->key.queue)),
-        .cancelling = jt->counters.cancel != 0,
+        .why = dtqi_str(why_journaled(v, jt, is_cancelled, is_due)),
+        .cancelling = is_cancelled,
         .durable = true,
     };
     if (info->spec.raw.at == NULL)
@@ -376,7 +410,7 @@ static bool answer_at_once(struct vent *v, uint32_t route, const struct dtqi_que
     struct dtqi_task_info *info;
     struct dtqi_msg *reply;
 
-    if (t == NULL || vent_public_state(t) == DTQ_NOT_FOUND || has_history(v, t))
+    if (t == NULL || vent_public_state(v, t) == DTQ_NOT_FOUND || has_history(v, t))
         return false;
     info = vent_scratch(v, 1, sizeof *info);
     if (info == NULL)
@@ -481,10 +515,10 @@ static uint64_t oldest_ready(const struct vent *v, const struct queue *q)
 static void fill_queue(const struct vent *v, const struct queue *q, struct dtqi_queue_info *info)
 {
     const uint32_t *in = q->resident;
-    uint64_t dispatched =
-        (uint64_t)in[TASK_LEASED] + in[TASK_STOPPING] + in[TASK_DONE] + in[TASK_DEADWAIT];
+    uint64_t dispatched = (uint64_t)in[TASK_LEASED] + in[TASK_STOPPING] + in[TASK_DONE] +
+                          in[TASK_DEADWAIT] + in[TASK_MARKING] + in[TASK_PROPOSED];
     uint64_t scheduled = q->delayed > in[TASK_SCHEDULED] ? q->delayed : in[TASK_SCHEDULED];
-    uint64_t others = dispatched + scheduled + in[TASK_MARKING] + in[TASK_PROPOSED];
+    uint64_t others = dispatched + scheduled;
 
     *info = (struct dtqi_queue_info){
         .name = {q->name, q->name_len},

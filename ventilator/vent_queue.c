@@ -29,6 +29,14 @@ uint32_t vent_queue_find(const struct vent *v, struct dtqi_str name)
     return i;
 }
 
+const struct queue *vent_queue_of_number(const struct vent *v, uint32_t number)
+{
+    for (uint32_t i = 0; i < v->queues_n; i++)
+        if (v->queues[i].used && v->queues[i].number == number)
+            return &v->queues[i];
+    return NULL;
+}
+
 static uint32_t queue_new(struct vent *v, struct dtqi_str name)
 {
     uint32_t i = v->queues_free;
@@ -470,8 +478,7 @@ void vent_park(struct vent *v, struct task *t)
     vent_unpark(v, t);
 }
 
-/* R44: it was in the journal when its queue was purged. */
-static bool is_purged(const struct queue *q, const struct task *t)
+bool vent_is_purged(const struct queue *q, const struct task *t)
 {
     return t->seq < q->settings.purge_seq && (t->flags & TASK_RECOVERED) != 0;
 }
@@ -481,7 +488,7 @@ void vent_release(struct vent *v, struct task *t)
     struct queue *q = queue_of(v, t);
     const struct past *p = past_of(v, t);
 
-    if ((t->flags & TASK_CANCEL) != 0 || is_purged(q, t))
+    if ((t->flags & TASK_CANCEL) != 0 || vent_is_purged(q, t))
         vent_propose_cancelled(v, t);
     else if (p != NULL && p->counters.proposed != 0)
         vent_propose(v, t, (dtq_state)p->counters.proposed);

@@ -775,6 +775,92 @@ static void tasks_that_are_not_written_yet_are_listed_too(void **state)
     (void)x;
 }
 
+static struct dtqi_task_info shown(struct world *w, uint32_t n)
+{
+    struct world_sent *s = query(
+        w, (struct dtqi_query){.kind = DTQI_QUERY_TASK, .prefix = world_id(n), .prefix_bits = 128});
+
+    assert_int_equal(s->msg.query_reply.tasks_n, 1);
+    return s->msg.query_reply.tasks[0];
+}
+
+/* Not ready, and listed as nothing else. */
+static void is_told_as_ending(struct world *w, uint32_t n, bool cancelling)
+{
+    struct dtqi_task_info t = shown(w, n);
+    const struct dtqi_query_reply *r;
+
+    assert_int_equal(t.state, DTQ_DISPATCHED);
+    assert_int_equal(t.cancelling, cancelling);
+    assert_int_equal(t.worker.len, 0);
+    assert_true(t.why.len != 0);
+    r = &query(w, (struct dtqi_query){.kind = DTQI_QUERY_TASKS, .state = DTQ_READY})
+             ->msg.query_reply;
+    assert_int_equal(r->tasks_n, 0);
+}
+
+static void no_queue_counts_it_as_ready(struct world *w)
+{
+    const struct dtqi_queue_info *q =
+        query(w, (struct dtqi_query){.kind = DTQI_QUERY_QUEUES})->msg.query_reply.queues;
+
+    assert_int_equal(q->ready, 0);
+    assert_int_equal(q->dispatched, 1);
+}
+
+static void what_is_cancelled_is_not_told_as_ready(void **state)
+{
+    struct world *w = *state;
+    dtq_id id = world_id(1);
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_pass(w, 300);
+    assert_int_equal(shown(w, 1).state, DTQ_READY);
+    w->journal_err = DTQ_ENOSPC; /* the mark is not written */
+    cancel(w, &id, 1);
+    is_told_as_ending(w, 1, true);
+    no_queue_counts_it_as_ready(w);
+    w->journal_err = DTQ_OK;
+    world_live(w, 2000, NULL, NULL);
+    assert_non_null(world_find(w, WORLD_SINK, DTQI_OUTCOMES)); /* the sink says nothing */
+    is_told_as_ending(w, 1, true);
+    world_restart(w);
+    world_producer(w, PRODUCER);
+    is_told_as_ending(w, 1, true);
+}
+
+static void what_was_purged_is_not_told_as_ready_after_a_restart(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_msg msg = {.type = DTQI_OPERATE,
+                           .operate = {.operation = DTQI_QUEUE_PURGE, .target = dtqi_str("q")}};
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_pass(w, 300);
+    world_restart(w);
+    world_producer(w, PRODUCER);
+    world_msg(w, PRODUCER, &msg);
+    world_tick(w);
+    is_told_as_ending(w, 1, true);
+}
+
+static void what_failed_or_expired_is_not_told_as_ready(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 1);
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    world_fail(w, &x, 1, x.epoch, 1, DTQ_REASON_ERROR);
+    world_tick(w);
+    is_told_as_ending(w, 1, false);
+    no_queue_counts_it_as_ready(w);
+    world_settle(w, 1, DTQ_FAILED);
+    world_submit(w, 2, 1, (struct world_task){.expires_ms = 100});
+    world_live(w, 1000, &x, NULL);
+    is_told_as_ending(w, 2, false);
+}
+
 static void queues_workers_and_counters_are_shown(void **state)
 {
     struct world *w = *state;
@@ -872,6 +958,9 @@ int main(void)
         T(one_task_is_shown_with_its_attempts),
         T(tasks_are_listed_in_pages),
         T(tasks_that_are_not_written_yet_are_listed_too),
+        T(what_is_cancelled_is_not_told_as_ready),
+        T(what_was_purged_is_not_told_as_ready_after_a_restart),
+        T(what_failed_or_expired_is_not_told_as_ready),
         T(queues_workers_and_counters_are_shown),
         T(what_a_worker_has_done_and_runs_is_counted),
     };

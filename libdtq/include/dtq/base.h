@@ -76,9 +76,10 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_id_parse(const char *text, dtq_id *ret_id);
 /** What a task is doing, or how it ended. The numbers are those of the wire (TaskState). */
 typedef enum dtq_state {
     DTQ_NOT_FOUND = 0,
-    DTQ_SCHEDULED = 1,  /**< waits for its time: delayed, or between two attempts */
-    DTQ_READY = 2,      /**< waits for a worker */
-    DTQ_DISPATCHED = 3, /**< a worker holds it */
+    DTQ_SCHEDULED = 1, /**< waits for its time: delayed, or between two attempts */
+    DTQ_READY = 2,     /**< waits for a worker */
+    DTQ_DISPATCHED =
+        3, /**< it left its queue: a worker holds it, or its outcome is on its way to the sink */
     DTQ_RUNNING = 4,
     DTQ_SUCCEEDED = 5, /**< this and the following are outcomes: final */
     DTQ_FAILED = 6,
