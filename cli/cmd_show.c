@@ -34,7 +34,7 @@ static void print_task(const dtq_task_info *t)
     task_field("durable", t->durable ? "yes" : "not yet");
     task_field("waits for", t->why);
     task_print_lineage(t);
-    task_print_attempts(t);
+    attempts_print(t->attempts, t->attempts_n);
 }
 
 static void print_outcome(const dtq_result *r)
@@ -81,6 +81,32 @@ static int show_open(const struct cli *c, const dtq_task_info *task)
     return CLI_DONE;
 }
 
+/* Attempts of a task that has ended. The outcome is worth printing without them. */
+static dtq_attempt_list attempts_of(struct cli *c, const dtq_id *id)
+{
+    dtq_attempt_list list = {NULL, 0};
+
+    if (dtq_attempts(c->client, id, CLI_ANSWER_MS, &list) != DTQ_OK)
+        return (dtq_attempt_list){NULL, 0};
+    return list;
+}
+
+static json_t *add_attempts(struct cli *c, const dtq_id *id, json_t *outcome)
+{
+    dtq_attempt_list list = attempts_of(c, id);
+
+    if (list.n != 0)
+        json_object_set_new(outcome, "attempts", attempts_json(list.attempts, list.n));
+    return outcome;
+}
+
+static void print_attempts(struct cli *c, const dtq_id *id)
+{
+    dtq_attempt_list list = attempts_of(c, id);
+
+    attempts_print(list.attempts, list.n);
+}
+
 /* What failed for good has its attempts at the ventilator, which may remember it longer than the
  * sink. */
 static int show_dead(struct cli *c, const dtq_id *id, json_t *outcome)
@@ -93,7 +119,7 @@ static int show_dead(struct cli *c, const dtq_id *id, json_t *outcome)
     else if (err == DTQ_OK && outcome == NULL)
         dead_print(&letter);
     else if (outcome != NULL)
-        cli_print_json(outcome);
+        cli_print_json(add_attempts(c, id, outcome));
     else
         return err == DTQ_ENOTFOUND ? not_found(c, id) : cli_fail(c, err, "no answer");
     return CLI_DONE;
@@ -103,10 +129,12 @@ static void print_dead_attempts(struct cli *c, const dtq_id *id)
 {
     dtq_dead_letter letter;
 
-    if (dead_find(c, id, &letter) != DTQ_OK)
-        return; /* requeued, purged or too old: the outcome is all there is */
+    if (dead_find(c, id, &letter) != DTQ_OK) { /* requeued, purged or too old */
+        print_attempts(c, id);
+        return;
+    }
     task_print_lineage(&letter.task);
-    task_print_attempts(&letter.task);
+    attempts_print(letter.task.attempts, letter.task.attempts_n);
 }
 
 static int show_outcome(struct cli *c, const dtq_id *id, const dtq_result *result)
@@ -118,12 +146,14 @@ static int show_outcome(struct cli *c, const dtq_id *id, const dtq_result *resul
     if (c->json && is_failure)
         return show_dead(c, id, cli_json_result(result, true));
     if (c->json) {
-        cli_print_json(cli_json_result(result, true));
+        cli_print_json(add_attempts(c, id, cli_json_result(result, true)));
         return CLI_DONE;
     }
     print_outcome(result);
     if (is_failure)
         print_dead_attempts(c, id);
+    else
+        print_attempts(c, id);
     return CLI_DONE;
 }
 

@@ -33,12 +33,12 @@ static uint64_t ended_wall_ms(const dtq_attempt_info *a)
     return a->started_wall_ms != 0 ? a->started_wall_ms + a->duration_us / 1000 : 0;
 }
 
-static json_t *attempts_json(const dtq_task_info *t)
+json_t *attempts_json(const dtq_attempt_info *attempts, size_t n)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < t->attempts_n; i++) {
-        const dtq_attempt_info *a = &t->attempts[i];
+    for (size_t i = 0; i < n; i++) {
+        const dtq_attempt_info *a = &attempts[i];
         char reason[64];
         json_t *o;
 
@@ -76,7 +76,7 @@ json_t *task_json(const dtq_task_info *t)
     if (t->requeued_from != NULL)
         json_object_set_new(o, "requeued_from", id_json(t->requeued_from));
     if (t->attempts_n > 0)
-        json_object_set_new(o, "attempts", attempts_json(t));
+        json_object_set_new(o, "attempts", attempts_json(t->attempts, t->attempts_n));
     return o;
 }
 
@@ -96,10 +96,10 @@ void task_field_time(const char *name, uint64_t wall_ms)
     task_field(name, text);
 }
 
-void task_print_attempts(const dtq_task_info *t)
+void attempts_print(const dtq_attempt_info *attempts, size_t n)
 {
-    for (size_t i = 0; i < t->attempts_n; i++) {
-        const dtq_attempt_info *a = &t->attempts[i];
+    for (size_t i = 0; i < n; i++) {
+        const dtq_attempt_info *a = &attempts[i];
         char started[TEXT_TIME_BYTES] = "?";
         char took[TEXT_HUMAN_BYTES];
         char reason[64];
@@ -162,7 +162,7 @@ json_t *dead_add_json(json_t *o, const dtq_dead_letter *x)
     if (x->task.requeued_from != NULL)
         json_object_set_new(o, "requeued_from", id_json(x->task.requeued_from));
     if (x->task.attempts_n > 0)
-        json_object_set_new(o, "attempts", attempts_json(&x->task));
+        json_object_set_new(o, "attempts", attempts_json(x->task.attempts, x->task.attempts_n));
     return o;
 }
 
@@ -206,7 +206,7 @@ void dead_print(const dtq_dead_letter *x)
     snprintf(text, sizeof text, "%u, %u failed of %u that may, %u crashed", t->attempt, t->failures,
              t->retries + 1, t->crashes);
     task_field("attempts", text);
-    task_print_attempts(t);
+    attempts_print(t->attempts, t->attempts_n);
     cli_reason_text(x->reason, x->code, text, sizeof text);
     task_field("reason", text);
     task_field("error", x->error);

@@ -12,7 +12,8 @@ void task_age_text(const dtq_id *id, char *ret, size_t bytes);
 void task_field(const char *name, const char *value);
 void task_field_time(const char *name, uint64_t wall_ms);
 /* A line for each attempt that failed. */
-void task_print_attempts(const dtq_task_info *t);
+void attempts_print(const dtq_attempt_info *attempts, size_t n);
+json_t *attempts_json(const dtq_attempt_info *attempts, size_t n);
 /* Which dead letter it repeats. */
 void task_print_lineage(const dtq_task_info *t);
 

@@ -1,4 +1,4 @@
-#include "journal_parts.h"
+#include "journal_past.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@ const char *const journal_tables[JOURNAL_TABLES_N] = {
     [TABLE_COUNTERS] = "counters", [TABLE_HISTORY] = "history", [TABLE_DEAD] = "dead",
     [TABLE_QUEUES] = "queues",     [TABLE_APPLIED] = "applied", [TABLE_WORKERS] = "workers",
     [TABLE_SINKS] = "sinks",       [TABLE_COMMON] = "common",   [TABLE_KEYS] = "keys",
-    [TABLE_KEY_ENDS] = "key_ends",
+    [TABLE_KEY_ENDS] = "key_ends", [TABLE_PAST] = "past",
 };
 
 /* ---- errors */
@@ -522,14 +522,6 @@ static dtq_err remove_task(struct journal *j, struct store_tx *tx, const dtq_id 
     return err == DTQ_OK ? queue_take(j, id, entry) : err;
 }
 
-static dtq_err op_del(struct journal *j, struct store_tx *tx, const dtq_id *id)
-{
-    struct journal_entry entry;
-    dtq_err err = journal_find(j, tx, id, &entry);
-
-    return err == DTQ_OK ? remove_task(j, tx, id, &entry) : err;
-}
-
 static dtq_err op_counters(struct journal *j, struct store_tx *tx, const struct journal_task *task)
 {
     struct journal_entry entry;
@@ -700,6 +692,36 @@ static dtq_err op_attempt_log(struct journal *j, struct store_tx *tx, const dtq_
     return put_entry(tx, id, &entry, STORE_SPARE);
 }
 
+/* ---- attempts of tasks that are no more */
+
+/* A copy, since the next write may move what the store lends. */
+static dtq_err keep_past(struct journal *j, struct store_tx *tx, const struct journal_op *op,
+                         struct dtqi_slice history)
+{
+    struct journal_out out;
+    dtq_err err = scratch_of(j, history.len + 1u, &out);
+
+    if (err != DTQ_OK)
+        return err;
+    journal_out_bytes(&out, history.at, history.len);
+    return journal_past_keep(tx, &op->task.id, op->at_wall_ms, journal_out_slice(&out), op->text);
+}
+
+static dtq_err op_del(struct journal *j, struct store_tx *tx, const struct journal_op *op)
+{
+    const dtq_id *id = &op->task.id;
+    struct dtqi_slice history = {0};
+    struct journal_entry entry;
+    dtq_err found = journal_find(j, tx, id, &entry);
+    dtq_err err = found;
+
+    if (found == DTQ_OK)
+        err = find_history(j, tx, id, &entry, &history);
+    if ((err == DTQ_OK || err == DTQ_ENOTFOUND) && op->at_wall_ms != 0)
+        err = keep_past(j, tx, op, history);
+    return err == DTQ_OK && found == DTQ_OK ? remove_task(j, tx, id, &entry) : err;
+}
+
 /* ---- dead letters */
 
 /* Forget the oldest ids, so that there is room for one more. */
@@ -861,9 +883,17 @@ static dtq_err apply_rosters(struct journal *j, struct store_tx *tx,
     return err;
 }
 
-static dtq_err op_dead_del(struct store_tx *tx, const dtq_id *id)
+static dtq_err op_dead_del(struct journal *j, struct store_tx *tx, const struct journal_op *op)
 {
-    return store_del(tx, TABLE_DEAD, journal_id_slice(id));
+    struct dtqi_slice key = journal_id_slice(&op->task.id);
+    struct dtqi_slice value;
+    struct journal_dead dead;
+    dtq_err err = DTQ_OK;
+
+    if (op->at_wall_ms != 0 && store_get(tx, TABLE_DEAD, key, &value) == DTQ_OK &&
+        journal_dead_in(value, &dead))
+        err = keep_past(j, tx, op, dead.history);
+    return err == DTQ_OK ? store_del(tx, TABLE_DEAD, key) : err;
 }
 
 /* ---- idempotency keys */
@@ -958,14 +988,15 @@ static dtq_err apply_op(struct journal *j, struct store_tx *tx, const struct jou
 {
     switch (op->type) {
     case JOURNAL_PUT: return op_put(j, tx, &op->task);
-    case JOURNAL_DEL: return op_del(j, tx, &op->task.id);
+    case JOURNAL_DEL: return op_del(j, tx, op);
     case JOURNAL_COUNTERS: return op_counters(j, tx, &op->task);
     case JOURNAL_MOVE: return op_move(j, tx, &op->task.id, &op->to);
     case JOURNAL_DEAD: return op_dead(j, tx, op);
     case JOURNAL_ATTEMPT_LOG: return op_attempt_log(j, tx, &op->task.id, op->text);
-    case JOURNAL_DEAD_DEL: return op_dead_del(tx, &op->task.id);
+    case JOURNAL_DEAD_DEL: return op_dead_del(j, tx, op);
     case JOURNAL_KEY: return op_key(j, tx, op);
     case JOURNAL_KEYS_FORGET: return op_keys_forget(j, tx, op->at_wall_ms);
+    case JOURNAL_PAST_FORGET: return journal_past_forget(tx, op->at_wall_ms);
     }
     assert(!"a type of struct journal_op");
     return DTQ_EINVAL;
@@ -1043,6 +1074,7 @@ static dtq_err apply_batch(struct journal *j, struct journal_batch *batch)
         return err;
     }
     batch->keys_n = store_count(tx, TABLE_KEYS);
+    batch->past_n = store_count(tx, TABLE_PAST) / 2;
     return store_commit(tx);
 }
 
@@ -1187,6 +1219,7 @@ static dtq_err load_start(struct journal *j, struct store_tx *tx, struct journal
         start->queues[start->queues_n] = j->queues[start->queues_n].queue;
     start->seq_next = j->seq_next > 0 ? j->seq_next : 1;
     start->keys_n = store_count(tx, TABLE_KEYS);
+    start->past_n = store_count(tx, TABLE_PAST) / 2;
     return DTQ_OK;
 }
 

@@ -1,6 +1,7 @@
 add_library(dtq_journal STATIC
   journal.c
   journal_common.c
+  journal_past.c
   journal_read.c
   journal_record.c
   journal_repair.c)

@@ -23,13 +23,15 @@ struct journal;
 
 /* What to give store_open() or store_open_memory(). */
 #define JOURNAL_KIND "journal"
-#define JOURNAL_TABLES_N 13
+#define JOURNAL_TABLES_N 14
 extern const char *const journal_tables[JOURNAL_TABLES_N];
 
 #define JOURNAL_HISTORY_MAX 16           /* entries kept of a task, the newest ones .. */
 #define JOURNAL_HISTORY_BYTES_MAX 16384u /* .. and their bytes */
 #define JOURNAL_DEAD_MAX 100000u         /* dead letters kept; then the oldest id goes */
 #define JOURNAL_KEYS_FORGOTTEN_MAX 4096u /* by one JOURNAL_KEYS_FORGET */
+#define JOURNAL_PAST_MAX 100000u         /* histories kept; then the first to go goes */
+#define JOURNAL_PAST_FORGOTTEN_MAX 4096u /* by one JOURNAL_PAST_FORGET */
 #define JOURNAL_SCAN_MAX 65536u          /* ids that one SCAN looks at */
 #define JOURNAL_READ_BYTES_MAX (256ull * 1024 * 1024) /* of one answer; beyond: DTQ_ENOMEM */
 
@@ -83,18 +85,22 @@ struct journal_task {
 enum journal_op_type {
     JOURNAL_PUT,      /* task; an id that is there already is left alone and named in the answer.
                          Counters are written if they are not all zero */
-    JOURNAL_DEL,      /* task.id, with counters and history */
+    JOURNAL_DEL,      /* task.id, with counters and history. With at_wall_ms the history is kept
+                         until then, and behind it what `text` has, in its form; the task need not
+                         be there */
     JOURNAL_COUNTERS, /* task.id gets task.counters */
     JOURNAL_MOVE,     /* task.id moves to the place `to`, payload and counters with it */
     JOURNAL_DEAD,     /* task.id leaves the queue for the dead-letter table, with task.counters (the
                          stored ones, if all are zero), history, `at_wall_ms` and `text` */
     JOURNAL_ATTEMPT_LOG, /* append `text` (one entry, the core's own) to the bounded history of
                             task.id */
-    JOURNAL_DEAD_DEL,    /* the dead letter task.id is forgotten */
+    JOURNAL_DEAD_DEL,    /* the dead letter task.id is forgotten; its history is kept as by
+                            JOURNAL_DEL */
     JOURNAL_KEY,         /* the idempotency key `text` stands for task.id, whose content has
                             `digest`, until at_wall_ms; whatever it stood for before */
     JOURNAL_KEYS_FORGET, /* keys whose time was over at at_wall_ms, the oldest first, so many at
                             most; the answer says how many keys there are */
+    JOURNAL_PAST_FORGET, /* the same for histories of tasks that are no more */
 };
 
 struct journal_op {
@@ -182,6 +188,7 @@ struct journal_batch {
     uint64_t space_used;
     uint64_t space_max;
     uint64_t keys_n; /* idempotency keys that are kept */
+    uint64_t past_n; /* histories of tasks that are no more */
 };
 
 enum journal_read_type {
@@ -197,6 +204,7 @@ enum journal_read_type {
                             ids[1] */
     JOURNAL_DEAD_LOOKUP, /* `ids`: the dead letter of each */
     JOURNAL_KEYS,        /* `keys`: what each stands for */
+    JOURNAL_ATTEMPTS,    /* `ids`: id and history of each that has one, open, dead or no more */
 };
 
 struct journal_read {
@@ -220,8 +228,8 @@ struct journal_read {
     dtq_err err; /* DTQ_OK, DTQ_ECORRUPT, DTQ_ENOMEM, DTQ_EIO */
     struct dtqi_buf *buf;
     struct journal_task *tasks;
-    uint32_t *index; /* LOOKUP, DEAD_LOOKUP: tasks[i] is the task of ids[index[i]]; ids without a
-                        task are not there */
+    uint32_t *index; /* LOOKUP, DEAD_LOOKUP, ATTEMPTS: tasks[i] is the task of ids[index[i]]; ids
+                        without a task are not there */
     uint32_t tasks_n;
     struct journal_key_record *key_records; /* KEYS: keys_n of them */
     bool end;    /* all but LOOKUP: there is nothing behind the last one */
@@ -236,6 +244,7 @@ struct journal_start {
     uint64_t epoch; /* this start's: counter committed before the call returned, random low half */
     uint64_t seq_next;
     uint64_t keys_n; /* idempotency keys that are kept */
+    uint64_t past_n; /* histories of tasks that are no more */
     struct journal_queue *queues;
     uint32_t queues_n;
     struct journal_applied *applied;

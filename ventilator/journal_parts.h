@@ -19,6 +19,8 @@ enum journal_table {
     TABLE_COMMON,   /* number -> what tasks have in common, and how many */
     TABLE_KEYS,     /* idempotency key -> task, digest, until when */
     TABLE_KEY_ENDS, /* until when, high byte first, and key -> nothing */
+    TABLE_PAST,     /* 0, id -> until when, history of a task that is no more; 1, until when, high
+                       byte first, id -> nothing */
 };
 
 struct journal_sink_number {

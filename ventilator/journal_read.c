@@ -1,5 +1,5 @@
 /* Answers of the journal: everything is copied into one buffer, which then is the core's. */
-#include "journal_parts.h"
+#include "journal_past.h"
 
 #define BUF_FIRST_BYTES_MAX 262144u
 #define BUF_FIRST_TASK_BYTES 320u
@@ -461,6 +461,49 @@ static dtq_err read_by_id(struct answer *a)
     return err;
 }
 
+/* ---- attempts */
+
+static dtq_err dead_history(struct answer *a, const dtq_id *id, struct dtqi_slice *ret)
+{
+    struct dtqi_slice value;
+    struct journal_dead dead;
+    dtq_err err = store_get(a->tx, TABLE_DEAD, journal_id_slice(id), &value);
+
+    if (err != DTQ_OK)
+        return err;
+    if (!journal_dead_in(value, &dead))
+        return journal_bad_task(a->j, id);
+    *ret = dead.history;
+    return DTQ_OK;
+}
+
+static dtq_err find_attempts(struct answer *a, const dtq_id *id, struct dtqi_slice *ret)
+{
+    dtq_err err = store_get(a->tx, TABLE_HISTORY, journal_id_slice(id), ret);
+
+    if (err == DTQ_ENOTFOUND)
+        err = dead_history(a, id, ret);
+    if (err == DTQ_ENOTFOUND)
+        err = journal_past_get(a->j, a->tx, id, ret);
+    return err;
+}
+
+static dtq_err read_attempts(struct answer *a)
+{
+    for (uint32_t i = 0; i < a->read->ids_n; i++) {
+        struct journal_task task = {.id = a->read->ids[i]};
+        dtq_err err = find_attempts(a, &task.id, &task.history);
+
+        if (err == DTQ_OK)
+            err = keep_slice(a, &task.history);
+        if (err == DTQ_OK)
+            err = answer_add(a, &task, i);
+        if (err != DTQ_OK && err != DTQ_ENOTFOUND)
+            return err;
+    }
+    return DTQ_OK;
+}
+
 /* ---- idempotency keys */
 
 static dtq_err read_keys(struct answer *a)
@@ -494,6 +537,7 @@ static dtq_err read_any(struct answer *a)
     case JOURNAL_DEAD_LIST: return read_by_id(a);
     case JOURNAL_DEAD_LOOKUP: return read_dead_lookup(a);
     case JOURNAL_KEYS: return read_keys(a);
+    case JOURNAL_ATTEMPTS: return read_attempts(a);
     }
     assert(!"a type of struct journal_read");
     return DTQ_EINVAL;
@@ -530,7 +574,8 @@ static dtq_err answer_make(struct answer *a)
 
 static size_t first_bytes(const struct journal_read *read)
 {
-    bool is_lookup = read->type == JOURNAL_LOOKUP || read->type == JOURNAL_DEAD_LOOKUP;
+    bool is_lookup = read->type == JOURNAL_LOOKUP || read->type == JOURNAL_DEAD_LOOKUP ||
+                     read->type == JOURNAL_ATTEMPTS;
     uint64_t tasks = is_lookup ? read->ids_n : read->limit;
     uint64_t bytes = tasks * BUF_FIRST_TASK_BYTES;
 

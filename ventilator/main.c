@@ -24,6 +24,7 @@ struct values {
     uint64_t heartbeat_ms;
     uint64_t liveness;
     uint64_t dead_ttl_ms;
+    uint64_t history_ttl_ms;
     bool insecure;
 };
 
@@ -109,6 +110,12 @@ static struct opt table[] = {
      .meta = "DURATION",
      .initial = "30d",
      .help = "dead letters are forgotten so long after they failed; 0s: never"},
+    {.name = "history-ttl",
+     .type = OPT_DURATION,
+     OPT_AT(struct values, history_ttl_ms),
+     .meta = "DURATION",
+     .initial = "1d",
+     .help = "attempts that failed are shown so long after their task has ended; 0s: no longer"},
     {.name = "insecure",
      .type = OPT_FLAG,
      OPT_AT(struct values, insecure),
@@ -135,6 +142,7 @@ static void fill_cfg(const struct values *values, struct vent_io_cfg *ret)
     ret->core.heartbeat_ms = values->heartbeat_ms;
     ret->core.liveness = (uint32_t)values->liveness;
     ret->core.dead_ttl_ms = values->dead_ttl_ms;
+    ret->core.history_ttl_ms = values->history_ttl_ms;
     ret->core.backlog_bytes_max = values->max_backlog_bytes;
     ret->core.backlog_tasks_max = values->max_backlog_tasks;
     ret->core.queue_bytes_max = values->max_queue_bytes;

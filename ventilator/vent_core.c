@@ -47,6 +47,7 @@ void vent_cfg_default(struct vent_cfg *cfg)
         .queries_max = 64,
         .keys_max = DTQI_KEYS_MAX,
         .dead_ttl_ms = DTQI_DEAD_TTL_MS,
+        .history_ttl_ms = DTQI_HISTORY_TTL_MS,
     };
 }
 
@@ -240,6 +241,7 @@ dtq_err vent_new(const struct vent_cfg *cfg, const struct journal_start *start, 
     v->random = cfg->seed;
     v->store = start->store;
     v->epoch = start->epoch;
+    v->past_n = start->past_n;
     v->seq = v->seq_start = start->seq_next;
     v->now_ms = v->start_ms = v->deadline_ms = now_ms;
     v->wall_ms = wall_ms;
@@ -396,6 +398,7 @@ static void on_tick(struct vent *v)
     vent_dead_tick(v);
     vent_dying_tick(v);
     vent_keys_tick(v);
+    vent_notes_tick(v);
     vent_dispatch_tick(v);
     vent_touched_tick(v);
     vent_proposals_tick(v);

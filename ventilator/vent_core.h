@@ -73,6 +73,8 @@ struct vent_cfg { /* vent_cfg_default() fills it from bounds.h */
     uint32_t queries_max; /* queries that wait for the journal */
     uint64_t keys_max;    /* idempotency keys that are remembered */
     uint64_t dead_ttl_ms; /* dead letters are forgotten so long after they failed; 0: never */
+    uint64_t
+        history_ttl_ms; /* attempts that failed are kept so long after the end; 0: not at all */
 };
 
 void vent_cfg_default(struct vent_cfg *cfg);

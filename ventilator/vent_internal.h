@@ -663,6 +663,11 @@ struct vent {
     uint64_t keys_forget_ms; /* the next time that it is told to forget old ones */
     bool keys_forget_due;
 
+    /* attempts of tasks that are no more */
+    uint64_t past_n; /* of so many tasks, as the journal said last */
+    uint64_t past_forget_ms;
+    bool past_forget_due;
+
     /* dead letters */
     struct dead_job dead_job;
     dtq_id *dead_dels; /* to be forgotten by the journal */
@@ -1179,6 +1184,11 @@ void vent_note(struct vent *v, struct task *t, const struct dtqi_failure *f,
                const struct worker *w);
 /* The note as the journal keeps it, in `buf`; empty: no memory. */
 struct dtqi_slice vent_note_encode(const struct note *note, struct dtqi_buf *buf);
+/* Notes that the journal has not been given, as a history has them; empty: none, or no memory. */
+struct dtqi_slice vent_notes_encode(const struct past *p, struct dtqi_buf *buf);
+/* Something of its attempts is worth telling after its end, and only memory has it. */
+bool vent_has_new_notes(const struct vent *v, const struct task *t);
+void vent_notes_tick(struct vent *v);
 /* Attempts for an answer, in scratch: those of a history of the journal, then what memory (p, may
  * be NULL) knows besides. */
 void vent_notes_fill(struct vent *v, struct dtqi_slice history, const struct past *p,

@@ -143,13 +143,19 @@ void vent_paper_move(struct vent *v, struct task *t)
     vent_lazy(v);
 }
 
+/* Settled before it was written. A dead letter keeps its task; and some take other things along. */
+static bool is_written_anyway(const struct task *t)
+{
+    return (t->flags & TASK_DEAD) != 0 || (t->marks & TASK_ALWAYS) != 0;
+}
+
 void vent_paper_end(struct vent *v, struct task *t)
 {
     assert(t->state == TASK_GONE);
     if (t->paper == PAPER_HANDED)
         return; /* the answer decides */
     vent_paper_unlink(v, t);
-    if (t->paper == PAPER_NONE && (t->flags & TASK_DEAD) == 0 && (t->marks & TASK_ALWAYS) == 0) {
+    if (t->paper == PAPER_NONE && !is_written_anyway(t) && !vent_has_new_notes(v, t)) {
         v->counters.journal_skipped++;
         vent_task_free(v, t);
         return;
@@ -245,13 +251,20 @@ static void notes_are(const struct vent *v, const struct task *t, enum note_pape
             p->notes[i]->paper = (uint8_t)paper;
 }
 
-/* R37: the dead letter goes in the same commit. */
+/* Until when attempts of a task that ends now are kept; 0: not at all. They are for people: a full
+ * disk needs what its end frees. */
+static uint64_t past_until_wall_ms(const struct vent *v)
+{
+    return v->cfg.history_ttl_ms != 0 && !v->map_full ? v->wall_ms + v->cfg.history_ttl_ms : 0;
+}
+
+/* R37: the dead letter goes in the same commit; its attempts can be looked at for a while. */
 static void add_requeued(struct vent *v, const struct task *t)
 {
     dtq_id id;
 
     memcpy(id.bytes, spec_of(v, t)->spec.requeued_from.at, sizeof id.bytes);
-    add_lone_op(v, &id, JOURNAL_DEAD_DEL);
+    add_lone_op(v, &id, JOURNAL_DEAD_DEL)->at_wall_ms = past_until_wall_ms(v);
 }
 
 static void add_put(struct vent *v, struct task *t)
@@ -307,18 +320,32 @@ static struct dtqi_slice last_text(const struct vent *v, const struct task *t)
     return (struct dtqi_slice){note->texts + note->worker_len, note->text_len};
 }
 
-/* A dead letter keeps its task, so that must be written if it was not; and so must what goes into
- * the journal with some tasks. */
+/* What failed of it stays. It costs a task nothing of which no attempt failed. */
+static void add_end(struct vent *v, struct task *t)
+{
+    const struct past *p = past_of(v, t);
+    struct journal_op *op = add_op(v, t, JOURNAL_DEL);
+
+    if (t->paper == PAPER_NONE)
+        t->paper = PAPER_HANDED; /* its notes are */
+    op->at_wall_ms = past_until_wall_ms(v);
+    if (op->at_wall_ms == 0 || !vent_has_new_notes(v, t))
+        return;
+    if (v->flight_texts == NULL)
+        v->flight_texts = dtqi_buf_new(TEXTS_FIRST_BYTES, TEXTS_BYTES_MAX);
+    op->text = vent_notes_encode(p, v->flight_texts);
+}
+
 static void add_delete(struct vent *v, struct task *t)
 {
     struct journal_op *op;
 
-    if (t->paper == PAPER_NONE) {
+    if (t->paper == PAPER_NONE && is_written_anyway(t)) {
         add_put(v, t);
         t->flags |= TASK_IN_BATCH;
     }
     if ((t->flags & TASK_DEAD) == 0) {
-        add_op(v, t, JOURNAL_DEL);
+        add_end(v, t);
         return;
     }
     add_logs(v, t);
@@ -408,6 +435,16 @@ static void gather_keys(struct vent *v)
         return;
     v->keys_forget_due = false;
     add_lone_op(v, &of_none, JOURNAL_KEYS_FORGET)->at_wall_ms = v->wall_ms;
+}
+
+static void gather_pasts(struct vent *v)
+{
+    static const dtq_id of_none;
+
+    if (!v->past_forget_due || !has_op_room(v))
+        return;
+    v->past_forget_due = false;
+    add_lone_op(v, &of_none, JOURNAL_PAST_FORGET)->at_wall_ms = v->wall_ms;
 }
 
 static void gather_deletes(struct vent *v)
@@ -504,7 +541,8 @@ static uint64_t applied_ahead(const struct vent *v)
 static bool has_lazy(const struct vent *v)
 {
     bool any = v->dirty.n != 0 || v->deletes.n != 0 || v->roster_n != 0 || v->settings_due ||
-               v->dead_dels_n != 0 || v->keys_forget_due || applied_ahead(v) != 0;
+               v->dead_dels_n != 0 || v->keys_forget_due || v->past_forget_due ||
+               applied_ahead(v) != 0;
 
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         any |= v->sinks[i].used && v->sinks[i].dirty;
@@ -580,6 +618,7 @@ void vent_journal_tick(struct vent *v)
     gather_deletes(v);
     gather_dead(v);
     gather_keys(v);
+    gather_pasts(v);
     gather_dirty(v);
     gather_puts(v);
     gather_applied(v);
@@ -722,6 +761,7 @@ static void op_written(struct vent *v, const struct journal_op *op, struct task 
             vent_key_remove(v, t); /* it is found in the journal from now on */
         return;
     case JOURNAL_KEYS_FORGET:
+    case JOURNAL_PAST_FORGET:
     case JOURNAL_DEAD_DEL: return;
     }
     if (t->state != TASK_FREE && t->state != TASK_GONE)
@@ -824,7 +864,7 @@ static void op_failed(struct vent *v, const struct journal_op *op, struct task *
         t->flags |= op->task.counters.cancel != 0 || op->task.counters.last.n != 0 ? TASK_DIRTY : 0;
         if (t->state != TASK_GONE) {
             back = PAPER_WRITE;
-        } else if ((t->flags & TASK_DEAD) != 0 || (t->marks & TASK_ALWAYS) != 0) {
+        } else if (is_written_anyway(t) || vent_has_new_notes(v, t)) {
             back = PAPER_DELETES;
         } else {
             vent_task_free(v, t);
@@ -832,7 +872,10 @@ static void op_failed(struct vent *v, const struct journal_op *op, struct task *
         }
         break;
     case JOURNAL_DEL:
-    case JOURNAL_DEAD: back = PAPER_DELETES; break;
+    case JOURNAL_DEAD:
+        back = PAPER_DELETES;
+        t->paper = t->paper == PAPER_HANDED ? PAPER_NONE : t->paper;
+        break;
     case JOURNAL_COUNTERS:
         t->flags |= TASK_DIRTY;
         v->urgent |= op->task.counters.cancel != 0;
@@ -841,6 +884,7 @@ static void op_failed(struct vent *v, const struct journal_op *op, struct task *
     case JOURNAL_ATTEMPT_LOG: notes_are(v, t, NOTE_NEW); return;
     case JOURNAL_KEY:
     case JOURNAL_KEYS_FORGET:
+    case JOURNAL_PAST_FORGET:
     case JOURNAL_DEAD_DEL: return;
     }
     t->flags &= (uint16_t)~TASK_IN_BATCH;
@@ -896,6 +940,7 @@ void vent_on_written(struct vent *v, struct journal_batch *b)
         ops_written(v, b);
         dead_written(v);
         v->keys_n = b->keys_n;
+        v->past_n = b->past_n;
         peers_written(v, b);
     }
     queues_answered(v, b);

@@ -1,11 +1,13 @@
 /*
  * What is kept of attempts that failed: the last ones in memory while the task is there, and in the
- * journal beside the task, so that a restart or a trip out of memory does not lose them.
+ * journal beside the task, so that a restart or a trip out of memory does not lose them; and for a
+ * while when the task has ended, in the commit that deletes it.
  */
 #include "vent_internal.h"
 
 #define NOTE_FORMAT 1u
 #define NOTE_HEAD_BYTES 29u
+#define FORGET_EACH_MS 60000u
 #define HISTORY_ENTRIES_MAX (JOURNAL_HISTORY_MAX + NOTES_MAX)
 
 static struct note *note_new(const struct dtqi_failure *f, const struct worker *w)
@@ -89,6 +91,64 @@ struct dtqi_slice vent_note_encode(const struct note *note, struct dtqi_buf *buf
     return (struct dtqi_slice){at, NOTE_HEAD_BYTES + texts};
 }
 
+bool vent_has_new_notes(const struct vent *v, const struct task *t)
+{
+    const struct past *p = past_of(v, t);
+
+    for (uint32_t i = 0; p != NULL && v->cfg.history_ttl_ms != 0 && i < p->notes_n; i++)
+        if (p->notes[i]->paper == NOTE_NEW)
+            return true;
+    return false;
+}
+
+static size_t history_bytes(const struct past *p)
+{
+    size_t bytes = 0;
+
+    for (uint32_t i = 0; i < p->notes_n; i++)
+        if (p->notes[i]->paper == NOTE_NEW)
+            bytes += 4u + NOTE_HEAD_BYTES + p->notes[i]->worker_len + p->notes[i]->text_len;
+    return bytes;
+}
+
+/* Each has its length before it, high byte first: see journal_history_next(). */
+struct dtqi_slice vent_notes_encode(const struct past *p, struct dtqi_buf *buf)
+{
+    size_t bytes = history_bytes(p);
+    uint8_t *at = buf != NULL && bytes != 0 ? dtqi_buf_alloc(buf, bytes) : NULL;
+    uint8_t *to = at;
+
+    for (uint32_t i = 0; at != NULL && i < p->notes_n; i++) {
+        struct dtqi_slice note;
+
+        if (p->notes[i]->paper != NOTE_NEW)
+            continue;
+        note = vent_note_encode(p->notes[i], buf);
+        if (note.len == 0)
+            break;
+        for (int shift = 24; shift >= 0; shift -= 8)
+            *to++ = (uint8_t)(note.len >> shift);
+        memcpy(to, note.at, note.len);
+        to += note.len;
+    }
+    return (struct dtqi_slice){at, at != NULL ? (uint32_t)(to - at) : 0};
+}
+
+/* Old ones are forgotten a few thousand at a time. */
+void vent_notes_tick(struct vent *v)
+{
+    if (v->past_n == 0)
+        return;
+    if (v->now_ms < v->past_forget_ms) {
+        due_at(v, v->past_forget_ms);
+        return;
+    }
+    v->past_forget_due = true;
+    v->past_forget_ms = v->now_ms + FORGET_EACH_MS;
+    due_at(v, v->past_forget_ms);
+    vent_lazy(v);
+}
+
 /* Texts point into the entry. false: another format, or damaged. */
 static bool note_decode(struct dtqi_slice entry, struct dtqi_attempt_info *ret)
 {
@@ -139,14 +199,14 @@ void vent_notes_fill(struct vent *v, struct dtqi_slice history, const struct pas
     at = vent_scratch(v, HISTORY_ENTRIES_MAX, sizeof *at);
     if (at == NULL)
         return; /* the rest of the answer is worth having */
-    while (n < JOURNAL_HISTORY_MAX && journal_history_next(&history, &entry)) {
+    while (n < HISTORY_ENTRIES_MAX && journal_history_next(&history, &entry)) {
         if (!note_decode(entry, &at[n]))
             continue;
         at[n].worker = vent_copy_str(v, at[n].worker);
         at[n].text = vent_copy_str(v, at[n].text);
         last = at[n++].attempt;
     }
-    for (uint32_t i = 0; p != NULL && i < p->notes_n; i++)
+    for (uint32_t i = 0; p != NULL && i < p->notes_n && n < HISTORY_ENTRIES_MAX; i++)
         if (p->notes[i]->attempt > last)
             at[n++] = info_of(p->notes[i]);
     info->attempts = at;

@@ -312,6 +312,12 @@ static void refuse(struct vent *v, uint32_t route, uint64_t request, enum dtqi_r
             (struct dtqi_query_reply){.request = request, .reason = reason, .text = dtqi_str(text)};
 }
 
+static void refuse_unread(struct vent *v, const struct query *q, dtq_err err)
+{
+    refuse(v, q->route, q->q.request, DTQI_BUSY,
+           err == DTQ_ECORRUPT ? "the journal is damaged" : "the journal could not be read");
+}
+
 /* Only the journal knows them. */
 static void add_dead(struct vent *v, struct page_of_tasks *page, const struct query *q,
                      const struct journal_read *a)
@@ -338,6 +344,26 @@ static void add_open(struct vent *v, struct page_of_tasks *page, const struct qu
     add_all_unwritten(v, page, q, &span);
 }
 
+static void answer_attempts(struct vent *v, const struct query *q, const struct journal_read *a)
+{
+    const struct task *t = vent_task_find(v, &q->q.prefix);
+    struct dtqi_slice history = {NULL, 0};
+    struct dtqi_task_info info = {0};
+    struct dtqi_msg *m;
+
+    if (a->err != DTQ_OK) {
+        refuse_unread(v, q, a->err);
+        return;
+    }
+    if (a->tasks_n != 0)
+        history = a->tasks[0].history;
+    vent_notes_fill(v, history, t != NULL ? past_of(v, t) : NULL, &info);
+    m = vent_send(v, q->route, DTQI_QUERY_REPLY);
+    if (m != NULL)
+        m->query_reply = (struct dtqi_query_reply){
+            .request = q->q.request, .attempts = info.attempts, .attempts_n = info.attempts_n};
+}
+
 void vent_query_read(struct vent *v, struct vent_read *r)
 {
     const struct journal_read *a = &r->read;
@@ -350,10 +376,13 @@ void vent_query_read(struct vent *v, struct vent_read *r)
     bool cut;
 
     v->queries_n--;
+    if (q->q.kind == DTQI_QUERY_ATTEMPTS) {
+        answer_attempts(v, q, a);
+        return;
+    }
     page.at = vent_scratch(v, page.room, sizeof *page.at);
     if (a->err != DTQ_OK || page.at == NULL) {
-        refuse(v, q->route, q->q.request, DTQI_BUSY,
-               a->err == DTQ_ECORRUPT ? "the journal is damaged" : "the journal could not be read");
+        refuse_unread(v, q, a->err);
         return;
     }
     if (q->q.kind == DTQI_QUERY_DEAD)
@@ -429,6 +458,8 @@ static enum journal_read_type read_type(const struct dtqi_query *m)
 {
     if (m->kind == DTQI_QUERY_DEAD)
         return JOURNAL_DEAD_LIST;
+    if (m->kind == DTQI_QUERY_ATTEMPTS)
+        return JOURNAL_ATTEMPTS;
     return m->prefix_bits != 0 ? JOURNAL_PREFIX : JOURNAL_SCAN;
 }
 
@@ -490,6 +521,19 @@ static void ask_tasks(struct vent *v, uint32_t route, const struct dtqi_query *m
     reply = vent_send(v, route, DTQI_QUERY_REPLY); /* no such queue: no tasks */
     if (reply != NULL)
         reply->query_reply = (struct dtqi_query_reply){.request = m->request};
+}
+
+static void ask_attempts(struct vent *v, uint32_t route, const struct dtqi_query *m)
+{
+    struct dtqi_query one = *m;
+
+    if (m->prefix_bits != 128) {
+        refuse(v, route, m->request, DTQI_BAD_TASK, "the attempts of which task?");
+        return;
+    }
+    one.after = (struct dtqi_slice){0};
+    one.queue = (struct dtqi_str){"", 0};
+    ask_journal(v, route, &one);
 }
 
 /* ---------------------------------------------------------------- queues, workers, status */
@@ -645,6 +689,7 @@ void vent_on_query(struct vent *v, uint32_t route, const struct dtqi_query *m)
     case DTQI_QUERY_TASKS:
     case DTQI_QUERY_DEAD:
     case DTQI_QUERY_TASK: ask_tasks(v, route, m); break;
+    case DTQI_QUERY_ATTEMPTS: ask_attempts(v, route, m); break;
     case DTQI_QUERY_QUEUES: ask_queues(v, route, m->request); break;
     case DTQI_QUERY_WORKERS: ask_workers(v, route, m->request); break;
     }

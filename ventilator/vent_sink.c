@@ -315,8 +315,8 @@ void vent_settle(struct vent *v, struct task *t, dtq_state kind)
         vent_confirm(v, t); /* else what goes into the journal with it is waited for */
     if ((t->flags & TASK_CANCEL) != 0)
         vent_cancel_end(v, t);
-    if (t->paper == PAPER_NONE && kind != DTQ_FAILED &&
-        (t->marks & TASK_ALWAYS) == 0) { /* the short circuit */
+    if (t->paper == PAPER_NONE && kind != DTQ_FAILED && (t->marks & TASK_ALWAYS) == 0 &&
+        !vent_has_new_notes(v, t)) { /* the short circuit */
         v->counters.journal_skipped++;
         vent_task_free(v, t);
         return;

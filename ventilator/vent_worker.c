@@ -499,13 +499,26 @@ void vent_unlease(struct vent *v, struct task *t)
     vent_worker_touch(v, w);
 }
 
+/* An attempt that its worker reports nothing more of. It has begun at the earliest when it was
+ * given out. */
+static void note_end(struct vent *v, struct task *t, dtq_reason reason, const char *text)
+{
+    uint64_t ms = v->now_ms - t->since_ms;
+    struct dtqi_failure f = {
+        .attempt = t->attempt,
+        .reason = reason,
+        .text = dtqi_str(text),
+        .started_wall_ms = v->wall_ms - ms,
+        .duration_us = ms * 1000,
+    };
+
+    vent_note(v, t, &f, &v->workers[t->worker]);
+}
+
 /* R21: what was running, or on probation, may have killed its worker. */
 static bool count_crash(struct vent *v, struct task *t)
 {
-    struct worker *w = &v->workers[t->worker];
     struct past *p = vent_past(v, t);
-    struct dtqi_failure f = {
-        .attempt = t->attempt, .reason = DTQ_REASON_LOST, .text = dtqi_str("the worker died")};
 
     if (p == NULL)
         return false;
@@ -514,7 +527,7 @@ static bool count_crash(struct vent *v, struct task *t)
     p->counters.reason = DTQ_REASON_LOST;
     if (p->counters.crashes < UINT16_MAX)
         p->counters.crashes++;
-    vent_note(v, t, &f, w);
+    note_end(v, t, DTQ_REASON_LOST, "the worker died");
     return true;
 }
 

@@ -62,14 +62,14 @@ static void *grow(struct dtq_client *c, const void *at, size_t n, size_t more, s
 
 /* ---------------------------------------------------------------- tasks */
 
-static bool read_attempts(struct dtq_client *c, const struct dtqi_task_info *in, dtq_task_info *out)
+/* NULL: no memory. */
+static const dtq_attempt_info *read_attempts(struct dtq_client *c,
+                                             const struct dtqi_attempt_info *in, uint32_t n)
 {
-    dtq_attempt_info *attempts = shell_lend(c, (in->attempts_n + 1) * sizeof *attempts);
+    dtq_attempt_info *attempts = shell_lend(c, (n + 1) * sizeof *attempts);
 
-    if (attempts == NULL)
-        return false;
-    for (uint32_t i = 0; i < in->attempts_n; i++) {
-        const struct dtqi_attempt_info *a = &in->attempts[i];
+    for (uint32_t i = 0; attempts != NULL && i < n; i++) {
+        const struct dtqi_attempt_info *a = &in[i];
 
         attempts[i] = (dtq_attempt_info){
             .attempt = a->attempt,
@@ -81,11 +81,9 @@ static bool read_attempts(struct dtq_client *c, const struct dtqi_task_info *in,
             .text = shell_lend_text(c, a->text),
         };
         if (attempts[i].worker == NULL || attempts[i].text == NULL)
-            return false;
+            return NULL;
     }
-    out->attempts = attempts;
-    out->attempts_n = in->attempts_n;
-    return true;
+    return attempts;
 }
 
 static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq_task_info *out)
@@ -110,6 +108,8 @@ static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq
         .durable = in->durable,
         .before = in->before,
         .before_is_least = in->before_is_least,
+        .attempts = read_attempts(c, in->attempts, in->attempts_n),
+        .attempts_n = in->attempts_n,
     };
     if (in->spec.requeued_from.len == sizeof(dtq_id)) {
         dtq_id *from = shell_lend(c, sizeof *from);
@@ -120,7 +120,7 @@ static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq
         out->requeued_from = from;
     }
     return out->name != NULL && out->queue != NULL && out->worker != NULL && out->why != NULL &&
-           read_attempts(c, in, out);
+           out->attempts != NULL;
 }
 
 dtq_err admin_check_filter(struct dtq_client *c, const dtq_filter *f)
@@ -274,6 +274,38 @@ dtq_err dtq_explain(dtq_client *client, const dtq_id *id, int32_t timeout_ms,
                     dtq_task_info *ret_task)
 {
     return ask_task(client, id, true, timeout_ms, ret_task);
+}
+
+static dtq_err list_attempts(struct dtq_client *c, const dtq_id *id, uint64_t end_ms,
+                             dtq_attempt_list *ret)
+{
+    struct dtqi_msg msg = {
+        .type = DTQI_QUERY,
+        .query = {.kind = DTQI_QUERY_ATTEMPTS, .prefix = *id, .prefix_bits = 128}};
+    dtq_err err;
+    const struct dtqi_query_reply *reply = admin_query(c, &msg, end_ms, &err);
+    const dtq_attempt_info *attempts;
+
+    if (reply == NULL)
+        return err;
+    attempts = read_attempts(c, reply->attempts, reply->attempts_n);
+    if (attempts != NULL)
+        *ret = (dtq_attempt_list){attempts, reply->attempts_n};
+    client_question_done(c->core);
+    return attempts != NULL ? DTQ_OK : admin_no_memory(c);
+}
+
+dtq_err dtq_attempts(dtq_client *client, const dtq_id *id, int32_t timeout_ms,
+                     dtq_attempt_list *ret_list)
+{
+    dtq_err err;
+
+    if (client == NULL || id == NULL || ret_list == NULL)
+        return DTQ_EINVAL;
+    shell_enter(client);
+    err = list_attempts(client, id, io_end_ms(timeout_ms), ret_list);
+    io_settle(client);
+    return err;
 }
 
 /* ---------------------------------------------------------------- outcomes */

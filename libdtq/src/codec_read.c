@@ -955,7 +955,8 @@ bool codec_read_cancel_reply(struct codec_reader *r, const void *from, struct dt
 
 static bool in_query_kind(struct codec_reader *r, int kind)
 {
-    return kind == DTQI_QUERY_DEAD || in_enum(r, "kind", kind, DTQI_QUERY_WORKERS);
+    return kind == DTQI_QUERY_DEAD || kind == DTQI_QUERY_ATTEMPTS ||
+           in_enum(r, "kind", kind, DTQI_QUERY_WORKERS);
 }
 
 bool codec_read_query(struct codec_reader *r, const void *from, struct dtqi_msg *msg)
@@ -985,7 +986,8 @@ bool codec_read_query_reply(struct codec_reader *r, const void *from, struct dtq
            text(r, "text", in->text, &out->text) && EACH(r, in, out, tasks, read_task_info) &&
            EACH(r, in, out, queues, read_queue_info) &&
            EACH(r, in, out, workers, read_worker_info) && EACH(r, in, out, sinks, read_sink_info) &&
-           EACH(r, in, out, counters, read_counter) && cursor(r, "next", in->next, &out->next);
+           EACH(r, in, out, counters, read_counter) &&
+           EACH(r, in, out, attempts, read_attempt_info) && cursor(r, "next", in->next, &out->next);
 }
 
 bool codec_read_operate(struct codec_reader *r, const void *from, struct dtqi_msg *msg)

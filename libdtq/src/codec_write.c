@@ -804,7 +804,8 @@ bool codec_write_query_reply(struct codec_writer *w, const struct dtqi_msg *msg,
            EACH(w, in, out, queues, queue_info, write_queue_info) &&
            EACH(w, in, out, workers, worker_info, write_worker_info) &&
            EACH(w, in, out, sinks, sink_info, write_sink_info) &&
-           EACH(w, in, out, counters, counter, write_counter);
+           EACH(w, in, out, counters, counter, write_counter) &&
+           EACH(w, in, out, attempts, attempt_info, write_attempt_info);
 }
 
 bool codec_write_operate(struct codec_writer *w, const struct dtqi_msg *msg, void *to)

@@ -83,6 +83,7 @@ enum dtqi_query_kind {
     DTQI_QUERY_QUEUES,
     DTQI_QUERY_WORKERS,
     DTQI_QUERY_DEAD = 20,
+    DTQI_QUERY_ATTEMPTS = 21,
 };
 
 /* 16 bytes that name a store, an instance or a run; the same type as a task's id, but never mixed
@@ -664,6 +665,8 @@ struct dtqi_query_reply {
     const struct dtqi_counter *counters;
     uint32_t counters_n;
     struct dtqi_slice next;
+    const struct dtqi_attempt_info *attempts;
+    uint32_t attempts_n;
 };
 
 enum dtqi_operation {

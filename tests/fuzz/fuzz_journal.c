@@ -115,6 +115,8 @@ static void make_whole(void)
                                        .task = task_of(2 * i),
                                        .at_wall_ms = WALL_MS,
                                        .text = {"it failed", 9}};
+    ops[n++] = (struct journal_op){
+        .type = JOURNAL_DEL, .task = task_of(2), .at_wall_ms = WALL_MS}; /* its history stays */
     apply(j, ops, n, queues, 2);
     journal_start_done(&start);
     journal_close(j);
@@ -133,14 +135,18 @@ static void read_all(struct talk *t, struct journal *j)
 {
     dtq_id ids[4] = {id_of(1), id_of(2), talk_id(t), talk_id(t)};
 
-    for (int type = JOURNAL_LOAD; type <= JOURNAL_DEAD_LIST; type++) {
-        struct journal_read read = {.type = (enum journal_read_type)type,
-                                    .queue = talk_choice(t, 3),
-                                    .limit = 1 + talk_choice(t, 20),
-                                    .ids = ids,
-                                    .ids_n = type == JOURNAL_LOOKUP ? 4 : 1 + talk_choice(t, 2),
-                                    .prefix_bits = talk_choice(t, 129),
-                                    .bodies = talk_choice(t, 2) != 0};
+    for (int type = JOURNAL_LOAD; type <= JOURNAL_ATTEMPTS; type++) {
+        struct dtqi_str keys[2] = {dtqi_str("again"), dtqi_str("a")};
+        struct journal_read read = {
+            .type = (enum journal_read_type)type,
+            .queue = talk_choice(t, 3),
+            .limit = 1 + talk_choice(t, 20),
+            .ids = ids,
+            .ids_n = type == JOURNAL_LOOKUP || type == JOURNAL_ATTEMPTS ? 4 : 1 + talk_choice(t, 2),
+            .keys = keys,
+            .keys_n = 2,
+            .prefix_bits = talk_choice(t, 129),
+            .bodies = talk_choice(t, 2) != 0};
         volatile uint32_t sum = 0;
 
         if (type == JOURNAL_LOAD && read.queue == 0)
@@ -172,12 +178,13 @@ static void write_some(struct talk *t, struct journal *j, const struct journal_s
         if (start->queues[i].number == queue.number)
             queue = start->queues[i];
     for (uint32_t i = 0; i < n; i++) {
-        ops[i] = (struct journal_op){.type = (enum journal_op_type)talk_choice(t, 7),
-                                     .task = task_of(talk_choice(t, TASKS)),
-                                     .has_key = talk_choice(t, 2) != 0,
-                                     .to = {.rank = 3, .queue = queue.number, .seq = 100 + i},
-                                     .at_wall_ms = WALL_MS,
-                                     .text = {"again", 5}};
+        ops[i] = (struct journal_op){
+            .type = (enum journal_op_type)talk_choice(t, JOURNAL_PAST_FORGET + 1),
+            .task = task_of(talk_choice(t, TASKS)),
+            .has_key = talk_choice(t, 2) != 0,
+            .to = {.rank = 3, .queue = queue.number, .seq = 100 + i},
+            .at_wall_ms = WALL_MS,
+            .text = {"again", 5}};
         ops[i].task.key.queue = queue.number;
         ops[i].task.key.seq += 50 * talk_choice(t, 2);
     }

@@ -2,6 +2,7 @@
 #include "cluster.h"
 
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -137,11 +138,42 @@ static void all_of_a_queue_are_requeued_and_the_rest_is_purged(void **state)
     dtq_expect(c, 2, NULL, "dead", "bury", NULL);
 }
 
+/* Two attempts fail, and the third one does not. */
+static void all_attempts_of_a_task_are_shown_after_it_succeeded(void **state)
+{
+    struct cluster *c = *state;
+    char id[64];
+    json_t *o;
+    json_t *attempt;
+
+    cluster_start(c);
+    dtq_submit_id(c, id, "flaky", "3", "--backoff", "0s..0s", NULL);
+    dtq_expect(c, 0, NULL, "wait", id, NULL);
+    for (int restarted = 0; restarted < 2; restarted++) {
+        o = object_of(dtq_expect(c, 0, NULL, "show", id, "--json", NULL));
+        expect_text(o, "state", "succeeded");
+        assert_int_equal(json_integer_value(json_object_get(o, "attempt")), 3);
+        assert_true(strlen(json_string_value(json_object_get(o, "worker"))) > 0);
+        assert_int_equal(json_array_size(json_object_get(o, "attempts")), 2);
+        attempt = json_array_get(json_object_get(o, "attempts"), 1);
+        assert_int_equal(json_integer_value(json_object_get(attempt, "attempt")), 2);
+        assert_non_null(json_string_value(json_object_get(attempt, "started")));
+        assert_non_null(json_string_value(json_object_get(attempt, "ended")));
+        assert_true(strlen(json_string_value(json_object_get(attempt, "worker"))) > 0);
+        expect_text(attempt, "reason", "error");
+        json_decref(o);
+        run_stop(c->ventilator, SIGTERM);
+        cluster_start_ventilator(c, NULL);
+    }
+    expect_in(c->ventilator, dtq_expect(c, 0, NULL, "show", id, NULL), "attempt 1 on ");
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         STORY(who_saw_a_task_fail_finds_its_dead_letter_at_once),
         STORY(a_dead_letter_is_listed_and_shown_with_its_attempts),
+        STORY(all_attempts_of_a_task_are_shown_after_it_succeeded),
         STORY(a_dead_letter_survives_a_restart_and_runs_again_under_a_new_id),
         STORY(all_of_a_queue_are_requeued_and_the_rest_is_purged),
     };

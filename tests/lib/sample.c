@@ -557,14 +557,14 @@ static void make_query(struct maker *m, struct dtqi_query *q)
     q->explain = is_there(m);
     q->bodies = is_there(m);
     if (is_there(m))
-        q->kind = DTQI_QUERY_DEAD;
+        q->kind = is_there(m) ? DTQI_QUERY_DEAD : DTQI_QUERY_ATTEMPTS;
 }
 
-static struct dtqi_task_info task_info(struct maker *m)
+static const struct dtqi_attempt_info *attempt_info(struct maker *m)
 {
-    struct dtqi_attempt_info *attempts = room(m, sizeof *attempts);
+    struct dtqi_attempt_info *attempt = room(m, sizeof *attempt);
 
-    *attempts = (struct dtqi_attempt_info){
+    *attempt = (struct dtqi_attempt_info){
         .attempt = (uint32_t)number(m, 9),
         .worker = str(m, "worker-"),
         .started_wall_ms = number(m, UINT64_MAX),
@@ -573,6 +573,13 @@ static struct dtqi_task_info task_info(struct maker *m)
         .code = (int32_t)number(m, 255),
         .text = str(m, "failed with "),
     };
+    return attempt;
+}
+
+static struct dtqi_task_info task_info(struct maker *m)
+{
+    const struct dtqi_attempt_info *attempts = attempt_info(m);
+
     return (struct dtqi_task_info){
         .id = id(m),
         .spec = spec(m),
@@ -660,6 +667,8 @@ static void make_query_reply(struct maker *m, struct dtqi_query_reply *q)
     q->counters = counter;
     q->counters_n = 1;
     q->next = body(m, 16);
+    q->attempts = attempt_info(m);
+    q->attempts_n = 1;
 }
 
 void sample_msg(enum dtqi_msg_type type, uint64_t seed, bool full, struct dtqi_buf *buf,

@@ -675,6 +675,246 @@ static void dead_letters_are_bounded_and_the_oldest_ids_go(void **state)
     expect_tasks(w, "5 6 ");
 }
 
+/* ---- attempts of tasks that are no more */
+
+/* One entry, as a history has it. */
+static struct dtqi_slice entry_of(const char *words, uint8_t room[64])
+{
+    size_t bytes = strlen(words);
+
+    memset(room, 0, 4);
+    room[3] = (uint8_t)bytes;
+    memcpy(room + 4, words, bytes);
+    return (struct dtqi_slice){room, (uint32_t)bytes + 4};
+}
+
+static void expect_attempts(struct world *w, uint32_t n, const char *entries)
+{
+    dtq_id wanted[2] = {id(JOURNAL_PAST_MAX + 100), id(n)};
+
+    read_ok(w, (struct journal_read){.type = JOURNAL_ATTEMPTS, .ids = wanted, .ids_n = 2});
+    if (entries == NULL) {
+        assert_int_equal(w->read.tasks_n, 0);
+        return;
+    }
+    assert_int_equal(w->read.tasks_n, 1);
+    assert_int_equal(w->read.index[0], 1);
+    expect_history(w->read.tasks[0].history, entries);
+}
+
+static void forget_pasts(struct world *w, uint64_t wall_ms)
+{
+    add(w, JOURNAL_PAST_FORGET, 0)->at_wall_ms = wall_ms;
+    apply_ok(w);
+}
+
+static void attempts_of_a_task_that_has_ended_are_kept_until_their_time(void **state)
+{
+    struct world *w = *state;
+    uint8_t room[64];
+    struct journal_op *op;
+
+    make_queues(w, 1);
+    put_one(w, 1, ready(1, 4, 1));
+    add_log(w, 1, "first");
+    apply_ok(w);
+    expect_attempts(w, 1, "first ");
+    op = add(w, JOURNAL_DEL, 1);
+    op->at_wall_ms = 1795000001000;
+    op->text = entry_of("second", room);
+    apply_ok(w);
+    assert_int_equal(w->batch.past_n, 1);
+    restart(w);
+    assert_int_equal(w->start.past_n, 1);
+    expect_attempts(w, 1, "first second ");
+    forget_pasts(w, 1795000000999);
+    expect_attempts(w, 1, "first second ");
+    forget_pasts(w, 1795000001000);
+    expect_attempts(w, 1, NULL);
+    assert_int_equal(w->batch.past_n, 0);
+    assert_int_equal(records_in(w, TABLE_PAST), 0);
+}
+
+static void a_task_that_never_failed_leaves_nothing(void **state)
+{
+    struct world *w = *state;
+    uint8_t room[64];
+    struct journal_op *op;
+
+    make_queues(w, 1);
+    put_one(w, 1, ready(1, 4, 1));
+    add(w, JOURNAL_DEL, 1)->at_wall_ms = 1795000001000;
+    apply_ok(w);
+    assert_int_equal(records_in(w, TABLE_PAST), 0);
+    op = add(w, JOURNAL_DEL, 2); /* it was never written, but failed */
+    op->at_wall_ms = 1795000001000;
+    op->text = entry_of("quick", room);
+    apply_ok(w);
+    expect_attempts(w, 2, "quick ");
+}
+
+static void attempts_are_found_wherever_the_task_is(void **state)
+{
+    struct world *w = *state;
+
+    make_queues(w, 1);
+    put_one(w, 1, ready(1, 4, 1));
+    add_log(w, 1, "first");
+    apply_ok(w);
+    expect_attempts(w, 1, "first ");
+    add(w, JOURNAL_DEAD, 1);
+    apply_ok(w);
+    expect_attempts(w, 1, "first ");
+    add(w, JOURNAL_DEAD_DEL, 1)->at_wall_ms = 1795000001000;
+    apply_ok(w);
+    restart(w);
+    expect_attempts(w, 1, "first ");
+    assert_int_equal(records_in(w, TABLE_DEAD), 0);
+}
+
+static void a_task_that_ends_twice_has_its_last_attempts(void **state)
+{
+    struct world *w = *state;
+    uint8_t rooms[2][64];
+
+    for (uint64_t i = 0; i < 2; i++) {
+        struct journal_op *op = add(w, JOURNAL_DEL, 1);
+
+        op->at_wall_ms = 1795000001000 + i;
+        op->text = entry_of(i == 0 ? "before" : "after", rooms[i]);
+        apply_ok(w);
+    }
+    expect_attempts(w, 1, "after ");
+    assert_int_equal(records_in(w, TABLE_PAST), 2);
+    forget_pasts(w, 1795000001000);
+    expect_attempts(w, 1, "after ");
+}
+
+static void kept_attempts_are_bounded_and_the_first_to_go_go(void **state)
+{
+    struct world *w = *state;
+    uint8_t room[64];
+
+    for (uint32_t n = 0; n < JOURNAL_PAST_MAX + 5; n++) {
+        struct journal_op *op = add(w, JOURNAL_DEL, n);
+
+        op->at_wall_ms = 1795000000000 + (n < 10 ? 1000000000 : n); /* the oldest ids go last */
+        op->text = entry_of("x", room);
+        if (w->batch.ops_n >= 4000)
+            apply_ok(w);
+    }
+    apply_ok(w);
+    assert_int_equal(w->batch.past_n, JOURNAL_PAST_MAX);
+    expect_attempts(w, 9, "x ");
+    expect_attempts(w, 14, NULL);
+    expect_attempts(w, 15, "x ");
+}
+
+/* ---- idempotency keys */
+
+static struct journal_op *add_key(struct world *w, const char *key, uint32_t n, uint64_t until)
+{
+    struct journal_op *op = add(w, JOURNAL_KEY, n);
+
+    op->text = text(key);
+    op->at_wall_ms = until;
+    memset(op->digest.bytes, (int)n, sizeof op->digest.bytes);
+    return op;
+}
+
+static void expect_key(struct world *w, const char *key, uint32_t n, uint64_t until)
+{
+    struct dtqi_str keys[2] = {dtqi_str("nobodys"), dtqi_str(key)};
+    dtq_id wanted = id(n);
+    const struct journal_key_record *r;
+
+    read_ok(w, (struct journal_read){.type = JOURNAL_KEYS, .keys = keys, .keys_n = 2});
+    r = w->read.key_records;
+    assert_false(r[0].found);
+    assert_int_equal(r[1].found, until != 0);
+    if (until == 0)
+        return;
+    assert_memory_equal(&r[1].id, &wanted, sizeof wanted);
+    assert_int_equal(r[1].until_wall_ms, until);
+    assert_int_equal(r[1].digest.bytes[15], n);
+}
+
+static void a_key_stands_for_its_task_across_a_restart(void **state)
+{
+    struct world *w = *state;
+
+    make_queues(w, 1);
+    add_put(w, 1, ready(1, 4, 1));
+    add_key(w, "order-1", 1, 1795000001000);
+    apply_ok(w);
+    assert_int_equal(w->batch.keys_n, 1);
+    restart(w);
+    assert_int_equal(w->start.keys_n, 1);
+    expect_key(w, "order-1", 1, 1795000001000);
+    expect_key(w, "order-", 0, 0);
+    add(w, JOURNAL_DEL, 1); /* whatever becomes of the task */
+    apply_ok(w);
+    expect_key(w, "order-1", 1, 1795000001000);
+}
+
+static void a_key_stands_for_the_last_task_that_it_was_given_to(void **state)
+{
+    struct world *w = *state;
+
+    add_key(w, "order-1", 1, 1795000001000);
+    apply_ok(w);
+    add_key(w, "order-1", 2, 1795000002000);
+    apply_ok(w);
+    restart(w);
+    expect_key(w, "order-1", 2, 1795000002000);
+    assert_int_equal(records_in(w, TABLE_KEYS), 1);
+    assert_int_equal(records_in(w, TABLE_KEY_ENDS), 1);
+}
+
+static void keys_are_forgotten_when_their_time_is_over(void **state)
+{
+    struct world *w = *state;
+
+    for (uint32_t n = 1; n <= 5; n++) {
+        char key[16];
+
+        (void)snprintf(key, sizeof key, "order-%u", n);
+        add_key(w, key, n, 1795000000000 + n);
+        apply_ok(w);
+    }
+    restart(w);
+    add(w, JOURNAL_KEYS_FORGET, 0)->at_wall_ms = 1795000000003;
+    apply_ok(w);
+    assert_int_equal(w->batch.keys_n, 2);
+    restart(w);
+    expect_key(w, "order-3", 0, 0);
+    expect_key(w, "order-4", 4, 1795000000004);
+    assert_int_equal(records_in(w, TABLE_KEY_ENDS), 2);
+}
+
+static void so_many_keys_are_forgotten_at_once_and_no_more(void **state)
+{
+    struct world *w = *state;
+
+    for (uint32_t n = 0; n < JOURNAL_KEYS_FORGOTTEN_MAX + 10; n++) {
+        static char keys[JOURNAL_KEYS_FORGOTTEN_MAX + 10][16];
+
+        (void)snprintf(keys[n], sizeof keys[n], "k%u", n);
+        add_key(w, keys[n], n, 1795000000000 + n);
+        if (w->batch.ops_n >= 4000)
+            apply_ok(w);
+    }
+    apply_ok(w);
+    for (uint64_t left = 10;; left = 0) {
+        add(w, JOURNAL_KEYS_FORGET, 0)->at_wall_ms = UINT64_MAX;
+        apply_ok(w);
+        assert_int_equal(w->batch.keys_n, left);
+        if (left == 0)
+            break;
+    }
+    assert_int_equal(records_in(w, TABLE_KEY_ENDS), 0);
+}
+
 /* ---- restart */
 
 static void each_start_has_a_larger_epoch(void **state)
@@ -1932,6 +2172,15 @@ int main(void)
         BOTH(a_dead_letter_keeps_everything_out_of_its_queue),
         BOTH(a_dead_letter_has_the_counters_of_its_operation),
         DIRECTORY(dead_letters_are_bounded_and_the_oldest_ids_go),
+        BOTH(attempts_of_a_task_that_has_ended_are_kept_until_their_time),
+        BOTH(a_task_that_never_failed_leaves_nothing),
+        BOTH(attempts_are_found_wherever_the_task_is),
+        BOTH(a_task_that_ends_twice_has_its_last_attempts),
+        DIRECTORY(kept_attempts_are_bounded_and_the_first_to_go_go),
+        BOTH(a_key_stands_for_its_task_across_a_restart),
+        BOTH(a_key_stands_for_the_last_task_that_it_was_given_to),
+        BOTH(keys_are_forgotten_when_their_time_is_over),
+        DIRECTORY(so_many_keys_are_forgotten_at_once_and_no_more),
         BOTH(each_start_has_a_larger_epoch),
         BOTH(no_seq_comes_twice_after_a_restart),
         BOTH(seqs_are_reserved_in_blocks),

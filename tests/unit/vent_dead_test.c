@@ -237,6 +237,129 @@ static void a_dead_letter_has_its_payload_and_all_attempts_across_a_restart(void
     assert_memory_equal(t->payload.at, "cargo", 5);
 }
 
+/* ---------------------------------------------------------------- tasks that are no more */
+
+static const struct dtqi_query_reply *attempts(struct world *w, dtq_id id)
+{
+    struct dtqi_query q = {.kind = DTQI_QUERY_ATTEMPTS, .prefix = id, .prefix_bits = 128};
+
+    return &query(w, q)->msg.query_reply;
+}
+
+static void is_first_attempt(struct world *w, dtq_id id)
+{
+    const struct dtqi_query_reply *r = attempts(w, id);
+
+    assert_int_equal(r->attempts_n, 1);
+    assert_int_equal(r->attempts[0].attempt, 1);
+    assert_int_equal(r->attempts[0].reason, DTQ_REASON_EXIT);
+    assert_int_equal(r->attempts[0].duration_us, 1500);
+    assert_true(dtqi_str_eq(r->attempts[0].worker, dtqi_str("worker")));
+    assert_true(dtqi_str_eq(r->attempts[0].text, dtqi_str("no such file")));
+}
+
+static void attempts_of_a_task_that_ends_otherwise_are_kept_across_a_restart(void **state)
+{
+    static const dtq_state ends[] = {DTQ_SUCCEEDED, DTQ_EXPIRED, DTQ_CANCELLED};
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+
+    for (uint32_t n = 0; n < 3; n++) {
+        dtq_id id = world_id(n);
+
+        world_submit(
+            w, n, 1,
+            (struct world_task){.retries = 5, .backoff_min_ms = 60000, .backoff_max_ms = 60000});
+        world_tick(w);
+        fail_next(w, &x);
+        world_live(w, 300, &x, NULL);
+        is_first_attempt(w, id);
+        settle_id(w, &id, ends[n]);
+        is_first_attempt(w, id);
+    }
+    restart(w);
+    for (uint32_t n = 0; n < 3; n++)
+        is_first_attempt(w, world_id(n));
+}
+
+static void attempts_of_a_task_that_was_never_written_are_kept(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id id = world_id(1);
+    uint32_t kinds = DTQ_SUCCEEDED;
+
+    world_submit(w, 1, 1, (struct world_task){.retries = 5});
+    world_tick(w);
+    fail_next(w, &x);
+    w->settled++;
+    world_settled(w, SINK_ROUTE, 0x51, w->settled, w->settled, &id, &kinds, NULL, 1);
+    is_first_attempt(w, id); /* memory has it */
+    w->journal_err = DTQ_ENOSPC;
+    world_live(w, 300, &x, NULL);
+    w->journal_err = DTQ_OK;
+    world_live(w, 2000, &x, NULL);
+    assert_int_equal(w->puts, 0);
+    restart(w);
+    is_first_attempt(w, id);
+}
+
+static void a_task_that_never_failed_is_not_written_for_its_attempts(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id id = world_id(1);
+    uint32_t writes;
+
+    world_live(w, 300, &x, NULL);
+    writes = w->writes;
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    world_settle(w, 1, DTQ_SUCCEEDED);
+    world_live(w, 300, &x, NULL);
+    assert_int_equal(w->puts, 0);
+    assert_int_equal(w->writes, writes + 1); /* the settlement's number */
+    assert_int_equal(attempts(w, id)->attempts_n, 0);
+}
+
+static void attempts_of_what_was_requeued_can_be_looked_at(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id old = world_id(1);
+
+    die(w, &x, 1, (struct world_task){.queue = "a"});
+    is_first_attempt(w, old);
+    assert_int_equal(operated(w, requeue_of(&old, 1))->count, 1);
+    is_first_attempt(w, old);
+    restart(w);
+    is_first_attempt(w, old);
+}
+
+static void old_attempts_are_forgotten(void **state)
+{
+    struct world *w;
+    struct world_worker x;
+    struct vent_cfg cfg;
+    dtq_id id = world_id(1);
+
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 4096;
+    cfg.history_ttl_ms = 3600000;
+    world_free(*state);
+    *state = w = world_of(&cfg);
+    x = world_worker(w, 1, 1, 10);
+    world_submit(w, 1, 1, (struct world_task){.retries = 5});
+    world_tick(w);
+    fail_next(w, &x);
+    settle_id(w, &id, DTQ_SUCCEEDED);
+    world_pass(w, 1800000);
+    is_first_attempt(w, id);
+    restart(w);
+    world_pass(w, 2600000);
+    assert_int_equal(attempts(w, id)->attempts_n, 0);
+}
+
 /* ---------------------------------------------------------------- what is about to be one */
 
 static void settle_now(struct world *w, uint32_t n, dtq_state kind)
@@ -699,6 +822,11 @@ int main(void)
         T(dead_letters_are_listed_by_queue_and_in_pages),
         T(attempts_of_before_a_restart_are_shown),
         T(a_dead_letter_has_its_payload_and_all_attempts_across_a_restart),
+        T(attempts_of_a_task_that_ends_otherwise_are_kept_across_a_restart),
+        T(attempts_of_a_task_that_was_never_written_are_kept),
+        T(a_task_that_never_failed_is_not_written_for_its_attempts),
+        T(attempts_of_what_was_requeued_can_be_looked_at),
+        T(old_attempts_are_forgotten),
         T(who_saw_the_outcome_and_asks_sees_the_dead_letter),
         T(a_question_waits_for_its_commit_as_well),
         T(an_operation_on_dead_letters_waits_for_what_is_dying),

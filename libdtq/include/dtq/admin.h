@@ -101,6 +101,20 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_show(dtq_client *client, const dtq_id *id, int3
 DTQ_API DTQ_MUST_USE dtq_err dtq_explain(dtq_client *client, const dtq_id *id, int32_t timeout_ms,
                                          dtq_task_info *ret_task);
 
+/** Attempts of one task. */
+typedef struct dtq_attempt_list {
+    const dtq_attempt_info *attempts; /**< the oldest first */
+    size_t n;
+} dtq_attempt_list;
+
+/**
+ * The attempts of a task that did not succeed, as many as are kept, whether it is open, a dead
+ * letter or has ended otherwise. The ventilator keeps those of a task that has ended for a day
+ * unless it was told otherwise, or until 100,000 more have ended. None is no error.
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_attempts(dtq_client *client, const dtq_id *id, int32_t timeout_ms,
+                                          dtq_attempt_list *ret_list);
+
 /**
  * The id that begins with these bits, among open tasks, outcomes and dead letters.
  * @param prefix_bits  1..128

@@ -1,9 +1,9 @@
 /**
  * @file dtq/dead.h
- * Dead letters: tasks that failed for good; there a moment after the sink has their outcome. The
- * ventilator keeps each with its payload and its attempts until it is requeued or purged, or grows
- * old (30 days unless the ventilator was told otherwise), or 100,000 younger ones have come. The
- * outcome "failed" at the sink stands whatever becomes of the dead letter.
+ * Dead letters: tasks that failed for good. Who has seen the outcome "failed" and asks, finds the
+ * dead letter. The ventilator keeps each with its payload and its attempts until it is requeued or
+ * purged, or grows old (30 days unless the ventilator was told otherwise), or 100,000 younger ones
+ * have come. The outcome "failed" at the sink stands whatever becomes of the dead letter.
  *
  * Lists and all they point to are borrowed until the next call with the same client. Threads and
  * time-outs: see dtq/client.h. Errors: as in dtq/admin.h.
