@@ -42,6 +42,7 @@ sim: ## simulate SEEDS schedules of faults (default 10000)
 	@scripts/setup build test
 	@scripts/build release $(JOBS)
 	@build/release/bin/sim_run --seeds $(or $(SEEDS),10000)
+	@build/release/bin/sim_run --seeds $(or $(SEEDS),10000) --restores
 
 chaos: ## kill, stop and cut off the real programs for SECONDS (default 60), as SEED (default 1) says
 	@scripts/setup build test

@@ -41,6 +41,7 @@ int cmd_queue(int argc, char **argv);
 int cmd_result(int argc, char **argv);
 int cmd_results(int argc, char **argv);
 int cmd_show(int argc, char **argv);
+int cmd_sink(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_store(int argc, char **argv);
 int cmd_submit(int argc, char **argv);

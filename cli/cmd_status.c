@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include "queue_print.h"
+#include "sink_print.h"
 #include "table.h"
 #include "text.h"
 
@@ -20,14 +21,6 @@ static const struct opt status_table[] = {
      .command_line_only = true,
      .help = "the ventilator's counters too (--json always has them)"},
 };
-
-static void uid_text(const uint8_t uid[16], char ret[DTQ_ID_TEXT_BYTES])
-{
-    dtq_id id;
-
-    memcpy(id.bytes, uid, sizeof id.bytes);
-    dtq_id_format(&id, ret);
-}
 
 static void queues_cell(struct table *t, const dtq_worker_info *w)
 {
@@ -73,11 +66,11 @@ static void print_sinks(const dtq_status *s)
     for (size_t i = 0; i < s->sinks_n; i++) {
         char store[DTQ_ID_TEXT_BYTES];
 
-        uid_text(s->sinks[i].store, store);
+        sink_store_text(&s->sinks[i], store);
         table_cell(&t, "%s", store);
         table_cell(&t, "%s", s->sinks[i].results);
         table_cell(&t, "%s", s->sinks[i].intake);
-        table_cell(&t, "%s", s->sinks[i].reachable ? "reachable" : "UNREACHABLE");
+        table_cell(&t, "%s", sink_state_text(&s->sinks[i]));
     }
     table_print(&t, stdout);
     table_done(&t);
@@ -120,14 +113,8 @@ static json_t *sinks_json(const dtq_status *s)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < s->sinks_n; i++) {
-        char store[DTQ_ID_TEXT_BYTES];
-
-        uid_text(s->sinks[i].store, store);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b}", "store", store, "results",
-                                              s->sinks[i].results, "intake", s->sinks[i].intake,
-                                              "reachable", s->sinks[i].reachable));
-    }
+    for (size_t i = 0; i < s->sinks_n; i++)
+        json_array_append_new(list, sink_json(&s->sinks[i]));
     return list;
 }
 

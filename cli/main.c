@@ -18,6 +18,7 @@ const struct cli_command cli_commands[] = {
     {"list", "list open tasks", cmd_list},
     {"queue", "list, pause and resume queues; bound what of them runs", cmd_queue},
     {"dead", "list, show, requeue and purge tasks that failed for good", cmd_dead},
+    {"sink", "list sinks; go on with one that was restored from an old copy", cmd_sink},
     {"status", "show queues, workers, sinks and counters", cmd_status},
     {"cancel", "cancel tasks", cmd_cancel},
     {"store", "check, compact or measure a data directory", cmd_store},

@@ -51,6 +51,19 @@ static void print_workers(dtq_client *client)
                (unsigned long long)workers[i].failed);
 }
 
+static void print_sinks(dtq_client *client)
+{
+    const dtq_sink_info *sinks;
+    size_t n;
+    dtq_err err = dtq_sinks(client, ANSWER_MS, &sinks, &n);
+
+    if (err != DTQ_OK)
+        fail(client, "cannot list sinks", err);
+    for (size_t i = 0; i < n; i++)
+        printf("sink that %s, %llu tasks wait\n", sinks[i].reachable ? "answers" : "is away",
+               (unsigned long long)sinks[i].waiting);
+}
+
 /* Page by page: a list may be longer than memory. */
 static void print_tasks(dtq_client *client)
 {
@@ -115,6 +128,7 @@ int main(int argc, char **argv)
         fail(client, "cannot wait", err);
     print_queues(client);
     print_workers(client);
+    print_sinks(client);
     print_tasks(client);
     print_outcomes(client);
     print_one(client, later);

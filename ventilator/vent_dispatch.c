@@ -7,10 +7,10 @@
 
 /* ---------------------------------------------------------------- who gets it */
 
-/* Sinks whose tasks this worker may get (R16). */
+/* Sinks whose tasks this worker may get (R16, R34). */
 static uint32_t sinks_for(const struct vent *v, const struct worker *w)
 {
-    uint32_t mask = ~w->unreachable;
+    uint32_t mask = ~(w->unreachable | v->diverged);
 
     for (uint32_t left = v->down; left != 0; left &= left - 1) {
         uint32_t s = (uint32_t)__builtin_ctz(left);

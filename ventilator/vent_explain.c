@@ -18,10 +18,20 @@ static const char *why_busy(struct vent *v, const struct queue *q)
     return at;
 }
 
+static const char *why_sink(const struct vent *v, const struct task *t)
+{
+    const struct sink *s = &v->sinks[t->sink];
+
+    if (s->diverged)
+        return "its sink was restored from an old copy: see dtq sink";
+    return vent_sink_is_up(s) ? NULL : "its sink cannot be reached";
+}
+
 static const char *why_ready(struct vent *v, const struct task *t)
 {
     const struct queue *q = queue_of(v, t);
     const char *closed = vent_gate_why(v, q);
+    const char *sink = why_sink(v, t);
 
     if (v->stopping)
         return "the ventilator is stopping";
@@ -29,8 +39,8 @@ static const char *why_ready(struct vent *v, const struct task *t)
         return closed;
     if (q->servers == 0 && v->any_servers == 0)
         return "no worker serves its queue";
-    if (!vent_sink_is_up(&v->sinks[t->sink]))
-        return "its sink cannot be reached";
+    if (sink != NULL)
+        return sink;
     if (t->flags & TASK_SUSPECT)
         return "its worker died, so it runs next on a worker that holds nothing else";
     return why_busy(v, q);
@@ -38,6 +48,8 @@ static const char *why_ready(struct vent *v, const struct task *t)
 
 static const char *why_proposed(const struct vent *v, const struct task *t)
 {
+    if (v->sinks[t->sink].diverged)
+        return "its outcome is known, but its sink was restored from an old copy: see dtq sink";
     if (!vent_sink_is_up(&v->sinks[t->sink]))
         return "its outcome is known, but its sink cannot be reached";
     switch ((dtq_state)t->resends) {
@@ -58,7 +70,10 @@ const char *vent_why(struct vent *v, const struct task *t)
     case TASK_LEASED: return t->flags & TASK_RUNNING ? "" : "waits for a slot of its worker";
     case TASK_STOPPING: return "its worker is stopping it";
     case TASK_DONE:
-    case TASK_DEADWAIT: return "finished: the sink is recording its outcome";
+    case TASK_DEADWAIT:
+        return v->sinks[t->sink].diverged
+                   ? "finished, but its sink was restored from an old copy: see dtq sink"
+                   : "finished: the sink is recording its outcome";
     case TASK_MARKING: return "the cancellation is being written to the journal";
     case TASK_PROPOSED: return why_proposed(v, t);
     case TASK_FREE:

@@ -414,7 +414,9 @@ struct sink {
     bool full;
     bool caught_up; /* applied up to the head that it had (R33) */
     bool is_old;    /* the journal knew it at the start */
-    bool diverged;  /* R34 */
+    bool diverged;  /* R34: until it answers RESUME as itself, or is accepted */
+    bool rewound;   /* accepted: numbers begin anew, and the journal is to be told .. */
+    bool rewinding; /* .. in the batch under way */
     dtqi_uid store;
     dtqi_uid instance;
     dtqi_uid run; /* as last applied */
@@ -427,6 +429,7 @@ struct sink {
     uint64_t applied;
     uint64_t applied_durable;
     uint64_t applied_handed; /* in the batch under way */
+    uint32_t resumes;        /* sent and not answered with "diverged", in this session */
     uint64_t resumed_ms;
     uint64_t settled_ms;  /* the last SETTLED, or RESUME */
     uint64_t gap_ms;      /* numbers are missing since; 0: none are */
@@ -435,6 +438,8 @@ struct sink {
     uint64_t sent_ms;     /* the last OUTCOMES */
     uint64_t blocked_until_ms;
     uint32_t dying[2]; /* proposed as failed: of each round */
+    uint32_t asks;     /* chain: waits for the batch that tells that it is accepted .. */
+    uint32_t asked;    /* .. and for the one that is under way */
 };
 
 /* ---------------------------------------------------------------- what waits */
@@ -720,7 +725,8 @@ struct vent {
     struct sink sinks[DTQI_SINKS_MAX];
     uint32_t sinks_n;
     bool sinks_changed;
-    uint32_t down;      /* mask of sinks that cannot be reached */
+    uint32_t down;      /* mask of sinks that cannot be reached .. */
+    uint32_t diverged;  /* .. and of those, of which nothing is dispatched (R34) */
     uint32_t proposals; /* sent and not settled */
 
     struct wait *waits;
@@ -1118,6 +1124,8 @@ void vent_sinks_connect(struct vent *v);
 /* Its numbers up to applied_handed are durable. */
 void vent_sink_acknowledge(struct vent *v, struct sink *s);
 bool vent_sink_is_up(const struct sink *s);
+/* An operator takes its present history for the true one (R34). */
+void vent_sink_accept(struct vent *v, struct sink *s);
 
 /* ---------------------------------------------------------------- vent_propose.c */
 

@@ -462,9 +462,15 @@ static void gather_applied(struct vent *v)
     for (uint32_t i = 0; v->deletes.n == 0 && i < DTQI_SINKS_MAX; i++) {
         struct sink *s = &v->sinks[i];
 
-        if (!s->used || s->applied == s->applied_durable)
+        if (!s->used || (s->applied == s->applied_durable && !s->rewound))
             continue;
         s->applied_handed = s->applied;
+        if (s->rewound) {
+            s->rewound = false;
+            s->rewinding = true;
+            s->asked = s->asks;
+            s->asks = NONE;
+        }
         b->applied[b->applied_n++] = (struct journal_applied){s->store, s->run, s->applied};
     }
 }
@@ -545,7 +551,7 @@ static bool has_lazy(const struct vent *v)
                applied_ahead(v) != 0;
 
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
-        any |= v->sinks[i].used && v->sinks[i].dirty;
+        any |= v->sinks[i].used && (v->sinks[i].dirty || v->sinks[i].rewound);
     return any;
 }
 
@@ -824,29 +830,51 @@ static void peers_written(struct vent *v, const struct journal_batch *b)
         memmove(v->roster, v->roster + v->roster_handed, v->roster_n * sizeof *v->roster);
 }
 
-/* Who waits for the settings of a queue is told; after a failure he goes on waiting. */
+/* Who waits for what a batch told is told in turn; after a failure he goes on waiting. */
+static void answer_asked(struct vent *v, uint32_t *asked, uint32_t *asks, dtq_err err)
+{
+    uint32_t *waits = asked;
+    uint32_t wait;
+
+    if (err != DTQ_OK) {
+        while (*waits != NONE)
+            waits = &v->links[*waits].next;
+        *waits = *asks;
+        *asks = *asked;
+        *asked = NONE;
+        v->urgent = true;
+        return;
+    }
+    while ((wait = vent_link_take(v, asked)) != NONE)
+        vent_wait_release(v, wait);
+}
+
+/* .. for the settings of a queue. */
 static void queues_answered(struct vent *v, const struct journal_batch *b)
 {
     for (uint32_t i = 0; b->queues_n != 0 && i < v->queues_n; i++) {
         struct queue *q = &v->queues[i];
-        uint32_t *waits = &q->asked;
-        uint32_t wait;
 
         if (!q->used || !q->is_handed)
             continue;
         q->is_handed = false;
-        if (b->err != DTQ_OK) {
-            while (*waits != NONE)
-                waits = &v->links[*waits].next;
-            *waits = q->asks;
-            q->asks = q->asked;
-            q->asked = NONE;
+        if (b->err != DTQ_OK)
             vent_queue_changed(v, q);
-            v->urgent = true;
+        answer_asked(v, &q->asked, &q->asks, b->err);
+    }
+}
+
+/* .. for a sink to be accepted. */
+static void sinks_answered(struct vent *v, const struct journal_batch *b)
+{
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        struct sink *s = &v->sinks[i];
+
+        if (!s->rewinding)
             continue;
-        }
-        while ((wait = vent_link_take(v, &q->asked)) != NONE)
-            vent_wait_release(v, wait);
+        s->rewinding = false;
+        s->rewound |= b->err != DTQ_OK;
+        answer_asked(v, &s->asked, &s->asks, b->err);
     }
 }
 
@@ -944,6 +972,7 @@ void vent_on_written(struct vent *v, struct journal_batch *b)
         peers_written(v, b);
     }
     queues_answered(v, b);
+    sinks_answered(v, b);
     free(b->queues);
     free(b->workers);
     b->queues = NULL;

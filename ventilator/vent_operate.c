@@ -34,13 +34,35 @@ static void refuse(struct vent *v, const struct order *o, enum dtqi_refusal reas
     vent_operate_refuse(v, o->route, o->m, reason, text);
 }
 
-void vent_operate_answer(struct vent *v, const struct wait *w)
+static void answer(struct vent *v, uint32_t route, uint64_t request, uint64_t count)
 {
-    struct dtqi_msg *reply = vent_send(v, w->route, DTQI_OPERATE_REPLY);
+    struct dtqi_msg *reply = vent_send(v, route, DTQI_OPERATE_REPLY);
 
     if (reply != NULL)
-        reply->operate_reply =
-            (struct dtqi_operate_reply){.request = w->request, .count = w->count};
+        reply->operate_reply = (struct dtqi_operate_reply){.request = request, .count = count};
+}
+
+void vent_operate_answer(struct vent *v, const struct wait *w)
+{
+    answer(v, w->route, w->request, w->count);
+}
+
+/* The answer, with this count, waits in `asks` for the commit; without memory to wait with, there
+ * is none. */
+static void answer_later(struct vent *v, const struct order *o, uint32_t *asks, uint64_t count)
+{
+    uint32_t wait = vent_wait_new(v, WAIT_OPERATE, o->route, o->m->request);
+
+    if (wait == NONE) {
+        v->counters.messages_dropped++;
+        return;
+    }
+    v->waits[wait].count = count;
+    if (vent_link_add(v, asks, wait))
+        vent_wait_hold(v, wait);
+    else
+        v->waits[wait].silent = true;
+    vent_wait_release(v, wait);
 }
 
 /* ---------------------------------------------------------------- queues */
@@ -67,25 +89,12 @@ static struct queue *queue_for(struct vent *v, const struct order *o)
     return &v->queues[i];
 }
 
-/* The answer, about so many tasks, waits for the commit; without memory to wait with, there is
- * none. */
 static void answer_when_written(struct vent *v, const struct order *o, struct queue *q,
                                 uint64_t count)
 {
-    uint32_t wait = vent_wait_new(v, WAIT_OPERATE, o->route, o->m->request);
-
     vent_queue_changed(v, q);
     v->urgent = true;
-    if (wait == NONE) {
-        v->counters.messages_dropped++;
-        return;
-    }
-    v->waits[wait].count = count;
-    if (vent_link_add(v, &q->asks, wait))
-        vent_wait_hold(v, wait);
-    else
-        v->waits[wait].silent = true;
-    vent_wait_release(v, wait);
+    answer_later(v, o, &q->asks, count);
 }
 
 static void pause_queue(struct vent *v, const struct order *o, struct queue *q)
@@ -165,6 +174,42 @@ static void operate_queue(struct vent *v, const struct order *o,
     act(v, o, q);
 }
 
+/* ---------------------------------------------------------------- sinks */
+
+static struct sink *sink_of_order(struct vent *v, const struct order *o)
+{
+    dtqi_uid store;
+    uint32_t i;
+
+    if (o->m->n != 1)
+        return NULL;
+    memcpy(store.bytes, o->m->ids[0].bytes, sizeof store.bytes);
+    i = vent_sink_find(v, &store);
+    return i != NONE && v->sinks[i].intake[0] != '\0' ? &v->sinks[i] : NULL;
+}
+
+/* Asked again, as when the answer was lost, it is answered with 0: there is nothing to accept. What
+ * was accepted and is not written yet is waited for. */
+static void accept_sink(struct vent *v, const struct order *o)
+{
+    struct sink *s = sink_of_order(v, o);
+    bool is_due;
+
+    if (s == NULL) {
+        refuse(v, o, DTQI_BAD_TASK, "ids: not one store of a sink that is registered");
+        return;
+    }
+    is_due = s->diverged;
+    if (is_due)
+        vent_sink_accept(v, s);
+    if (s->rewound)
+        answer_later(v, o, &s->asks, is_due);
+    else if (s->rewinding)
+        answer_later(v, o, &s->asked, 0);
+    else
+        answer(v, o->route, o->m->request, 0);
+}
+
 void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *m)
 {
     struct order o = {route, m};
@@ -177,6 +222,7 @@ void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *
     case DTQI_QUEUE_RATE: operate_queue(v, &o, rate_queue); break;
     case DTQI_DEAD_REQUEUE:
     case DTQI_DEAD_PURGE: vent_on_dead_operation(v, route, m); break;
+    case DTQI_SINK_ACCEPT: accept_sink(v, &o); break;
     default: refuse(v, &o, DTQI_BAD_TASK, "the operation is not known to this version");
     }
 }

@@ -218,8 +218,13 @@ const struct dtqi_sink_info *vent_sink_list(struct vent *v, uint32_t *ret_n)
 
         if (!s->used || !s->is_durable || s->intake[0] == '\0')
             continue; /* named by tasks, and never seen; or the next start might not know it */
-        list[n++] = (struct dtqi_sink_info){s->store, dtqi_str(s->intake), dtqi_str(s->results),
-                                            vent_sink_is_up(s)};
+        list[n++] = (struct dtqi_sink_info){.store = s->store,
+                                            .intake = dtqi_str(s->intake),
+                                            .results = dtqi_str(s->results),
+                                            .reachable = vent_sink_is_up(s),
+                                            .diverged = s->diverged,
+                                            .full = s->full,
+                                            .applied = s->applied};
     }
     *ret_n = n;
     return list;

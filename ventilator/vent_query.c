@@ -650,6 +650,68 @@ static void ask_workers(struct vent *v, uint32_t route, uint64_t request)
             (struct dtqi_query_reply){.request = request, .workers = infos, .workers_n = n};
 }
 
+/* Looks at every task in memory: for people who ask. */
+static void count_by_sink(const struct vent *v, struct dtqi_sink_info *by_index)
+{
+    for (uint32_t i = 0; i < v->tasks_used; i++) {
+        const struct task *t = task_at(v, i);
+        struct dtqi_sink_info *info = &by_index[t->sink];
+
+        switch ((enum task_state)t->state) {
+        case TASK_CLAIMED:
+        case TASK_HELD:
+        case TASK_READY:
+        case TASK_PARKED:
+        case TASK_SCHEDULED: info->waiting++; break;
+        case TASK_LEASED:
+        case TASK_STOPPING: info->dispatched++; break;
+        case TASK_DONE:
+        case TASK_DEADWAIT:
+        case TASK_MARKING:
+        case TASK_PROPOSED: info->unsettled++; break;
+        case TASK_FREE:
+        case TASK_GONE:
+        case TASK_STATES: break;
+        }
+    }
+}
+
+static bool is_all_in_memory(const struct vent *v)
+{
+    bool any = v->due_unloaded;
+
+    for (uint32_t i = 0; i < v->queues_n; i++)
+        any |= v->queues[i].used && v->queues[i].unloaded;
+    return !any;
+}
+
+static void ask_sinks(struct vent *v, uint32_t route, uint64_t request)
+{
+    struct dtqi_sink_info by_index[DTQI_SINKS_MAX] = {{.reachable = false}};
+    struct dtqi_sink_info *infos = vent_scratch(v, DTQI_SINKS_MAX, sizeof *infos);
+    bool is_least = !is_all_in_memory(v);
+    uint32_t n = 0;
+    const struct dtqi_sink_info *list = vent_sink_list(v, &n);
+    struct dtqi_msg *m;
+
+    if (infos == NULL || list == NULL)
+        return;
+    count_by_sink(v, by_index);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct dtqi_sink_info *counts = &by_index[vent_sink_find(v, &list[i].store)];
+
+        infos[i] = list[i];
+        infos[i].waiting = counts->waiting;
+        infos[i].dispatched = counts->dispatched;
+        infos[i].unsettled = counts->unsettled;
+        infos[i].waiting_is_least = is_least;
+    }
+    m = vent_send(v, route, DTQI_QUERY_REPLY);
+    if (m != NULL)
+        m->query_reply =
+            (struct dtqi_query_reply){.request = request, .sinks = infos, .sinks_n = n};
+}
+
 static const struct dtqi_counter *counter_list(struct vent *v, uint32_t *ret_n)
 {
     const struct vent_counters *c = &v->counters;
@@ -692,5 +754,6 @@ void vent_on_query(struct vent *v, uint32_t route, const struct dtqi_query *m)
     case DTQI_QUERY_ATTEMPTS: ask_attempts(v, route, m); break;
     case DTQI_QUERY_QUEUES: ask_queues(v, route, m->request); break;
     case DTQI_QUERY_WORKERS: ask_workers(v, route, m->request); break;
+    case DTQI_QUERY_SINKS: ask_sinks(v, route, m->request); break;
     }
 }

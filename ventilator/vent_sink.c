@@ -38,10 +38,12 @@ static void note_up(struct vent *v, struct sink *s)
 {
     uint32_t bit = 1u << (s - v->sinks);
     uint32_t down = vent_sink_is_up(s) ? v->down & ~bit : v->down | bit;
+    uint32_t diverged = s->diverged ? v->diverged | bit : v->diverged & ~bit;
 
-    if (down == v->down)
+    if (down == v->down && diverged == v->diverged)
         return;
     v->down = down;
+    v->diverged = diverged;
     v->sinks_changed |= s->is_durable;
     vent_unstick(v);
 }
@@ -51,6 +53,7 @@ void vent_sinks_init(struct vent *v, const struct journal_start *start)
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
         list_init(&v->sinks[i].proposed);
         list_init(&v->sinks[i].unsent);
+        v->sinks[i].asks = v->sinks[i].asked = NONE;
     }
     for (uint32_t i = 0; i < start->sinks_n; i++) {
         uint32_t at = vent_sink_get(v, &start->sinks[i].store);
@@ -141,6 +144,7 @@ static void send_resume(struct vent *v, struct sink *s)
     struct dtqi_msg *msg = vent_send(v, s->route, DTQI_RESUME);
 
     s->resumed_ms = s->settled_ms = v->now_ms;
+    s->resumes++;
     if (msg != NULL)
         msg->resume = (struct dtqi_resume){v->store, s->run, s->applied};
 }
@@ -183,13 +187,14 @@ static void begin_session(struct vent *v, struct sink *s, uint32_t route,
     if (!dtqi_uid_eq(&s->instance, &m->instance))
         s->connected = false; /* another process: a fresh connection */
     s->live = true;
-    s->full = s->diverged = false;
+    s->full = false;
     s->instance = m->instance;
     s->route = route;
     s->session = ++v->sessions << SESSION_INDEX_BITS | UINT16_MAX;
     s->heard_ms = v->now_ms;
     s->heard_stall_ms = v->stall_ms;
     s->gap_ms = 0;
+    s->resumes = 0;
 }
 
 void vent_on_sink_hello(struct vent *v, uint32_t route, const struct dtqi_hello *m)
@@ -371,18 +376,19 @@ static void gap(struct vent *v, struct sink *s)
 
 /* Numbers that the sink has dropped were acknowledged, by this ventilator or one whose data this is
  * a copy of; what they settled and is still here settles by R27. */
-static void skip_dropped(struct vent *v, struct sink *s, uint64_t dropped)
+static void skip_dropped(struct vent *v, struct sink *s, const dtqi_uid *run_now, uint64_t dropped)
 {
     if (dropped <= s->applied)
         return;
     s->applied = dropped;
+    s->run = *run_now; /* whichever run gave that number, the present one goes on behind it (R34) */
     vent_lazy(v);
 }
 
 /* R28: in order, without gaps; what was applied before is skipped. */
 static void apply_stream(struct vent *v, struct sink *s, const struct dtqi_settled *m)
 {
-    skip_dropped(v, s, m->number_dropped);
+    skip_dropped(v, s, &m->run, m->number_dropped);
     if (m->number_first > s->applied + 1) {
         gap(v, s);
         return;
@@ -403,6 +409,41 @@ static void apply_stream(struct vent *v, struct sink *s, const struct dtqi_settl
         vent_sink_acknowledge(v, s); /* the last one may be lost, and it waits for that */
 }
 
+/* R34. What it says outside of its stream, or without being asked, tells nothing of whose history
+ * it has. */
+static void note_divergence(struct vent *v, struct sink *s, const struct dtqi_settled *m)
+{
+    if (m->diverged && s->resumes != 0)
+        s->resumes--;
+    if (m->diverged == s->diverged || (!m->diverged && (m->number_first == 0 || s->resumes == 0)))
+        return;
+    s->diverged = m->diverged;
+    note_up(v, s);
+    if (s->diverged)
+        VENT_LOG(v, VENT_ERROR, "sink_diverged", L_ID("store", s->store.bytes),
+                 L_U64("applied", s->applied));
+    else
+        VENT_LOG(v, VENT_INFO, "sink_is_itself_again", L_ID("store", s->store.bytes));
+}
+
+/* Everything that its stream still has is applied again, which changes nothing that was applied
+ * before; what a batch under way says of it is not true any more. */
+void vent_sink_accept(struct vent *v, struct sink *s)
+{
+    VENT_LOG(v, VENT_WARN, "sink_accepted", L_ID("store", s->store.bytes),
+             L_U64("applied", s->applied));
+    s->diverged = s->caught_up = false;
+    s->rewound = true;
+    s->run = (dtqi_uid){{0}};
+    s->applied = s->applied_durable = s->applied_handed = 0;
+    s->gap_ms = 0;
+    note_up(v, s);
+    vent_lazy(v);
+    v->urgent = true;
+    if (s->live)
+        send_resume(v, s);
+}
+
 static void on_settled(struct vent *v, struct sink *s, const struct dtqi_settled *m)
 {
     if (!dtqi_uid_eq(&m->sink, &s->store)) {
@@ -410,12 +451,7 @@ static void on_settled(struct vent *v, struct sink *s, const struct dtqi_settled
         return;
     }
     s->settled_ms = v->now_ms;
-    if (m->diverged && !s->diverged) { /* R34 */
-        s->diverged = true;
-        note_up(v, s);
-        VENT_LOG(v, VENT_ERROR, "sink_diverged", L_ID("store", s->store.bytes),
-                 L_U64("applied", s->applied));
-    }
+    note_divergence(v, s, m);
     if (s->diverged)
         return;
     if (m->number_first != 0) {

@@ -145,8 +145,10 @@ static void control(struct bench *b, const struct dtqi_msg *msg)
 
 static void welcome(struct bench *b)
 {
-    struct dtqi_sink_info sink = {uid(STORE_MARK + 1), dtqi_str("tcp://sink:1"), dtqi_str(""),
-                                  true};
+    struct dtqi_sink_info sink = {.store = uid(STORE_MARK + 1),
+                                  .intake = dtqi_str("tcp://sink:1"),
+                                  .results = dtqi_str(""),
+                                  .reachable = true};
     struct dtqi_msg msg = {.type = DTQI_WELCOME};
 
     msg.welcome = (struct dtqi_welcome){.version = DTQI_PROTOCOL_VERSION,

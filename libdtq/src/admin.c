@@ -610,6 +610,13 @@ static bool read_sink(struct dtq_client *c, const struct dtqi_sink_info *in, dtq
         .intake = shell_lend_text(c, in->intake),
         .results = shell_lend_text(c, in->results),
         .reachable = in->reachable,
+        .diverged = in->diverged,
+        .full = in->full,
+        .applied = in->applied,
+        .waiting = in->waiting,
+        .waiting_is_least = in->waiting_is_least,
+        .dispatched = in->dispatched,
+        .unsettled = in->unsettled,
     };
     memcpy(out->store, in->store.bytes, sizeof out->store);
     return out->intake != NULL && out->results != NULL;
@@ -719,5 +726,21 @@ dtq_err dtq_workers(dtq_client *client, int32_t timeout_ms, const dtq_worker_inf
         return err;
     *ret_workers = s.workers;
     *ret_n = s.workers_n;
+    return DTQ_OK;
+}
+
+dtq_err dtq_sinks(dtq_client *client, int32_t timeout_ms, const dtq_sink_info **ret_sinks,
+                  size_t *ret_n)
+{
+    dtq_status s = {0};
+    dtq_err err;
+
+    if (client == NULL || ret_sinks == NULL || ret_n == NULL)
+        return DTQ_EINVAL;
+    err = ask_status(client, DTQI_QUERY_SINKS, timeout_ms, &s);
+    if (err != DTQ_OK)
+        return err;
+    *ret_sinks = s.sinks;
+    *ret_n = s.sinks_n;
     return DTQ_OK;
 }

@@ -322,7 +322,16 @@ static bool read_sink_info(struct codec_reader *r, const void *from, void *to)
     const Dtq__V1__SinkInfo *in = from;
     struct dtqi_sink_info *out = to;
 
-    *out = (struct dtqi_sink_info){.reachable = in->reachable != 0};
+    *out = (struct dtqi_sink_info){
+        .reachable = in->reachable != 0,
+        .diverged = in->diverged != 0,
+        .full = in->full != 0,
+        .waiting_is_least = in->waiting_is_least != 0,
+        .applied = in->applied,
+        .waiting = in->waiting,
+        .dispatched = in->dispatched,
+        .unsettled = in->unsettled,
+    };
     return required_16(r, "a sink's store", in->store, &out->store) &&
            endpoint(r, "a sink's intake", in->intake, &out->intake) &&
            endpoint(r, "a sink's results", in->results, &out->results);
@@ -956,7 +965,7 @@ bool codec_read_cancel_reply(struct codec_reader *r, const void *from, struct dt
 static bool in_query_kind(struct codec_reader *r, int kind)
 {
     return kind == DTQI_QUERY_DEAD || kind == DTQI_QUERY_ATTEMPTS ||
-           in_enum(r, "kind", kind, DTQI_QUERY_WORKERS);
+           in_enum(r, "kind", kind, DTQI_QUERY_SINKS);
 }
 
 bool codec_read_query(struct codec_reader *r, const void *from, struct dtqi_msg *msg)

@@ -203,6 +203,13 @@ static bool write_sink_info(struct codec_writer *w, const void *from, void *to)
 
     out->store = required_16(&in->store);
     out->reachable = in->reachable;
+    out->diverged = in->diverged;
+    out->full = in->full;
+    out->waiting_is_least = in->waiting_is_least;
+    out->applied = in->applied;
+    out->waiting = in->waiting;
+    out->dispatched = in->dispatched;
+    out->unsettled = in->unsettled;
     return endpoint(w, in->intake, &out->intake) && endpoint(w, in->results, &out->results);
 }
 

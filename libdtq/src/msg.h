@@ -82,6 +82,7 @@ enum dtqi_query_kind {
     DTQI_QUERY_TASK,
     DTQI_QUERY_QUEUES,
     DTQI_QUERY_WORKERS,
+    DTQI_QUERY_SINKS,
     DTQI_QUERY_DEAD = 20,
     DTQI_QUERY_ATTEMPTS = 21,
 };
@@ -211,6 +212,13 @@ struct dtqi_sink_info {
     struct dtqi_str intake;
     struct dtqi_str results;
     bool reachable;
+    bool diverged; /* R34 */
+    bool full;
+    bool waiting_is_least;
+    uint64_t applied;
+    uint64_t waiting;
+    uint64_t dispatched;
+    uint64_t unsettled;
 };
 
 struct dtqi_hello {

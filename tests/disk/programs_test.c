@@ -419,6 +419,49 @@ static void a_sink_restored_from_an_old_copy_is_noticed_and_settles_nothing(void
     assert_string_equal(dtq_expect(c, 0, NULL, "result", id, "--wait", "--raw", NULL), "three");
 }
 
+static bool has_outcome_of(struct cluster *c, void *arg)
+{
+    const struct run *r = dtq_run(c, NULL, "show", (const char *)arg, NULL);
+
+    return strstr(r->text, "succeeded") != NULL;
+}
+
+/* There is no newer copy: the operator goes on with the old one. What the lost part held cannot be
+ * asked for any more; what was open then, and what comes, is settled. */
+static void a_sink_restored_from_an_old_copy_goes_on_when_it_is_accepted(void **state)
+{
+    struct cluster *c = *state;
+    char path[PATH_MAX];
+    struct copy before;
+    char lost[64];
+    char id[64];
+
+    cluster_path(c, "sink/data.mdb", path, sizeof path);
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    (void)cluster_start_worker(c, "--exec", "echo=/bin/cat", NULL);
+    submit_and_wait(c, "one\n");
+    assert_int_equal(run_stop(c->sink, SIGTERM), 0);
+    before = take_copy(path);
+    cluster_start_sink(c, NULL);
+    dtq_submit_id(c, lost, "echo", "two", NULL);
+    wait_until(c, has_outcome_of, lost);
+    assert_int_equal(run_stop(c->sink, SIGTERM), 0);
+    put_back(path, &before);
+    cluster_start_sink(c, NULL);
+    wait_until(c, has_said_diverged, NULL);
+    dtq_submit_id(c, id, "echo", "three", NULL);
+    expect_in(c->sink, dtq_expect(c, 0, NULL, "list", "--state=ready", NULL), id);
+    expect_in(c->sink, dtq_expect(c, 0, NULL, "explain", id, NULL), "restored from an old copy");
+    expect_in(c->sink, dtq_expect(c, 0, NULL, "sink", "list", NULL), "DIVERGED");
+    expect_in(c->sink, dtq_expect(c, 0, NULL, "status", NULL), "DIVERGED");
+    expect_in(c->sink, dtq_expect(c, 0, NULL, "sink", "accept", c->results, NULL), "accepted");
+    assert_string_equal(dtq_expect(c, 0, NULL, "result", id, "--wait", "--raw", NULL), "three");
+    assert_null(strstr(dtq_expect(c, 0, NULL, "sink", "list", NULL), "DIVERGED"));
+    (void)dtq_expect(c, 1, NULL, "show", lost, NULL); /* not found */
+    (void)dtq_expect(c, 1, NULL, "sink", "accept", c->results, NULL);
+}
+
 static void a_second_ventilator_on_a_directory_is_refused(void **state)
 {
     struct cluster *c = *state;
@@ -513,6 +556,7 @@ int main(int argc, char **argv)
         STORY(a_second_ventilator_on_a_directory_is_refused),
         STORY(a_ventilator_on_another_directory_neither_has_nor_loses_our_tasks),
         STORY(a_sink_restored_from_an_old_copy_is_noticed_and_settles_nothing),
+        STORY(a_sink_restored_from_an_old_copy_goes_on_when_it_is_accepted),
         STORY(a_damaged_journal_is_named_and_the_rest_of_it_saved),
 #ifndef NO_SHIM
         STORY(a_ventilator_killed_at_calls_of_its_commits_keeps_what_it_confirmed),

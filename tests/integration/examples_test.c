@@ -112,6 +112,7 @@ static void a_cluster_is_inspected(void **state)
     expect_output(*state, "inspect",
                   "queue inspected: 1 scheduled, 1 worker\n"
                   "worker with 2 slots, 1 failed\n"
+                  "sink that answers, 1 tasks wait\n"
                   "task echo is scheduled\n"
                   "task nobody.has.this failed: unknown-task\n"
                   "echo: priority 5, 1 byte, attempt 0, scheduled\n");

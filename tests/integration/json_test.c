@@ -137,6 +137,26 @@ static void status_is_one_object(void **state)
     json_decref(list);
 }
 
+static void sinks_are_one_object_each(void **state)
+{
+    struct cluster *c = *state;
+    json_t *list;
+    json_t *sink;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    dtq_expect(c, 0, NULL, "submit", "echo", "12345", NULL);
+    list = objects_of(dtq_expect(c, 0, NULL, "sink", "list", "--json", NULL));
+    assert_int_equal(json_array_size(list), 1);
+    sink = json_array_get(list, 0);
+    assert_string_equal(text_in(list, 0, "results"), c->results);
+    assert_int_equal(json_integer_value(json_object_get(sink, "waiting")), 1);
+    assert_int_equal(json_integer_value(json_object_get(sink, "unsettled")), 0);
+    assert_true(json_is_true(json_object_get(sink, "reachable")));
+    assert_true(json_is_false(json_object_get(sink, "diverged")));
+    json_decref(list);
+}
+
 static void results_prints_outcomes_of_the_wanted_kind(void **state)
 {
     struct cluster *c = *state;
@@ -234,6 +254,7 @@ int main(int argc, char **argv)
         STORY(list_prints_open_tasks_of_the_wanted_kind),
         STORY(list_prints_all_of_many),
         STORY(status_is_one_object),
+        STORY(sinks_are_one_object_each),
         STORY(results_prints_outcomes_of_the_wanted_kind),
         STORY(results_are_followed_as_they_come),
         STORY(tables_have_no_control_characters),

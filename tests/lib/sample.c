@@ -258,7 +258,14 @@ static const struct dtqi_sink_info *sinks(struct maker *m, uint32_t n)
         list[i] = (struct dtqi_sink_info){.store = uid(m),
                                           .intake = str(m, "tcp://127.0.0.1:"),
                                           .results = str(m, "tcp://127.0.0.1:"),
-                                          .reachable = is_there(m)};
+                                          .reachable = is_there(m),
+                                          .diverged = is_there(m),
+                                          .full = is_there(m),
+                                          .waiting_is_least = is_there(m),
+                                          .applied = number(m, UINT64_MAX),
+                                          .waiting = number(m, UINT64_MAX),
+                                          .dispatched = number(m, UINT64_MAX),
+                                          .unsettled = number(m, UINT64_MAX)};
     return n != 0 ? list : NULL;
 }
 
@@ -547,7 +554,7 @@ static void make_results_reply(struct maker *m, uint32_t n, struct dtqi_results_
 static void make_query(struct maker *m, struct dtqi_query *q)
 {
     q->request = number(m, UINT64_MAX);
-    q->kind = (enum dtqi_query_kind)number(m, DTQI_QUERY_WORKERS);
+    q->kind = (enum dtqi_query_kind)number(m, DTQI_QUERY_SINKS);
     q->prefix_bits = (uint32_t)number(m, 128);
     q->prefix = prefix(m, q->prefix_bits);
     q->state = (uint32_t)number(m, DTQ_CANCELLED);

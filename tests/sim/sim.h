@@ -108,6 +108,12 @@ void sim_break(struct sim *s, enum sim_kind a, uint32_t a_index, enum sim_kind b
  * as after an I/O error. */
 void sim_disk_limit(struct sim *s, enum sim_kind kind, uint32_t index, uint64_t bytes);
 void sim_disk_fail(struct sim *s, enum sim_kind kind, uint32_t index);
+/* The disk of a sink is copied; later the sink is killed and has that old copy, as a restored
+ * backup is. What an operator does then: `dtq sink accept`, again and again until there is
+ * something to accept. */
+void sim_copy_disk(struct sim *s, uint32_t sink);
+void sim_restore_disk(struct sim *s, uint32_t sink);
+void sim_accept(struct sim *s, uint32_t sink);
 void sim_jump_clock(struct sim *s, enum sim_kind kind, uint32_t index, int64_t ms);
 
 void sim_run_until_ms(struct sim *s, uint64_t ms);
@@ -181,18 +187,23 @@ enum sim_fault {
 struct sim_totals {
     uint64_t steps;
     uint64_t tasks;
-    uint64_t runs;          /* of tasks, by slots */
-    uint64_t frames_lost;   /* silently, on a connection that lives */
-    uint64_t frames_twice;  /* likewise */
-    uint64_t settle_ms_max; /* the longest time to settle, once faults had stopped */
+    uint64_t runs;           /* of tasks, by slots */
+    uint64_t frames_lost;    /* silently, on a connection that lives */
+    uint64_t frames_twice;   /* likewise */
+    uint64_t restores;       /* of a sink's disk from an old copy .. */
+    uint64_t accepts;        /* .. that were noticed, and accepted .. */
+    uint64_t outcomes_lost;  /* .. with so many outcomes .. */
+    uint64_t outcomes_again; /* .. of which so many tasks have one again */
+    uint64_t settle_ms_max;  /* the longest time to settle, once faults had stopped */
     uint64_t faults[SIM_FAULT_KINDS];
     struct vent_counters ventilators;
 };
 
 struct sim_fault_cfg {
     uint64_t seed;
-    bool trace; /* every message and log line to stdout .. */
-    bool story; /* .. or only what happened */
+    bool trace;    /* every message and log line to stdout .. */
+    bool story;    /* .. or only what happened */
+    bool restores; /* a sink's disk is replaced by an old copy once, which an operator accepts */
     struct sim_cut cut;
 };
 

@@ -97,6 +97,13 @@ static bool is_in_journal(struct sim *s, const dtq_id *id)
     return found;
 }
 
+/* R34: what was settled, and its outcome lost with a disk. What the ventilator still had must have
+ * an outcome again, unless it was told of the one that is lost. */
+static bool may_be_gone(const struct task_info *t)
+{
+    return t->is_lost && (t->was_told || !t->was_journaled);
+}
+
 void check_durable(struct sim *s)
 {
     char name[8];
@@ -104,7 +111,8 @@ void check_durable(struct sim *s)
     for (uint32_t i = 0; i < s->tasks_n && !s->has_failed; i++) {
         const struct task_info *t = &s->tasks[i];
 
-        if (t->verdict == VERDICT_CONFIRMED && t->outcome == 0 && !is_in_journal(s, &t->id))
+        if (t->verdict == VERDICT_CONFIRMED && t->outcome == 0 && !may_be_gone(t) &&
+            !is_in_journal(s, &t->id))
             sim_fail(s, "%s was confirmed and is neither in the journal nor at a sink",
                      story_task(i, name));
     }
@@ -127,7 +135,7 @@ void check_verdict(struct sim *s, struct node *client, uint32_t task, dtq_err er
             sim_fail(s, "%s was refused and has an outcome", story_task(task, name));
     } else {
         t->verdict = VERDICT_CONFIRMED;
-        if (t->outcome == 0 && !is_in_journal(s, &t->id))
+        if (t->outcome == 0 && !may_be_gone(t) && !is_in_journal(s, &t->id))
             sim_fail(s, "%s is confirmed and not durable", story_task(task, name));
     }
 }
@@ -148,6 +156,8 @@ static void check_removal(struct sim *s, const struct journal_op *op)
 
     if (task == NONE)
         sim_fail(s, "the journal was told to remove a task that nobody submitted");
+    else if (s->tasks[task].is_lost && s->tasks[task].was_told)
+        return; /* it was settled */
     else if (s->tasks[task].outcome == 0)
         sim_fail(s, "%s leaves the journal without an outcome", story_task(task, name));
     else if (op->type == JOURNAL_DEAD && s->tasks[task].outcome != DTQ_FAILED)
@@ -188,6 +198,8 @@ static const char *wrong_attempt(const struct task_info *t, uint64_t epoch, uint
 {
     const struct attempt_info *a = attempt_find(t, epoch, number);
 
+    if (a == NULL && t->is_lost)
+        return NULL; /* V took it for a new task, and a worker had it still */
     if (a == NULL)
         return "succeeded in an attempt that was never given";
     return a->end == ATTEMPT_SUCCEEDED ? NULL : "succeeded in an attempt that did not end well";
@@ -238,6 +250,7 @@ static void commit_one(struct sim *s, struct node *sink, const struct dtqi_outco
     t->outcome_sink = sink->index;
     t->outcome_ms = sim_now_ms(s);
     s->settled_n++;
+    s->totals.outcomes_again += t->is_lost;
     story(s, "%s commits %s: %s", sink->name, name, dtq_state_name((dtq_state)kind));
 }
 
@@ -263,8 +276,12 @@ void check_result(struct sim *s, struct node *client, const struct client_result
         return;
     }
     story_task(task, name);
-    if (r->state == DTQ_NOT_FOUND && t->verdict != VERDICT_CONFIRMED)
+    if (r->state == DTQ_NOT_FOUND && (t->verdict != VERDICT_CONFIRMED || may_be_gone(t)))
         return;
+    if (t->is_lost && r->state == (dtq_state)t->lost_outcome && r->attempt == t->lost_attempt) {
+        t->is_told = true; /* it was under way */
+        return;
+    }
     if (t->outcome == 0 || r->state != (dtq_state)t->outcome)
         sim_fail(s, "%s is told that %s is %s, but it is %s", client->name, name,
                  dtq_state_name(r->state), dtq_state_name((dtq_state)t->outcome));
@@ -292,12 +309,24 @@ static void check_batch(struct sim *s, const struct dtqi_tasks *m)
                  (unsigned long long)bytes);
 }
 
+/* R34: not one of a sink that has said that its past is another. */
+static void check_not_diverged(struct sim *s, const struct dtqi_tasks *m)
+{
+    for (uint32_t i = 0; i < m->sinks_n; i++) {
+        uint32_t sink = sink_of(s, &m->sinks[i]);
+
+        if (sink != NONE && s->told[sink].is_diverged)
+            sim_fail(s, "V dispatches for S%u, which has diverged", sink);
+    }
+}
+
 void check_dispatch(struct sim *s, uint64_t session, const struct dtqi_msg *msg)
 {
     const struct dtqi_tasks *m = &msg->tasks;
     uint32_t incarnation = s->nodes[VENT].incarnation;
 
     check_batch(s, m);
+    check_not_diverged(s, m);
     for (uint32_t i = 0; i < m->n; i++) {
         struct task_info *t = info_of(s, &m->ids[i]);
         uint32_t task = check_task(s, &m->ids[i]);
@@ -395,6 +424,8 @@ void check_sink_msg(struct sim *s, struct node *n, const struct dtqi_msg *msg)
         return;
     if (last > n->sink.told)
         n->sink.told = last;
+    if (m->number_dropped > n->sink.acked)
+        n->sink.acked = m->number_dropped;
     if (last > n->sink.acked + n->sink.cfg.settle_window)
         sim_fail(s, "%s sends settlement %llu, and %llu is acknowledged", n->name,
                  (unsigned long long)last, (unsigned long long)n->sink.acked);
@@ -425,6 +456,27 @@ void check_sink_started(struct sim *s, struct node *n)
     }
 }
 
+void check_sink_restored(struct sim *s, const struct node *n, struct results *results)
+{
+    for (uint32_t i = 0; i < s->tasks_n; i++) {
+        struct task_info *t = &s->tasks[i];
+        struct results_read read = {.type = RESULTS_CLAIM, .ids_n = 1, .ids = &t->id};
+
+        if (t->outcome == 0 || t->outcome_sink != n->index)
+            continue;
+        results_read(results, &read);
+        if (read.err != DTQ_OK || read.kinds[0] == DTQ_NOT_FOUND) {
+            t->is_lost = true;
+            t->was_journaled = s->nodes[VENT].is_up && is_in_journal(s, &t->id);
+            t->lost_outcome = t->outcome;
+            t->lost_attempt = t->outcome_attempt;
+            t->outcome = 0;
+            s->totals.outcomes_lost++;
+        }
+        dtqi_buf_unref(read.buf);
+    }
+}
+
 /* ---------------------------------------------------------------- what the ventilator was told */
 
 void check_vent_started(struct sim *s, const struct journal_start *start)
@@ -448,7 +500,8 @@ static void check_forget(struct sim *s, const struct dtqi_forget *m)
             t != NULL ? attempt_find(t, m->epoch, dtqi_col32(m->attempts, i, 1)) : NULL;
         char name[8];
 
-        if (a != NULL && a->end == ATTEMPT_SUCCEEDED && t->outcome == 0)
+        if (a != NULL && a->end == ATTEMPT_SUCCEEDED && t->outcome == 0 &&
+            !(t->is_lost && t->was_told))
             sim_fail(s, "V lets the result of %s go, which has no outcome",
                      story_task((uint32_t)(t - s->tasks), name));
     }
@@ -501,11 +554,14 @@ static void told_of(struct sim *s, const struct dtqi_settled *m)
     for (uint32_t i = 0; i < m->n; i++) {
         struct task_info *t = info_of(s, &m->ids[i]);
 
-        if (t == NULL || t->outcome != dtqi_col32(m->kinds, i, DTQ_SUCCEEDED)) {
+        uint32_t kind = dtqi_col32(m->kinds, i, DTQ_SUCCEEDED);
+
+        if (t == NULL || (t->outcome != kind && !(t->is_lost && t->lost_outcome == kind))) {
             sim_fail(s, "a sink settles what it has not committed");
             return;
         }
         t->settled_in = s->nodes[VENT].incarnation;
+        t->was_told = true;
     }
 }
 
@@ -520,12 +576,19 @@ static void new_to_vent(struct sim *s, const struct dtqi_submit *m)
             continue;
         t->is_resent = m->resend;
         t->resent_ms = sim_now_ms(s);
-        if (m->resend)
+        if (m->resend && !t->is_lost)
             continue;
         t->settled_in = 0;
-        if (t->outcome != 0)
+        if (t->outcome != 0 || (t->is_lost && t->was_told))
             attempts_reborn(t);
     }
+}
+
+static void accepted_by_vent(struct sim *s, const struct dtqi_operate *m)
+{
+    for (uint32_t i = 0; i < s->cfg.sinks && m->n == 1; i++)
+        if (memcmp(&sim_node(s, SIM_SINK, i)->disk.uid, &m->ids[0], sizeof m->ids[0]) == 0)
+            s->told[i].is_diverged = false;
 }
 
 /* Numbers are applied in order (R28): what follows a gap does not count as told, nor what comes on
@@ -537,11 +600,17 @@ void check_frame_to_vent(struct sim *s, const struct conn *c, const struct dtqi_
 
     if (msg->type == DTQI_SUBMIT)
         new_to_vent(s, &msg->submit);
+    if (msg->type == DTQI_OPERATE)
+        accepted_by_vent(s, &msg->operate);
     attempts_frame_to_vent(s, msg);
-    if (msg->type != DTQI_SETTLED || c->ends[0]->kind != SIM_SINK || m->diverged)
+    if (msg->type != DTQI_SETTLED || c->ends[0]->kind != SIM_SINK)
         return;
     told = &s->told[c->ends[0]->index];
     if (!told->is_known || told->route != c->route || s->unknown_route == c->route)
+        return;
+    if (m->diverged || m->number_first != 0)
+        told->is_diverged = m->diverged;
+    if (told->is_diverged)
         return;
     if (m->number_first != 0 && m->number_dropped > told->applied)
         told->applied = m->number_dropped;
@@ -637,7 +706,7 @@ static bool is_task_settled(const struct sim *s, uint32_t task, char *why, unsig
         return true;
     if (t->outcome == 0) {
         snprintf(why, why_bytes, "%s has no outcome", story_task(task, name));
-        return false;
+        return may_be_gone(t);
     }
     if (!t->is_told)
         snprintf(why, why_bytes, "P%u was not told of %s", t->client, story_task(task, name));

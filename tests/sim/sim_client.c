@@ -7,6 +7,7 @@
  */
 
 #define SUBMIT_AGAIN_US 50000u /* when the client takes no more just now */
+#define ACCEPT_AGAIN_US 2000000u
 
 static struct client_time time_of(const struct sim *s, const struct node *n)
 {
@@ -150,16 +151,16 @@ void client_cancel_task(struct sim *s, uint64_t task)
     struct node *n = sim_node(s, SIM_CLIENT, t->client);
     char name[8];
 
-    if (!n->is_up || n->is_paused || !t->has_id || n->client.cancel.type != 0) {
+    if (!n->is_up || n->is_paused || !t->has_id || n->client.asked.type != 0) {
         sim_call_at(s, s->now_us + SUBMIT_AGAIN_US, client_cancel_task, task);
         return;
     }
     story(s, "%s cancels %s", n->name, story_task((uint32_t)task, name));
     t->cancel = true;
-    n->client.cancel_id = t->id;
-    n->client.cancel = (struct dtqi_msg){.type = DTQI_CANCEL};
-    n->client.cancel.cancel = (struct dtqi_cancel){.n = 1, .ids = &n->client.cancel_id};
-    client_question(n->client.core, CLIENT_VENTILATOR, &n->client.cancel);
+    n->client.asked_id = t->id;
+    n->client.asked = (struct dtqi_msg){.type = DTQI_CANCEL};
+    n->client.asked.cancel = (struct dtqi_cancel){.n = 1, .ids = &n->client.asked_id};
+    client_question(n->client.core, CLIENT_VENTILATOR, &n->client.asked);
     sim_wake(s, n, s->now_us);
 }
 
@@ -168,12 +169,64 @@ void sim_cancel(struct sim *s, uint32_t task)
     client_cancel_task(s, task);
 }
 
-static void take_cancel_reply(struct node *n)
+static void end_question(struct node *n)
 {
-    if (n->client.cancel.type == 0 || client_answer(n->client.core) == NULL)
-        return;
     client_question_done(n->client.core);
-    n->client.cancel.type = (enum dtqi_msg_type)0;
+    n->client.asked.type = (enum dtqi_msg_type)0;
+}
+
+/* The operator does not know whether the ventilator has noticed, and asks again until it has. An
+ * answer that does not come is not waited for. */
+void client_accept_sink(struct sim *s, uint64_t sink)
+{
+    struct node *n = sim_node(s, SIM_CLIENT, 0);
+
+    if (sim_node(s, SIM_SINK, (uint32_t)sink)->disk.copy == NULL)
+        return; /* accepted */
+    if (n->is_up && !n->is_paused && n->client.asked.type == DTQI_OPERATE)
+        end_question(n);
+    if (n->is_up && !n->is_paused && n->client.asked.type == 0) {
+        memcpy(&n->client.asked_id, &sim_node(s, SIM_SINK, (uint32_t)sink)->disk.uid,
+               sizeof n->client.asked_id);
+        n->client.asked = (struct dtqi_msg){.type = DTQI_OPERATE};
+        n->client.asked.operate = (struct dtqi_operate){
+            .operation = DTQI_SINK_ACCEPT, .n = 1, .ids = &n->client.asked_id};
+        client_question(n->client.core, CLIENT_VENTILATOR, &n->client.asked);
+        sim_wake(s, n, s->now_us);
+    }
+    sim_call_at(s, s->now_us + ACCEPT_AGAIN_US, client_accept_sink, sink);
+}
+
+void sim_accept(struct sim *s, uint32_t sink)
+{
+    client_accept_sink(s, sink);
+}
+
+static void sink_is_accepted(struct sim *s, const dtq_id *store)
+{
+    for (uint32_t i = 0; i < s->cfg.sinks; i++) {
+        struct node *sink = sim_node(s, SIM_SINK, i);
+
+        if (memcmp(&sink->disk.uid, store, sizeof *store) != 0 || sink->disk.copy == NULL)
+            continue;
+        story(s, "%s is accepted", sink->name);
+        store_close(sink->disk.copy);
+        sink->disk.copy = NULL;
+        s->totals.accepts++;
+    }
+}
+
+static void take_answer(struct sim *s, struct node *n)
+{
+    const struct dtqi_msg *answer = NULL;
+
+    if (n->client.asked.type != 0)
+        answer = client_answer(n->client.core);
+    if (answer == NULL)
+        return;
+    if (answer->type == DTQI_OPERATE_REPLY && answer->operate_reply.count != 0)
+        sink_is_accepted(s, &n->client.asked_id);
+    end_question(n);
 }
 
 static void take_events(struct sim *s, struct node *n)
@@ -267,7 +320,7 @@ void client_tick(struct sim *s, struct node *n)
     tell_losses(s, n);
     step(s, n, CLIENT_TICK, 0, NULL);
     tell_losses(s, n);
-    take_cancel_reply(n);
+    take_answer(s, n);
     take_events(s, n);
 }
 

@@ -104,7 +104,53 @@ void disk_free(struct node *n)
     while (n->disk.head != NULL)
         free(take_first(&n->disk));
     store_close(n->disk.store);
-    n->disk.store = NULL;
+    store_close(n->disk.copy);
+    n->disk.store = n->disk.copy = NULL;
+}
+
+void sim_copy_disk(struct sim *s, uint32_t sink)
+{
+    struct node *n = sim_node(s, SIM_SINK, sink);
+
+    if (n->disk.store == NULL || n->disk.copy != NULL)
+        return;
+    story(s, "%s: its disk is copied", n->name);
+    if (store_memory_clone(n->disk.store, &n->disk.copy) != DTQ_OK)
+        abort();
+}
+
+/* What of it is lost is found out by way of another copy, since opening one begins a run. */
+static void note_lost(struct sim *s, struct node *n)
+{
+    struct results_cfg cfg = {DTQI_RESULT_TTL_MS, DTQI_OUTCOME_MEMORY_MS};
+    struct results *results = NULL;
+    struct store *look = NULL;
+    dtqi_uid run = {{1}};
+    char why[200];
+
+    if (store_memory_clone(n->disk.copy, &look) != DTQ_OK)
+        abort();
+    store_memory_set_limit(look, UINT64_MAX);
+    if (results_open(look, &cfg, &run, &results, why, sizeof why) != DTQ_OK)
+        abort();
+    check_sink_restored(s, n, results);
+    results_close(results);
+    store_close(look);
+}
+
+void sim_restore_disk(struct sim *s, uint32_t sink)
+{
+    struct node *n = sim_node(s, SIM_SINK, sink);
+
+    if (n->disk.copy == NULL)
+        return;
+    sim_kill(s, SIM_SINK, sink);
+    story(s, "%s: its disk is the copy", n->name);
+    note_lost(s, n);
+    store_close(n->disk.store);
+    if (store_memory_clone(n->disk.copy, &n->disk.store) != DTQ_OK)
+        abort();
+    s->totals.restores++;
 }
 
 void sim_disk_limit(struct sim *s, enum sim_kind kind, uint32_t index, uint64_t bytes)

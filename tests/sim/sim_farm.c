@@ -63,7 +63,7 @@ void __assert_fail(const char *what, const char *file, unsigned int line, const 
 
 static bool run_seed(const struct farm *f, struct job *j, uint64_t seed)
 {
-    struct sim_fault_cfg cfg = {.seed = seed, .cut = f->cfg.cut};
+    struct sim_fault_cfg cfg = {.seed = seed, .restores = f->cfg.restores, .cut = f->cfg.cut};
     uint64_t first;
     uint64_t second;
     bool good;
@@ -230,6 +230,10 @@ static void add_totals(struct sim_totals *to, const struct sim_totals *t)
     to->runs += t->runs;
     to->frames_lost += t->frames_lost;
     to->frames_twice += t->frames_twice;
+    to->restores += t->restores;
+    to->accepts += t->accepts;
+    to->outcomes_lost += t->outcomes_lost;
+    to->outcomes_again += t->outcomes_again;
     if (t->settle_ms_max > to->settle_ms_max)
         to->settle_ms_max = t->settle_ms_max;
     for (uint32_t i = 0; i < SIM_FAULT_KINDS; i++)
@@ -269,13 +273,16 @@ void farm_run(const struct farm_cfg *cfg, struct farm_result *ret)
 
 struct shrink {
     uint64_t seed;
+    bool restores;
     struct sim_cut cut; /* fails */
     struct farm_failure failure;
 };
 
-static bool fails_with(uint64_t seed, const struct sim_cut *cut, struct farm_failure *ret_failure)
+static bool fails_with(const struct shrink *s, const struct sim_cut *cut,
+                       struct farm_failure *ret_failure)
 {
-    struct farm_cfg cfg = {.jobs = 1, .seed = seed, .seeds_n = 1, .cut = *cut};
+    struct farm_cfg cfg = {
+        .jobs = 1, .seed = s->seed, .seeds_n = 1, .cut = *cut, .restores = s->restores};
     struct farm_result *r = malloc(sizeof *r);
     bool fails;
 
@@ -331,7 +338,7 @@ static bool try_cut(struct shrink *s, const struct sim_cut *cut)
 {
     struct farm_failure failure;
 
-    if (!fails_with(s->seed, cut, &failure) || !is_same_kind(failure.why, s->failure.why))
+    if (!fails_with(s, cut, &failure) || !is_same_kind(failure.why, s->failure.why))
         return false;
     s->cut = *cut;
     s->failure = failure;
@@ -391,12 +398,13 @@ static bool shrink_world(struct shrink *s)
     return any;
 }
 
-bool farm_shrink(uint64_t seed, struct sim_cut *ret_cut, struct farm_failure *ret_failure)
+bool farm_shrink(const struct farm_cfg *cfg, struct sim_cut *ret_cut,
+                 struct farm_failure *ret_failure)
 {
-    struct shrink s = {.seed = seed};
+    struct shrink s = {.seed = cfg->seed, .restores = cfg->restores};
     bool any;
 
-    if (!fails_with(seed, &s.cut, &s.failure))
+    if (!fails_with(&s, &s.cut, &s.failure))
         return false;
     do {
         any = shrink_bits(&s, false, SIM_FAULTS_MAX);

@@ -18,6 +18,7 @@ struct farm_cfg {
     const uint64_t *list; /* or these */
     struct sim_cut cut;   /* of every run */
     bool twice;           /* each runs twice, and must do exactly the same */
+    bool restores;        /* as of struct sim_fault_cfg */
     bool until_failure;   /* the first failure is enough */
     bool shows_progress;  /* to stderr, on one line */
 };
@@ -39,6 +40,7 @@ void farm_run(const struct farm_cfg *cfg, struct farm_result *ret);
 
 /* The smallest part of a failing run that still fails in the same way. @return false: the whole of
  * it does not fail. */
-bool farm_shrink(uint64_t seed, struct sim_cut *ret_cut, struct farm_failure *ret_failure);
+bool farm_shrink(const struct farm_cfg *cfg, struct sim_cut *ret_cut,
+                 struct farm_failure *ret_failure);
 
 #endif

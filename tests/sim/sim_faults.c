@@ -18,6 +18,7 @@
 struct run {
     uint64_t seed;
     struct sim_cut cut;
+    bool restores;
     uint32_t weights[SIM_FAULT_KINDS];
     uint32_t faults_ms;
     uint32_t while_ms; /* how long a fault lasts, at most */
@@ -27,7 +28,7 @@ struct run {
  * Each task and each fault draws from random numbers of its own, so that leaving one out of a run
  * changes nothing of the others.
  */
-enum stream { STREAM_TASK = 1, STREAM_FAULT };
+enum stream { STREAM_TASK = 1, STREAM_FAULT, STREAM_RESTORE };
 
 static uint64_t stream_begin(struct sim *s, enum stream stream, uint64_t number)
 {
@@ -375,6 +376,32 @@ static void random_fault(struct sim *s, uint64_t number)
     stream_end(s, usual);
 }
 
+/* ---------------------------------------------------------------- a disk from an old copy */
+
+static void copy_disk(struct sim *s, uint64_t sink)
+{
+    sim_copy_disk(s, (uint32_t)sink);
+}
+
+static void restore_disk(struct sim *s, uint64_t sink)
+{
+    sim_restore_disk(s, (uint32_t)sink);
+    sim_call_at(s, a_while(s), start_node, number_of(s, sim_node(s, SIM_SINK, (uint32_t)sink)));
+    sim_call_at(s, a_while(s) + 1000000, client_accept_sink, sink);
+}
+
+static void schedule_restore(struct sim *s, const struct run *run)
+{
+    uint64_t usual = stream_begin(s, STREAM_RESTORE, 0);
+    uint32_t sink = sim_below(s, s->cfg.sinks);
+    uint32_t copied_ms = sim_below(s, run->faults_ms);
+    uint32_t restored_ms = copied_ms + sim_below(s, run->faults_ms - copied_ms);
+
+    sim_call_at(s, s->now_us + copied_ms * 1000ull, copy_disk, sink);
+    sim_call_at(s, s->now_us + restored_ms * 1000ull + 1, restore_disk, sink);
+    stream_end(s, usual);
+}
+
 /* ---------------------------------------------------------------- a run */
 
 static uint32_t draw(uint64_t *random, uint32_t n)
@@ -486,8 +513,8 @@ static void schedule(struct sim *s, const struct run *run)
     uint32_t faults = sim_below(s, sim_chance(s, 50) ? 6 : SIM_FAULTS_MAX);
     uint32_t burst_ms = sim_chance(s, 40) ? 1 : run->faults_ms;
 
-    s->is_faultless =
-        faults == 0 && s->lose_permille == 0 && s->twice_permille == 0 && s->full_permille == 0;
+    s->is_faultless = faults == 0 && !run->restores && s->lose_permille == 0 &&
+                      s->twice_permille == 0 && s->full_permille == 0;
 
     for (uint32_t i = 0; i < tasks; i++) {
         uint64_t at_us = from_us + sim_below(s, burst_ms * 1000);
@@ -513,6 +540,10 @@ static void add_totals(const struct sim *s, struct sim_totals *to, uint64_t calm
         to->runs += s->tasks[i].runs;
     to->frames_lost += s->totals.frames_lost;
     to->frames_twice += s->totals.frames_twice;
+    to->restores += s->totals.restores;
+    to->accepts += s->totals.accepts;
+    to->outcomes_lost += s->totals.outcomes_lost;
+    to->outcomes_again += s->totals.outcomes_again;
     if (settle_ms > to->settle_ms_max)
         to->settle_ms_max = settle_ms;
     for (uint32_t i = 0; i < SIM_FAULT_KINDS; i++)
@@ -526,7 +557,7 @@ bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_byt
                     struct sim_totals *totals, uint64_t *ret_fingerprint)
 {
     struct sim_cfg c = random_cfg(cfg);
-    struct run run = {.seed = cfg->seed, .cut = cfg->cut};
+    struct run run = {.seed = cfg->seed, .cut = cfg->cut, .restores = cfg->restores};
     struct sim *s = sim_new(&c);
     uint64_t calm_ms;
     bool good;
@@ -535,6 +566,8 @@ bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_byt
     wait_for_sinks(s);
     choose_faults(s, &run);
     schedule(s, &run);
+    if (run.restores)
+        schedule_restore(s, &run);
     sim_run_until_ms(s, sim_now_ms(s) + run.faults_ms);
     check_durable(s);
     calm_ms = sim_now_ms(s);

@@ -138,6 +138,7 @@ struct work {
 
 struct disk {
     struct store *store; /* NULL: no disk */
+    struct store *copy;  /* of an earlier time; NULL: none */
     dtqi_uid uid;
     struct work *head;
     struct work *tail;
@@ -240,8 +241,8 @@ struct node {
             struct client *core;
             struct client_actions actions;
             bool down[CLIENT_PEERS_MAX];
-            struct dtqi_msg cancel; /* the question under way; type 0: none */
-            dtq_id cancel_id;
+            struct dtqi_msg asked; /* the question under way; type 0: none */
+            dtq_id asked_id;
         } client;
     };
 };
@@ -306,6 +307,13 @@ struct task_info {
     bool is_resent; /* the last SUBMIT of it that reached V was no first copy, and when that was */
     uint64_t resent_ms;
     uint32_t settled_in; /* incarnation of the ventilator that was told its settlement; 0: none */
+    bool was_told;       /* a ventilator was told it, ever */
+
+    /* Its outcome was on a disk in the place of which an older one came (R34): */
+    bool is_lost;
+    bool was_journaled; /* the ventilator had it still, at that time */
+    uint8_t lost_outcome;
+    uint32_t lost_attempt;
 };
 
 /* ---------------------------------------------------------------- the world */
@@ -364,6 +372,7 @@ struct sim {
         uint32_t route;
         uint64_t applied;
         uint64_t durable;
+        bool is_diverged;
     } told[SIM_SINKS_MAX];
     uint64_t epoch;         /* V's */
     bool is_faultless;      /* nothing goes wrong in this run */
@@ -471,6 +480,7 @@ void client_tick(struct sim *s, struct node *n);
 uint64_t client_due_ms(const struct node *n);
 void client_take_task(struct sim *s, uint32_t task);
 void client_cancel_task(struct sim *s, uint64_t task);
+void client_accept_sink(struct sim *s, uint64_t sink);
 
 /* ---- sim_check.c */
 
@@ -487,6 +497,8 @@ void check_frame_to_worker(struct sim *s, struct node *w, const struct dtqi_msg 
 void check_sink_msg(struct sim *s, struct node *n, const struct dtqi_msg *msg);
 void check_frame_to_sink(struct node *n, const struct dtqi_msg *msg);
 void check_sink_started(struct sim *s, struct node *n);
+/* Its disk is an older one from now on. */
+void check_sink_restored(struct sim *s, const struct node *n, struct results *results);
 uint32_t check_crash_limit(const struct task_info *t);
 void check_journal_write(struct sim *s, const struct journal_batch *batch);
 void check_commit(struct sim *s, struct node *sink, const struct results_batch *batch);

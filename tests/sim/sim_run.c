@@ -7,6 +7,7 @@
  *   sim_run --seed S --shrink     the smallest part of it that still fails, and its story
  *     --cut CUT                   only that part (CUT as --shrink says it)
  *     --twice                     each seed runs twice, and must do exactly the same
+ *     --restores                  with a sink's disk that is replaced by an old copy, in each
  *     --counters                  which paths were taken: sums over all seeds
  *     --expect TEXT               there must be a failure, and it must say TEXT: of a core that was
  *                                 broken on purpose. Given again: or this one
@@ -92,6 +93,10 @@ static void print_counters(const struct sim_totals *t)
     PRINT(runs)
     PRINT(frames_lost)
     PRINT(frames_twice)
+    PRINT(restores)
+    PRINT(accepts)
+    PRINT(outcomes_lost)
+    PRINT(outcomes_again)
     PRINT(settle_ms_max)
 #undef PRINT
     for (uint32_t i = 0; i < SIM_FAULT_KINDS; i++)
@@ -113,8 +118,8 @@ static void print_result(const struct options *o, const struct farm_result *r)
     printf("%" PRIu64 " seeds, %u failed, %" PRIu64 " steps, %.1f s, %.0f seeds a minute\n",
            r->done, r->failures_n, r->totals.steps, r->seconds, 60 * (double)r->done / r->seconds);
     if (r->failures_n != 0)
-        printf("again: sim_run --seed %" PRIu64 " --story (--trace, --shrink)\n",
-               r->failures[0].seed);
+        printf("again: sim_run --seed %" PRIu64 "%s --story (--trace, --shrink)\n",
+               r->failures[0].seed, o->farm.restores ? " --restores" : "");
     if (o->counters)
         print_counters(&r->totals);
 }
@@ -166,8 +171,11 @@ static int run_many(struct options *o)
 /* In this process, so that a debugger can look on. */
 static int run_one(const struct options *o, const struct sim_cut *cut)
 {
-    struct sim_fault_cfg cfg = {
-        .seed = o->farm.seed, .trace = o->trace, .story = !o->trace, .cut = *cut};
+    struct sim_fault_cfg cfg = {.seed = o->farm.seed,
+                                .trace = o->trace,
+                                .story = !o->trace,
+                                .restores = o->farm.restores,
+                                .cut = *cut};
     struct sim_totals totals = {0};
     char why[FARM_WHY_BYTES] = "";
     uint64_t fingerprint;
@@ -185,12 +193,13 @@ static int shrink(const struct options *o)
     struct farm_failure failure;
     struct sim_cut cut;
 
-    if (!farm_shrink(o->farm.seed, &cut, &failure)) {
+    if (!farm_shrink(&o->farm, &cut, &failure)) {
         printf("seed %" PRIu64 " does not fail\n", o->farm.seed);
         return 0;
     }
     print_failure(&failure);
-    printf("again: sim_run --seed %" PRIu64 " --story --cut ", o->farm.seed);
+    printf("again: sim_run --seed %" PRIu64 "%s --story --cut ", o->farm.seed,
+           o->farm.restores ? " --restores" : "");
     print_cut(&cut);
     printf("\n");
     fflush(stdout);
@@ -199,13 +208,19 @@ static int shrink(const struct options *o)
 
 static bool read_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {
-        {"seeds", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
-        {"jobs", required_argument, NULL, 'j'},  {"list", required_argument, NULL, 'l'},
-        {"cut", required_argument, NULL, 'u'},   {"expect", required_argument, NULL, 'e'},
-        {"trace", no_argument, NULL, 't'},       {"story", no_argument, NULL, 'y'},
-        {"shrink", no_argument, NULL, 'k'},      {"twice", no_argument, NULL, '2'},
-        {"counters", no_argument, NULL, 'c'},    {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"seeds", required_argument, NULL, 'n'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"jobs", required_argument, NULL, 'j'},
+                                            {"list", required_argument, NULL, 'l'},
+                                            {"cut", required_argument, NULL, 'u'},
+                                            {"expect", required_argument, NULL, 'e'},
+                                            {"trace", no_argument, NULL, 't'},
+                                            {"story", no_argument, NULL, 'y'},
+                                            {"shrink", no_argument, NULL, 'k'},
+                                            {"twice", no_argument, NULL, '2'},
+                                            {"counters", no_argument, NULL, 'c'},
+                                            {"restores", no_argument, NULL, 'r'},
+                                            {NULL, 0, NULL, 0}};
     int c;
 
     *o = (struct options){.farm = {.seed = 1, .seeds_n = 1}};
@@ -229,6 +244,7 @@ static bool read_options(int argc, char **argv, struct options *o)
         case 'k': o->shrink = true; break;
         case '2': o->farm.twice = true; break;
         case 'c': o->counters = true; break;
+        case 'r': o->farm.restores = true; break;
         default: return false;
         }
     }

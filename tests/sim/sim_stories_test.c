@@ -161,6 +161,48 @@ static void a_sink_that_restarts_gets_what_was_kept(void **state)
     end(s);
 }
 
+/* R34: b's outcome is lost with the disk, and was settled; c waits until the operator has spoken.
+ */
+static void a_sink_with_an_old_disk_gets_nothing_until_it_is_accepted(void **state)
+{
+    struct sim *s = begin(1);
+    struct sim_plan plan = {.duration_ms = 30};
+
+    (void)state;
+    sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 2000);
+    sim_copy_disk(s, 0);
+    sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 3000);
+    sim_restore_disk(s, 0);
+    sim_run_until_ms(s, 8000);
+    sim_start(s, SIM_SINK, 0);
+    sim_run_until_ms(s, 9000);
+    sim_submit(s, 0, &plan);
+    sim_run_until_ms(s, 20000);
+    sim_accept(s, 0);
+    sim_run_until_ms(s, 21000);
+    expect(s, "S0: its disk is copied",
+           "[  2000] S0: its disk is copied\n"
+           "[  2000] P0 submits b\n"
+           "[  2020] W0 runs b (attempt 1)\n"
+           "[  2050] W0 ends b: done\n"
+           "[  2065] S0 commits b: succeeded\n"
+           "[  2075] P0: b is confirmed\n"
+           "[  2075] P0: b succeeded\n"
+           "[  3000] S0 is killed\n"
+           "[  3000] S0: its disk is the copy\n"
+           "[  8000] S0 starts\n"
+           "[  9000] P0 submits c\n"
+           "[  9092] P0: c is confirmed\n"
+           "[ 20020] W0 runs c (attempt 1)\n"
+           "[ 20025] S0 is accepted\n"
+           "[ 20050] W0 ends c: done\n"
+           "[ 20065] S0 commits c: succeeded\n"
+           "[ 20075] P0: c succeeded\n");
+    end(s);
+}
+
 static void a_lost_confirmation_is_asked_for_again(void **state)
 {
     struct sim *s = begin(1);
@@ -620,6 +662,7 @@ int main(void)
         cmocka_unit_test(a_killed_worker_loses_its_task_to_another),
         cmocka_unit_test(a_restarted_ventilator_adopts_what_runs),
         cmocka_unit_test(a_sink_that_restarts_gets_what_was_kept),
+        cmocka_unit_test(a_sink_with_an_old_disk_gets_nothing_until_it_is_accepted),
         cmocka_unit_test(a_lost_confirmation_is_asked_for_again),
         cmocka_unit_test(a_failure_is_retried_with_backoff_then_final),
         cmocka_unit_test(a_task_that_kills_its_slot_is_poison),

@@ -576,6 +576,235 @@ static void a_diverged_sink_settles_nothing(void **state)
     assert_int_equal(vent_counters(w->v)->tasks_settled, 0);
 }
 
+static void diverge(struct world *w)
+{
+    struct dtqi_msg msg = {.type = DTQI_SETTLED};
+
+    msg.settled =
+        (struct dtqi_settled){.sink = world_uid(0x51), .run = world_uid(0x52), .diverged = true};
+    world_msg(w, SINK_ROUTE, &msg);
+}
+
+/* Not even the one task for each slot that a sink which is away gets (R16). */
+static void nothing_is_dispatched_for_a_diverged_sink(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 4, 10);
+
+    diverge(w);
+    world_submit(w, 1, 5, (struct world_task){0});
+    world_pass(w, 1000);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 0);
+    world_sink_hello(w, SINK_ROUTE, 0x51, 0x62); /* it has not said yet that it is itself */
+    diverge(w);
+    world_pass(w, 1000);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 0);
+}
+
+static void a_sink_with_its_newer_store_back_is_itself_again(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 4, 10);
+
+    diverge(w);
+    world_submit(w, 1, 5, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 0);
+    world_sink(w); /* answers RESUME as it should */
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 5);
+    world_settle(w, 1, DTQ_SUCCEEDED);
+    assert_int_equal(vent_counters(w->v)->tasks_settled, 1);
+}
+
+static void accept(struct world *w, uint64_t request)
+{
+    dtqi_uid store = world_uid(0x51);
+    dtq_id id;
+    struct dtqi_msg msg = {.type = DTQI_OPERATE};
+
+    memcpy(id.bytes, store.bytes, sizeof id.bytes);
+    msg.operate = (struct dtqi_operate){
+        .request = request, .operation = DTQI_SINK_ACCEPT, .ids = &id, .n = 1};
+    world_msg(w, PRODUCER, &msg);
+}
+
+static uint64_t accepted(struct world *w)
+{
+    struct world_sent *s = world_take(w, WORLD_SEND, DTQI_OPERATE_REPLY);
+    uint64_t count = s->msg.operate_reply.count;
+
+    assert_int_equal(s->msg.operate_reply.reason, DTQI_REFUSAL_NONE);
+    world_drop(w, s);
+    return count;
+}
+
+static uint64_t resumed_after(struct world *w)
+{
+    struct world_sent *s = world_take(w, WORLD_SEND, DTQI_RESUME);
+    uint64_t after = s->msg.resume.after;
+
+    assert_true(after != 0 || dtqi_uid_is_zero(&s->msg.resume.run));
+    world_drop(w, s);
+    return after;
+}
+
+/* Its stream is read from the beginning, and what it settles now counts (R34). */
+static void an_accepted_sink_goes_on_with_the_history_that_it_has(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 4, 10);
+    dtq_id one = world_id(1);
+
+    world_submit(w, 1, 3, (struct world_task){0});
+    world_tick(w);
+    for (uint32_t n = 1; n <= 2; n++)
+        world_settle(w, n, DTQ_SUCCEEDED);
+    world_pass(w, 1000);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 3);
+    diverge(w);
+    world_clear(w);
+    accept(w, 7);
+    assert_int_equal(resumed_after(w), 0);
+    world_tick(w);
+    assert_int_equal(accepted(w), 1);
+    world_settled(w, SINK_ROUTE, 0x51, 1, 1, &one, NULL, NULL, 1); /* that of task 2 is lost */
+    world_submit(w, 4, 1, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 1);
+    w->settled = 1;
+    world_settle(w, 3, DTQ_SUCCEEDED);
+    assert_int_equal(vent_counters(w->v)->tasks_settled, 3);
+    accept(w, 8); /* there is nothing to accept */
+    assert_int_equal(accepted(w), 0);
+}
+
+/* An answer that was under way when it was accepted does not make it diverged for ever. */
+static void a_late_word_of_divergence_does_not_undo_an_acceptance(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 4, 10);
+
+    diverge(w);
+    world_sink_hello(w, SINK_ROUTE, 0x51, 0x62);
+    accept(w, 7);
+    diverge(w); /* the answer to the RESUME before that of the acceptance */
+    world_settled(w, SINK_ROUTE, 0x51, 1, 0, NULL, NULL, NULL, 0); /* the answer to its RESUME */
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 1);
+}
+
+static void an_acceptance_that_was_answered_holds_after_a_crash(void **state)
+{
+    struct world *w = *state;
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    world_settle(w, 1, DTQ_SUCCEEDED);
+    world_pass(w, 1000);
+    diverge(w);
+    accept(w, 7);
+    world_tick(w);
+    assert_int_equal(accepted(w), 1);
+    world_restart(w);
+    w->settled = 0;
+    world_sink_hello(w, SINK_ROUTE, 0x51, 0x61);
+    assert_int_equal(resumed_after(w), 0);
+}
+
+/* What was being written of its old numbers says nothing of the new ones: with 1 acknowledged, the
+ * sink would drop an entry that nobody has applied. */
+static void a_commit_under_way_does_not_acknowledge_an_accepted_sinks_numbers(void **state)
+{
+    struct world *w = *state;
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    world_clear(w);
+    w->journal_stuck = true;
+    world_settle(w, 1, DTQ_SUCCEEDED);
+    world_pass(w, 300);
+    diverge(w);
+    accept(w, 7);
+    world_journal(w);
+    assert_int_equal(world_take(w, WORLD_SEND, DTQI_SETTLED_ACK)->msg.settled_ack.number, 0);
+    assert_int_equal(world_count(w, WORLD_SEND, DTQI_OPERATE_REPLY), 0);
+    w->journal_stuck = false;
+    world_tick(w);
+    world_journal(w);
+    world_tick(w);
+    assert_int_equal(accepted(w), 1);
+}
+
+static void only_a_sink_that_is_there_can_be_accepted(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_msg msg = {.type = DTQI_OPERATE};
+    dtq_id ids[2] = {world_id(1), world_id(2)};
+
+    for (uint32_t n = 0; n <= 2; n++) {
+        struct world_sent *s;
+
+        msg.operate =
+            (struct dtqi_operate){.request = 1, .operation = DTQI_SINK_ACCEPT, .ids = ids, .n = n};
+        world_msg(w, PRODUCER, &msg);
+        s = world_take(w, WORLD_SEND, DTQI_OPERATE_REPLY);
+        assert_int_equal(s->msg.operate_reply.reason, DTQI_BAD_TASK);
+        world_drop(w, s);
+    }
+}
+
+/* Numbers that were dropped are named together with the run that goes on behind them: else the next
+ * RESUME would be of no history (R34). */
+static void numbers_that_were_dropped_are_the_present_runs(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_msg msg = {.type = DTQI_SETTLED};
+    struct world_sent *s;
+
+    msg.settled = (struct dtqi_settled){.sink = world_uid(0x51),
+                                        .run = world_uid(0x53),
+                                        .number_first = 10,
+                                        .number_head = 9,
+                                        .number_dropped = 9};
+    world_msg(w, SINK_ROUTE, &msg);
+    world_clear(w);
+    world_sink_hello(w, SINK_ROUTE, 0x51, 0x62);
+    s = world_take(w, WORLD_SEND, DTQI_RESUME);
+    assert_int_equal(s->msg.resume.after, 9);
+    assert_int_equal(s->msg.resume.run.bytes[0], world_uid(0x53).bytes[0]);
+    world_drop(w, s);
+}
+
+/* What waits for each sink, for people. */
+static void sinks_are_listed_with_what_waits_for_them(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 2, 3);
+    struct dtqi_msg msg = {.type = DTQI_QUERY, .query = {.request = 1, .kind = DTQI_QUERY_SINKS}};
+    const struct dtqi_sink_info *info;
+    struct world_sent *s;
+    uint32_t tickets[4];
+
+    world_submit(w, 1, 7, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, tickets, 4), 3);
+    world_done(w, &x, tickets, 1);
+    diverge(w);
+    world_msg(w, PRODUCER, &msg);
+    s = world_take(w, WORLD_SEND, DTQI_QUERY_REPLY);
+    assert_int_equal(s->msg.query_reply.sinks_n, 1);
+    info = &s->msg.query_reply.sinks[0];
+    assert_true(info->diverged);
+    assert_false(info->reachable);
+    assert_int_equal(info->waiting, 4);
+    assert_int_equal(info->dispatched, 2);
+    assert_int_equal(info->unsettled, 1);
+    assert_false(info->waiting_is_least);
+    world_drop(w, s);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -609,6 +838,15 @@ int main(void)
         T(numbers_that_the_sink_dropped_are_skipped),
         T(a_settlement_from_elsewhere_changes_nothing),
         T(a_diverged_sink_settles_nothing),
+        T(nothing_is_dispatched_for_a_diverged_sink),
+        T(a_sink_with_its_newer_store_back_is_itself_again),
+        T(an_accepted_sink_goes_on_with_the_history_that_it_has),
+        T(a_late_word_of_divergence_does_not_undo_an_acceptance),
+        T(an_acceptance_that_was_answered_holds_after_a_crash),
+        T(a_commit_under_way_does_not_acknowledge_an_accepted_sinks_numbers),
+        T(only_a_sink_that_is_there_can_be_accepted),
+        T(numbers_that_were_dropped_are_the_present_runs),
+        T(sinks_are_listed_with_what_waits_for_them),
     };
 
     return cmocka_run_group_tests_name("vent_core", tests, NULL, NULL);

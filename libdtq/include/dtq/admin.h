@@ -172,7 +172,14 @@ typedef struct dtq_sink_info {
     uint8_t store[16];
     const char *intake;
     const char *results;
-    int reachable; /**< from the ventilator */
+    int reachable;    /**< from the ventilator, and tasks are dispatched for it */
+    int diverged;     /**< its store is an older copy of what it was; see dtq_sink_accept() */
+    int full;         /**< it takes no more outcomes */
+    uint64_t applied; /**< number of the last settlement of its that the ventilator applied */
+    uint64_t waiting; /**< dtq_sinks() only: its tasks that wait for a worker or their time .. */
+    int waiting_is_least; /**< .. or so many at least: more wait in the journal */
+    uint64_t dispatched;  /**< dtq_sinks() only: its tasks that workers hold .. */
+    uint64_t unsettled;   /**< .. and those whose outcome it is to record */
 } dtq_sink_info;
 
 typedef struct dtq_counter {
@@ -205,6 +212,11 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_queues(dtq_client *client, int32_t timeout_ms,
 /** All workers. */
 DTQ_API DTQ_MUST_USE dtq_err dtq_workers(dtq_client *client, int32_t timeout_ms,
                                          const dtq_worker_info **ret_workers, size_t *ret_n);
+
+/** All sinks, with what waits for them. Costs the ventilator more than dtq_status_get(), which has
+ * the sinks without that. */
+DTQ_API DTQ_MUST_USE dtq_err dtq_sinks(dtq_client *client, int32_t timeout_ms,
+                                       const dtq_sink_info **ret_sinks, size_t *ret_n);
 
 /* --------------------------------------------------------------------------------- operating */
 
@@ -258,6 +270,18 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_queue_limit(dtq_client *client, const char *que
  */
 DTQ_API DTQ_MUST_USE dtq_err dtq_queue_rate(dtq_client *client, const char *queue, uint64_t tasks,
                                             uint64_t period_ms, int32_t timeout_ms);
+
+/**
+ * Go on with a sink whose store is an older copy of what it was (`diverged`): the ventilator
+ * dispatches for it again, and takes its present history for the true one. What the lost part held
+ * is lost: outcomes that the ventilator had heard of cannot be asked for any more. Tasks whose
+ * outcome it had not heard of are settled anew, and may run again.
+ * @param store   identity of the sink, as dtq_sinks() has it
+ * @param ret_n   1: it was accepted; 0: there was nothing to accept
+ * @return as dtq_queue_pause(); DTQ_EREFUSED: there is no such sink
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_sink_accept(dtq_client *client, const uint8_t store[16],
+                                             int32_t timeout_ms, uint64_t *ret_n);
 
 #ifdef __cplusplus
 }

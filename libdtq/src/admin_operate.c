@@ -1,3 +1,4 @@
+/* What operators order. */
 #include "client_shell.h"
 
 static dtq_err refused(struct dtq_client *c, const struct dtqi_operate_reply *reply)
@@ -82,4 +83,23 @@ dtq_err dtq_queue_rate(dtq_client *client, const char *queue, uint64_t tasks, ui
     uint64_t count;
 
     return operate_queue(client, queue, order, timeout_ms, &count);
+}
+
+/* ---------------------------------------------------------------- sinks */
+
+dtq_err dtq_sink_accept(dtq_client *client, const uint8_t store[16], int32_t timeout_ms,
+                        uint64_t *ret_n)
+{
+    struct dtqi_operate order = {.operation = DTQI_SINK_ACCEPT, .n = 1};
+    dtq_id id;
+    dtq_err err;
+
+    if (client == NULL || store == NULL || ret_n == NULL)
+        return DTQ_EINVAL;
+    memcpy(id.bytes, store, sizeof id.bytes);
+    order.ids = &id;
+    shell_enter(client);
+    err = operate(client, &order, io_end_ms(timeout_ms), ret_n);
+    io_settle(client);
+    return err;
 }
