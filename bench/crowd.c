@@ -23,13 +23,14 @@
 #define BATCH 32u /* tasks that each grants at a time: one message */
 #define TASKS 1000000u
 #define WARM_TASKS 200000u
-#define OPEN_MAX (8 * BATCH * CROWD_MAX)
+#define WINDOW (4 * BATCH * CROWD_MAX) /* of all sizes: a deep one has a price of its own */
+#define OPEN_MAX (2 * WINDOW)
 #define BEAT_MS 1000u
 #define HELLO_MS 30000u /* a second HELLO would end the session that the first one began */
 #define EVENTS 512
 #define ARRIVING_MAX 64u /* at a time: no more than wait in the queue of a listening port */
 #define LOOK_MS 100u
-#define FILES_EACH 8u /* what a ventilator reckons with */
+#define FILES_EACH 5u /* what a ventilator reckons with */
 
 struct standin {
     struct sock control;
@@ -157,6 +158,39 @@ static void connect_sink(struct crowd *c, const struct dtqi_sink_info *sinks, ui
          why);
 }
 
+static void beat(struct crowd *c, struct standin *s)
+{
+    struct dtqi_msg msg = {.type = DTQI_WORKER_HEARTBEAT};
+
+    if (s->session == 0) {
+        say_hello(c, s);
+        return;
+    }
+    msg.worker_heartbeat = (struct dtqi_worker_heartbeat){.session = s->session,
+                                                          .sequence = ++s->beats,
+                                                          .lane_seq = s->lane_seq,
+                                                          .report_seq = s->report_seq,
+                                                          .credit_tasks = s->credit,
+                                                          .credit_bytes = UINT64_MAX / 2,
+                                                          .held = s->held,
+                                                          .held_sum = s->held_sum};
+    send_control(c, s, &msg);
+}
+
+/* Those that said nothing for long. */
+static void beat_all(struct crowd *c)
+{
+    c->now_ms = proc_now_ms();
+    for (uint32_t i = 0; i < c->begun; i++) {
+        struct standin *s = &c->at[i];
+        uint64_t patience_ms = s->session == 0 ? HELLO_MS : BEAT_MS;
+
+        if (c->now_ms - s->said_ms >= patience_ms)
+            beat(c, s);
+    }
+}
+
+/* Also while the sink takes nothing everybody is alive. */
 static void send_outcomes(struct crowd *c, const struct standin *s, const struct dtqi_tasks *t)
 {
     static const char result[16];
@@ -181,8 +215,10 @@ static void send_outcomes(struct crowd *c, const struct standin *s, const struct
                                           .spec_index = t->spec_index,
                                           .reply_to = t->reply_to,
                                           .bodies = bodies};
-    while (sock_send(&c->sink, 0, &msg) != DTQ_OK)
-        need(zmq_poll(&item, 1, 10000) >= 0, "the sink takes nothing");
+    while (sock_send(&c->sink, 0, &msg) != DTQ_OK) {
+        need(zmq_poll(&item, 1, LOOK_MS) >= 0, "poll");
+        beat_all(c);
+    }
 }
 
 static void on_tasks(struct crowd *c, struct standin *s, const struct dtqi_tasks *t)
@@ -236,38 +272,14 @@ static void drain(struct crowd *c, struct standin *s, struct sock *sock)
     }
 }
 
-static void beat(struct crowd *c, struct standin *s)
-{
-    struct dtqi_msg msg = {.type = DTQI_WORKER_HEARTBEAT};
-
-    if (s->session == 0) {
-        say_hello(c, s);
-        return;
-    }
-    msg.worker_heartbeat = (struct dtqi_worker_heartbeat){.session = s->session,
-                                                          .sequence = ++s->beats,
-                                                          .lane_seq = s->lane_seq,
-                                                          .report_seq = s->report_seq,
-                                                          .credit_tasks = s->credit,
-                                                          .credit_bytes = UINT64_MAX / 2,
-                                                          .held = s->held,
-                                                          .held_sum = s->held_sum};
-    send_control(c, s, &msg);
-}
-
-/* Everybody is looked at now and then, since a send may swallow the sign of an arrival; a heartbeat
- * when nothing was said for long. */
+/* Everybody is looked at now and then, since a send may swallow the sign of an arrival. */
 static void look_at_all(struct crowd *c)
 {
     for (uint32_t i = 0; i < c->begun; i++) {
-        struct standin *s = &c->at[i];
-        uint64_t patience_ms = s->session == 0 ? HELLO_MS : BEAT_MS;
-
-        drain(c, s, &s->control);
-        drain(c, s, &s->lane);
-        if (c->now_ms - s->said_ms >= patience_ms)
-            beat(c, s);
+        drain(c, &c->at[i], &c->at[i].control);
+        drain(c, &c->at[i], &c->at[i].lane);
     }
+    beat_all(c);
 }
 
 static void run_crowd(struct crowd *c, const char *endpoint)
@@ -347,7 +359,7 @@ static void measure(uint32_t n, uint64_t tasks, struct figures *r)
     r->bytes = (double)(gauge_anonymous_bytes(ventilator) - before) / n;
     bed_connect_wide(&bed, OPEN_MAX);
     load = bed_noops(&bed);
-    load.window = 4 * BATCH * n > LOAD_WINDOW ? 4 * BATCH * n : LOAD_WINDOW;
+    load.window = WINDOW;
     if (load_flow(&load, WARM_TASKS, false, &seconds) != DTQ_OK)
         bed_fail("%s", dtq_client_errmsg(bed.client));
     cpu_ns = gauge_cpu_ns(ventilator);

@@ -200,7 +200,7 @@ static enum crowd crowd_of(const struct sock_guard *guard)
         return errno == EMFILE ? FULL : ROOM;
     if (fd > 0)
         close(fd);
-    return (uint64_t)fd >= files_max - files_max / 4 ? CROWDED : ROOM;
+    return (uint64_t)fd >= files_max - files_max / 8 ? CROWDED : ROOM;
 }
 
 /* The second number of statm is what is resident, in pages; 0: not known. */

@@ -6,7 +6,7 @@
  * all until the last one comes, and the program sees nothing of it. A connection that has brought
  * more than SOCK_GUARD_BYTES since a message last came out of it is shut down.
  *
- * Open files: a listener that cannot accept spins, and nobody new is let in. When three quarters of
+ * Open files: a listener that cannot accept spins, and nobody new is let in. When seven eighths of
  * the files are in use, connections that never said anything are shut down, and those that have
  * been silent for SOCK_GUARD_SILENT_MS; when all are, strangers have less time. Whoever has
  * something to say comes back.

@@ -529,16 +529,20 @@ int vent_io_run(struct vent_io *io)
 
 /* ---------------------------------------------------------------- opening and closing */
 
+#define WORKER_FILES 4u /* its connection; its lane: a listener, a connection, a mailbox */
+
 /* Sockets of lanes and connections of peers take open files: what the process may not have, it must
- * refuse by name, since a listener that runs out of them only spins. */
+ * refuse by name, since a listener that runs out of them only spins. Workers get most of them. */
 static void cut_limits(struct vent_cfg *cfg)
 {
     uint64_t files = proc_files_max();
+    uint64_t left;
 
-    if (cfg->workers_max > files / 8)
-        cfg->workers_max = (uint32_t)(files / 8) + 1;
-    if (cfg->producers_max > files / 4)
-        cfg->producers_max = (uint32_t)(files / 4) + 1;
+    if (cfg->workers_max > files / (WORKER_FILES + 1))
+        cfg->workers_max = (uint32_t)(files / (WORKER_FILES + 1)) + 1;
+    left = files - (uint64_t)cfg->workers_max * WORKER_FILES;
+    if (cfg->producers_max > left * 3 / 4)
+        cfg->producers_max = (uint32_t)(left * 3 / 4) + 1;
 }
 
 static dtq_err open_journal(struct vent_io *io, const struct vent_io_cfg *cfg,
