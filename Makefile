@@ -2,7 +2,7 @@
 JOBS := $(shell nproc)
 .DEFAULT_GOAL := build
 
-.PHONY: valgrind help build release demo test lint tsan sim chaos disk fuzz coverage bench clean
+.PHONY: valgrind help build release demo test lint tsan sim chaos disk fuzz coverage bench bench-peers bench-keep clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,13 +66,20 @@ coverage: ## branch coverage of the cores
 bench: ## measure beside bare ZeroMQ; make bench-A: one scenario; BENCH="--rounds 9 --calm 30s"
 	@scripts/setup build test
 	@scripts/build release $(JOBS)
-	@build/release/bin/dtq_bench $(BENCH); status=$$?; \
-	    build/release/bin/dtq_bench_picture build/bench/*.jsonl >build/bench/bench.svg; exit $$status
+	@build/release/bin/dtq_bench $(BENCH)
+
+bench-peers: ## the same work on Celery, RQ, Redis streams and beanstalkd; PEERS="--only dtq,celery --rounds 9"
+	@scripts/setup build test peers
+	@scripts/build release $(JOBS)
+	@build/release/bin/dtq_bench_peers $(PEERS)
 
 bench-%:
 	@scripts/setup build test
 	@scripts/build release $(JOBS)
 	@build/release/bin/dtq_bench $(BENCH) $*
+
+bench-keep: ## keep what was measured in bench/measured/, and draw the pictures of the documents from it
+	@scripts/bench-keep
 
 clean: ## remove everything that was built
 	rm -rf build

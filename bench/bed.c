@@ -214,24 +214,36 @@ void bed_produce(struct bed *b, uint64_t tasks)
         bed_fail("the producer %s", text);
 }
 
-static void make_folder(struct bed *b)
+void bed_make_folder(char *ret, size_t bytes)
 {
-    if (snprintf(b->dir, sizeof b->dir, "%s/data-XXXXXX", folder) >= (int)sizeof b->dir ||
-        mkdtemp(b->dir) == NULL)
+    if (snprintf(ret, bytes, "%s/data-XXXXXX", folder) >= (int)bytes || mkdtemp(ret) == NULL)
         bed_fail("cannot make a folder in %s: %s", folder, strerror(errno));
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+void bed_remove_folder(const char *path)
+{
+    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 void bed_up(struct bed *b)
 {
     *b = (struct bed){0};
-    make_folder(b);
+    bed_make_folder(b->dir, sizeof b->dir);
     bed_start(b, BED_UP);
 }
 
 void bed_open(struct bed *b, struct bed_cfg cfg)
 {
     *b = (struct bed){.cfg = cfg};
-    make_folder(b);
+    bed_make_folder(b->dir, sizeof b->dir);
     bed_start(b, BED_VENTILATOR);
     bed_start(b, BED_SINK);
     for (unsigned w = 0; w < cfg.workers; w++)
@@ -262,21 +274,13 @@ void bed_connect_wide(struct bed *b, uint32_t open_max)
     connect_with(b, DTQ_FOLLOW_OWN, open_max);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
 void bed_close(struct bed *b)
 {
     dtq_client_close(b->client);
     b->client = NULL;
     for (int m = BED_MEMBERS - 1; m >= 0; m--)
         bed_stop(b, m);
-    nftw(b->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    bed_remove_folder(b->dir);
 }
 
 uint64_t bed_disk_bytes(const struct bed *b, int m)

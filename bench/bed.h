@@ -42,6 +42,9 @@ struct bed {
 
 /* Where folders of data are made; a disk. */
 void bed_set_folder(const char *path);
+/* A new folder in it. */
+void bed_make_folder(char *ret, size_t bytes);
+void bed_remove_folder(const char *path);
 /* What follows ends the program, with a sentence, when it is not possible: there is nothing to
  * measure then. */
 void bed_open(struct bed *b, struct bed_cfg cfg);
