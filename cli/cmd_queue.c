@@ -1,6 +1,7 @@
-/* dtq queue: list queues, pause and resume them, bound what of them runs. */
+/* dtq queue: list queues, pause, resume, purge and move them, bound what of them runs. */
 #include "cli.h"
 
+#include "progress.h"
 #include "queue_print.h"
 
 #include <stdio.h>
@@ -17,7 +18,7 @@ static const struct opt queue_table[] = {
      .type = OPT_FLAG,
      OPT_AT(struct queue_options, yes),
      .command_line_only = true,
-     .help = "purge without asking"},
+     .help = "purge, move: do not ask"},
 };
 
 /* Fails where a user would not know why the ventilator did not take it. */
@@ -185,7 +186,7 @@ static uint64_t waiting_in(const dtq_queue_info *queues, size_t n, const char *q
 }
 
 /* Somebody who sits there is asked; a script knows what it does. */
-static bool is_wanted(struct cli *c, const char *queue)
+static bool is_wanted(struct cli *c, const char *what, const char *queue, const char *to)
 {
     const dtq_queue_info *queues;
     char answer[16] = "";
@@ -194,9 +195,10 @@ static bool is_wanted(struct cli *c, const char *queue)
     if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
         return true;
     if (dtq_queues(c->client, CLI_ANSWER_MS, &queues, &n) != DTQ_OK)
-        return true; /* the purge will say what is wrong */
-    fprintf(stderr, "Cancel the %llu tasks that wait in queue '%s'? [y/N] ",
-            (unsigned long long)waiting_in(queues, n, queue), queue);
+        return true; /* the order will say what is wrong */
+    fprintf(stderr, "%s the %llu tasks that wait in queue '%s'%s%s? [y/N] ", what,
+            (unsigned long long)waiting_in(queues, n, queue), queue, to[0] != '\0' ? " to " : "",
+            to);
     return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
@@ -210,7 +212,7 @@ static int do_purge(struct cli *c, const struct queue_options *o)
         uint64_t n;
         dtq_err err;
 
-        if (!o->yes && !is_wanted(c, queue)) {
+        if (!o->yes && !is_wanted(c, "Cancel", queue, "")) {
             status = cli_error(c, CLI_CANCELLED, "queue '%s' was not purged", queue);
             continue;
         }
@@ -221,6 +223,56 @@ static int do_purge(struct cli *c, const struct queue_options *o)
         say(c, queue, text, "purged", json_integer((json_int_t)n));
     }
     return status;
+}
+
+/* ---------------------------------------------------------------- move */
+
+static dtq_err move_pages(struct cli *c, const char *from, const char *to, uint64_t *ret_n)
+{
+    const dtq_queue_info *queues;
+    struct progress bar;
+    dtq_cursor cursor = {{0}};
+    uint64_t total = 0;
+    size_t queues_n;
+    int more = 1;
+    dtq_err err = dtq_queues(c->client, CLI_ANSWER_MS, &queues, &queues_n);
+
+    if (err == DTQ_OK)
+        total = waiting_in(queues, queues_n, from);
+    progress_start(&bar, "moving", total);
+    while (err == DTQ_OK && more) {
+        uint64_t n = 0;
+
+        err = dtq_queue_move_page(c->client, from, to, &cursor, CLI_ANSWER_MS, &n, &more);
+        *ret_n += n;
+        if (more)
+            progress_show(&bar, *ret_n, 0);
+    }
+    progress_end(&bar);
+    return err;
+}
+
+static int do_move(struct cli *c, const struct queue_options *o)
+{
+    const char *from = c->parsed.operands[1];
+    const char *to = c->parsed.operands[2];
+    uint64_t n = 0;
+    dtq_err err;
+
+    if (!o->yes && !is_wanted(c, "Move", from, to))
+        return cli_error(c, CLI_CANCELLED, "queue '%s' was not moved", from);
+    err = move_pages(c, from, to, &n);
+    if (err != DTQ_OK && n == 0)
+        return cli_fail(c, err, "queue '%s' was not moved", from);
+    if (err != DTQ_OK)
+        return cli_fail(c, err, "%llu tasks of queue '%s' were moved; the same command goes on",
+                        (unsigned long long)n, from);
+    if (c->json)
+        cli_print_json(
+            json_pack("{s:s, s:s, s:I}", "queue", from, "to", to, "moved", (json_int_t)n));
+    else
+        printf("%s moved %llu to %s\n", from, (unsigned long long)n, to);
+    return CLI_DONE;
 }
 
 /* ---------------------------------------------------------------- the command */
@@ -236,6 +288,7 @@ static const struct verb {
     {"pause", 1, SIZE_MAX - 1, " QUEUE...", do_pause},
     {"resume", 1, SIZE_MAX - 1, " QUEUE...", do_resume},
     {"purge", 1, SIZE_MAX - 1, " QUEUE...", do_purge},
+    {"move", 2, 2, " FROM TO", do_move},
     {"rate", 2, 2, " QUEUE N/s|N/m|N/h|none", do_rate},
     {"limit", 2, 2, " QUEUE N|none", do_limit},
 };
@@ -284,14 +337,18 @@ int cmd_queue(int argc, char **argv)
         .usage = "[OPTION...] list\n"
                  "[OPTION...] pause|resume QUEUE...\n"
                  "[OPTION...] purge [--yes] QUEUE...\n"
+                 "[OPTION...] move [--yes] FROM TO\n"
                  "[OPTION...] rate QUEUE N/s|N/m|N/h|none\n"
                  "[OPTION...] limit QUEUE N|none",
-        .summary = "List queues; pause, resume and purge them; bound what of them runs.",
+        .summary = "List queues; pause, resume, purge and move them; bound what of them runs.",
         .epilog = "A queue is there from its first task on, or from the first order. Orders hold "
                   "for the whole cluster, at\nonce, and are on the ventilator's disk when the "
                   "command returns.\n"
                   "pause   no more of its tasks start; submitting goes on, and so does what runs\n"
                   "purge   cancels what waits, and says how many; what a worker holds goes on\n"
+                  "move    what waits in FROM, due or not, goes to TO; each task keeps its id, "
+                  "priority, place and attempts;\n"
+                  "        what a worker holds stays. Interrupted, it is begun again to go on\n"
                   "rate    so many tasks are given to workers in a second, minute, hour, or "
                   "DURATION (5/30s), evenly\n"
                   "limit   workers hold so many of its tasks at a time",

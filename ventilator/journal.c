@@ -446,7 +446,7 @@ static bool has_counters(const struct journal_counters *c)
 }
 
 static dtq_err put_record(struct journal *j, struct store_tx *tx, const struct journal_task *task,
-                          const struct journal_record *record)
+                          const struct journal_record *record, unsigned flags)
 {
     uint8_t room[JOURNAL_HEAD_BYTES_MAX];
     struct journal_out head = {.at = room};
@@ -460,7 +460,7 @@ static dtq_err put_record(struct journal *j, struct store_tx *tx, const struct j
     if (record->common == 0)
         pieces[n++] = task->spec;
     pieces[n++] = task->body;
-    err = store_put_pieces(tx, TABLE_TASKS, key_of(&task->key, &bytes), pieces, n, STORE_IF_ABSENT);
+    err = store_put_pieces(tx, TABLE_TASKS, key_of(&task->key, &bytes), pieces, n, flags);
     return err == DTQ_ECONFLICT ? journal_bad_task(j, &task->id) : err;
 }
 
@@ -484,7 +484,7 @@ static dtq_err op_put(struct journal *j, struct store_tx *tx, const struct journ
         !journal_commons_take(j->commons, record.common))
         return journal_bad_task(j, &task->id);
     if (err == DTQ_OK)
-        err = put_record(j, tx, task, &record);
+        err = put_record(j, tx, task, &record, STORE_IF_ABSENT);
     if (err == DTQ_OK && entry.flags != 0)
         err = put_counters(tx, &task->key, &task->counters);
     if (err != DTQ_OK)
@@ -625,6 +625,71 @@ static dtq_err op_move(struct journal *j, struct store_tx *tx, const dtq_id *id,
         return err;
     seq_seen(j, to->seq);
     return queue_add(j, to, entry.bytes);
+}
+
+/* As a move, of a record that is written anew. */
+static dtq_err transfer_record(struct journal *j, struct store_tx *tx, const struct journal_op *op,
+                               const struct journal_entry *entry, struct journal_entry *moved)
+{
+    const dtq_id *id = &op->task.id;
+    struct journal_task task = {.id = *id, .key = moved->key, .spec = op->task.spec};
+    struct journal_record record = {0};
+    struct dtqi_slice raw = {0};
+    struct key_bytes bytes;
+    dtq_err err = copy_record(j, tx, id, entry, &raw);
+
+    if (err == DTQ_OK && !journal_record_in(raw, &record))
+        err = journal_bad_task(j, id);
+    if (err == DTQ_OK)
+        err = journal_resolve(j, &record);
+    if (err != DTQ_OK)
+        return err;
+    task.body = record.body;
+    record.spec = task.spec;
+    record.common = journal_commons_add(j->commons, record.sink, record.reply_to, record.spec);
+    moved->common = record.common;
+    moved->bytes = record.spec.len + record.body.len;
+    err = put_record(j, tx, &task, &record, STORE_IF_ABSENT | STORE_SPARE);
+    if (err == DTQ_OK)
+        err = del_of_task(j, tx, TABLE_TASKS, key_of(&entry->key, &bytes), id);
+    if (err == DTQ_OK && entry->common != 0 && !journal_commons_take(j->commons, entry->common))
+        err = journal_bad_task(j, id);
+    return err;
+}
+
+static dtq_err transfer_counters(struct journal *j, struct store_tx *tx, const dtq_id *id,
+                                 const struct journal_entry *entry, const struct journal_key *to)
+{
+    struct journal_counters counters;
+    struct key_bytes bytes;
+    dtq_err err = journal_find_counters(j, tx, id, entry, &counters);
+
+    if (err != DTQ_OK || (entry->flags & JOURNAL_HAS_COUNTERS) == 0)
+        return err;
+    err = put_counters(tx, to, &counters);
+    return err == DTQ_OK ? del_of_task(j, tx, TABLE_COUNTERS, key_of(&entry->key, &bytes), id)
+                         : err;
+}
+
+static dtq_err op_transfer(struct journal *j, struct store_tx *tx, const struct journal_op *op)
+{
+    const dtq_id *id = &op->task.id;
+    struct journal_entry entry;
+    struct journal_entry moved;
+    dtq_err err = journal_find(j, tx, id, &entry);
+
+    if (err != DTQ_OK || entry.key.queue == op->to.queue)
+        return err;
+    moved = entry;
+    moved.key.queue = op->to.queue;
+    err = transfer_record(j, tx, op, &entry, &moved);
+    if (err == DTQ_OK)
+        err = transfer_counters(j, tx, id, &entry, &moved.key);
+    if (err == DTQ_OK)
+        err = put_entry(tx, id, &moved, STORE_SPARE);
+    if (err == DTQ_OK)
+        err = queue_take(j, id, &entry);
+    return err == DTQ_OK ? queue_add(j, &moved.key, moved.bytes) : err;
 }
 
 /* ---- history */
@@ -996,6 +1061,7 @@ static dtq_err apply_op(struct journal *j, struct store_tx *tx, const struct jou
     case JOURNAL_DEAD_DEL: return op_dead_del(j, tx, op);
     case JOURNAL_KEY: return op_key(j, tx, op);
     case JOURNAL_KEYS_FORGET: return op_keys_forget(j, tx, op->at_wall_ms);
+    case JOURNAL_TRANSFER: return op_transfer(j, tx, op);
     case JOURNAL_PAST_FORGET: return journal_past_forget(tx, op->at_wall_ms);
     }
     assert(!"a type of struct journal_op");

@@ -101,6 +101,8 @@ enum journal_op_type {
     JOURNAL_KEYS_FORGET, /* keys whose time was over at at_wall_ms, the oldest first, so many at
                             most; the answer says how many keys there are */
     JOURNAL_PAST_FORGET, /* the same for histories of tasks that are no more */
+    JOURNAL_TRANSFER, /* task.id gets task.spec, and goes to the queue to.queue: to the same place
+                         in its order, with all else that it has */
 };
 
 struct journal_op {

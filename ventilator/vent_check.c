@@ -68,9 +68,10 @@ static void check_task(const struct vent *v, const struct task *t)
     }
 }
 
-/* What questions about dead letters wait for. */
+/* What questions about dead letters, and moves, wait for. */
 static void check_dying(const struct vent *v)
 {
+    uint32_t transfers = 0;
     uint32_t proposed[2] = {0};
     uint32_t settled[2] = {0};
     uint32_t of_sinks[2] = {0};
@@ -82,12 +83,15 @@ static void check_dying(const struct vent *v)
         proposed[1] += stage == DYING_PROPOSED_1;
         settled[0] += stage == DYING_SETTLED_0;
         settled[1] += stage == DYING_SETTLED_1;
+        transfers +=
+            task_at(v, i)->state != TASK_FREE && (task_at(v, i)->marks & TASK_TRANSFER) != 0;
     }
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         for (int round = 0; round < 2; round++)
             of_sinks[round] += v->sinks[i].dying[round];
     assert(memcmp(proposed, of_sinks, sizeof proposed) == 0);
     assert(memcmp(settled, v->dying_settled, sizeof settled) == 0);
+    assert(transfers == v->transfers);
 }
 
 static void check_tasks(const struct vent *v)

@@ -246,6 +246,7 @@ dtq_err vent_new(const struct vent_cfg *cfg, const struct journal_start *start, 
     v->now_ms = v->start_ms = v->deadline_ms = now_ms;
     v->wall_ms = wall_ms;
     vent_sinks_init(v, start);
+    vent_moves_init(v);
     err = vent_tasks_init(v);
     if (err == DTQ_OK)
         err = vent_time_init(v);
@@ -275,6 +276,7 @@ void vent_free(struct vent *v)
     vent_workers_done(v); /* their pages keep reads */
     vent_journal_done(v);
     vent_dead_done(v);
+    vent_moves_done(v);
     free(v->key_buckets);
     vent_peers_done(v);
     vent_queues_done(v);
@@ -397,6 +399,7 @@ static void on_tick(struct vent *v)
     vent_claims_tick(v);
     vent_dead_tick(v);
     vent_dying_tick(v);
+    vent_moves_tick(v);
     vent_keys_tick(v);
     vent_notes_tick(v);
     vent_dispatch_tick(v);

@@ -217,6 +217,7 @@ uint64_t vent_deadline_ms(const struct vent *v);
     X(journal_skipped)                                                    \
     X(journal_deleted)                                                    \
     X(journal_errors)                                                     \
+    X(tasks_moved)                                                        \
     X(dead_requeued)                                                      \
     X(dead_purged)                                                        \
     X(dead_aged)                                                          \

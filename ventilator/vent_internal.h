@@ -19,6 +19,7 @@
  *   vent_journal.c   batches and reads
  *   vent_cancel.c    CANCEL
  *   vent_operate.c   OPERATE
+ *   vent_move.c      what waits in a queue goes to another one
  *   vent_query.c     QUERY
  *   vent_explain.c   why a task does not run, and what comes first
  *   vent_key.c       idempotency keys
@@ -98,9 +99,10 @@ enum task_flags {
 };
 
 enum task_marks {
-    TASK_ALWAYS = 1,   /* written to the journal even when it is settled before */
-    TASK_KEYED = 4,    /* has an idempotency key that the journal does not have yet */
-    TASK_REQUEUED = 2, /* takes the place of a dead letter, in one commit with it */
+    TASK_ALWAYS = 1,    /* written to the journal even when it is settled before */
+    TASK_KEYED = 4,     /* has an idempotency key that the journal does not have yet */
+    TASK_REQUEUED = 2,  /* takes the place of a dead letter, in one commit with it */
+    TASK_TRANSFER = 16, /* the journal is to have it in the queue of its spec */
 };
 
 struct task {
@@ -497,6 +499,7 @@ enum read_kind {
     READ_PURGE,
     READ_DEAD_JOB,
     READ_DEAD_SWEEP,
+    READ_MOVE,
 };
 
 struct query {
@@ -526,6 +529,28 @@ struct dead_job {
     enum dtqi_refusal reason; /* why not all of them */
     const char *text;
     uint64_t until; /* PURGE: so many deletes are to be durable */
+};
+
+enum move_state { MOVE_IDLE, MOVE_READING, MOVE_WRITING };
+
+/* The page of a queue that is being moved. */
+struct move_job {
+    uint8_t state;
+    uint32_t route;
+    uint64_t request;
+    char from[DTQI_NAME_BYTES_MAX + 1];
+    char to[DTQI_NAME_BYTES_MAX + 1];
+    bool has_after;
+    dtq_id after;
+    uint32_t n;
+    bool has_next;
+    dtq_id next;
+    const char *text;   /* why not all of them */
+    uint32_t spec_from; /* of the last task, and what it became; NONE: none */
+    uint32_t spec_to;
+    uint32_t *specs; /* old ones, used until the end */
+    uint32_t specs_n;
+    uint32_t specs_room;
 };
 
 struct vent_read {
@@ -667,6 +692,9 @@ struct vent {
     uint64_t keys_n;         /* in the journal, as it said last */
     uint64_t keys_forget_ms; /* the next time that it is told to forget old ones */
     bool keys_forget_due;
+
+    struct move_job move_job;
+    uint32_t transfers; /* tasks with that mark */
 
     /* attempts of tasks that are no more */
     uint64_t past_n; /* of so many tasks, as the journal said last */
@@ -1148,6 +1176,8 @@ void vent_paper_new(struct vent *v, struct task *t);
 void vent_dirty(struct vent *v, struct task *t, bool urgent);
 /* Its record is to be moved to the order that fits its state. */
 void vent_paper_move(struct vent *v, struct task *t);
+/* Its spec is another one, with another queue. */
+void vent_paper_transfer(struct vent *v, struct task *t);
 /* It is settled and GONE: the journal forgets it, or nothing was written and it is freed. */
 void vent_paper_end(struct vent *v, struct task *t);
 void vent_paper_unlink(struct vent *v, struct task *t);
@@ -1237,6 +1267,17 @@ void vent_dying_end(struct vent *v, struct task *t);
 /* As vent_read_send(), when what is dying now is among the dead letters. */
 void vent_dying_read_send(struct vent *v, struct vent_read *r);
 void vent_dying_tick(struct vent *v);
+
+/* ---------------------------------------------------------------- vent_move.c */
+
+void vent_moves_init(struct vent *v);
+void vent_moves_done(struct vent *v);
+/* QUEUE_MOVE. */
+void vent_on_move(struct vent *v, uint32_t route, const struct dtqi_operate *m);
+void vent_move_read(struct vent *v, struct vent_read *r);
+void vent_moves_tick(struct vent *v);
+/* The task would have this spec but for its queue: it was moved since. */
+bool vent_is_moved(struct vent *v, const struct task *t, uint32_t spec);
 
 /* ---------------------------------------------------------------- vent_query.c */
 

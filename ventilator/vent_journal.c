@@ -94,7 +94,8 @@ void vent_lazy(struct vent *v)
 bool vent_is_clean(const struct task *t)
 {
     return t->paper == PAPER_WRITTEN && t->paper_list == PAPER_NOWHERE &&
-           (t->flags & (TASK_DIRTY | TASK_MOVE | TASK_IN_BATCH)) == 0;
+           (t->flags & (TASK_DIRTY | TASK_MOVE | TASK_IN_BATCH)) == 0 &&
+           (t->marks & TASK_TRANSFER) == 0;
 }
 
 /* How long a task of this queue may wait for its settlement to make writing it needless. */
@@ -141,6 +142,29 @@ void vent_paper_move(struct vent *v, struct task *t)
     if (t->paper == PAPER_WRITTEN && t->paper_list == PAPER_NOWHERE)
         paper_link(v, t, PAPER_DIRTY);
     vent_lazy(v);
+}
+
+void vent_paper_transfer(struct vent *v, struct task *t)
+{
+    v->transfers += (t->marks & TASK_TRANSFER) == 0;
+    t->marks |= TASK_TRANSFER;
+    if (t->paper == PAPER_NONE && t->paper_list == PAPER_FRESH) { /* somebody waits for it */
+        vent_paper_unlink(v, t);
+        paper_link(v, t, PAPER_WRITE);
+    } else if (t->paper == PAPER_WRITTEN && t->paper_list == PAPER_NOWHERE) {
+        paper_link(v, t, PAPER_DIRTY);
+    }
+    v->urgent = true;
+    vent_lazy(v);
+}
+
+/* The journal has it in this queue. */
+static void transferred(struct vent *v, struct task *t, uint32_t queue)
+{
+    if ((t->marks & TASK_TRANSFER) == 0 || queue_of(v, t)->number != queue)
+        return;
+    t->marks &= (uint8_t)~TASK_TRANSFER;
+    v->transfers--;
 }
 
 /* Settled before it was written. A dead letter keeps its task; and some take other things along. */
@@ -293,6 +317,15 @@ static void add_counters(struct vent *v, struct task *t)
     add_logs(v, t);
 }
 
+static void add_transfer(struct vent *v, struct task *t)
+{
+    struct journal_op *op = add_op(v, t, JOURNAL_TRANSFER);
+
+    op->to = op->task.key;
+    op->task.spec = spec_of(v, t)->spec.raw;
+    t->flags |= TASK_IN_BATCH;
+}
+
 /* To the order that its state calls for, if it is not there. */
 static void add_move(struct vent *v, struct task *t)
 {
@@ -348,6 +381,8 @@ static void add_delete(struct vent *v, struct task *t)
         add_end(v, t);
         return;
     }
+    if (t->paper == PAPER_WRITTEN && (t->marks & TASK_TRANSFER) != 0)
+        add_transfer(v, t);
     add_logs(v, t);
     op = add_op(v, t, JOURNAL_DEAD);
     op->task.counters = vent_task_counters(v, t);
@@ -415,6 +450,8 @@ static void gather_dirty(struct vent *v)
 
         if ((t->flags & TASK_DIRTY) != 0)
             add_counters(v, t);
+        if ((t->marks & TASK_TRANSFER) != 0)
+            add_transfer(v, t);
         if ((t->flags & TASK_MOVE) != 0)
             add_move(v, t);
     }
@@ -700,6 +737,7 @@ static void counters_written(struct vent *v, struct task *t, const struct journa
 
 static void put_written(struct vent *v, struct task *t, const struct journal_op *op, bool present)
 {
+    transferred(v, t, present ? queue_of(v, t)->number : op->task.key.queue);
     if (present) {
         put_was_present(v, t);
         t->flags |= op->task.counters.cancel != 0 ? TASK_DIRTY : 0; /* it was not written */
@@ -738,8 +776,8 @@ static void go_on(struct vent *v, struct task *t)
         ended(v, t);
         return;
     }
-    if ((t->flags & (TASK_DIRTY | TASK_MOVE)) != 0 && t->paper == PAPER_WRITTEN &&
-        t->paper_list == PAPER_NOWHERE) {
+    if (((t->flags & (TASK_DIRTY | TASK_MOVE)) != 0 || (t->marks & TASK_TRANSFER) != 0) &&
+        t->paper == PAPER_WRITTEN && t->paper_list == PAPER_NOWHERE) {
         paper_link(v, t, PAPER_DIRTY);
         vent_lazy(v);
     }
@@ -761,6 +799,10 @@ static void op_written(struct vent *v, const struct journal_op *op, struct task 
         counters_written(v, t, op);
         break;
     case JOURNAL_MOVE: moved(v, t, op); break;
+    case JOURNAL_TRANSFER:
+        t->flags &= (uint16_t)~TASK_IN_BATCH;
+        transferred(v, t, op->to.queue);
+        break;
     case JOURNAL_ATTEMPT_LOG: notes_are(v, t, NOTE_LOGGED); return;
     case JOURNAL_KEY:
         if ((t->marks & TASK_KEYED) != 0)
@@ -909,6 +951,7 @@ static void op_failed(struct vent *v, const struct journal_op *op, struct task *
         v->urgent |= op->task.counters.cancel != 0;
         break;
     case JOURNAL_MOVE: t->flags |= TASK_MOVE; break;
+    case JOURNAL_TRANSFER: v->urgent = true; break; /* it has its mark still */
     case JOURNAL_ATTEMPT_LOG: notes_are(v, t, NOTE_NEW); return;
     case JOURNAL_KEY:
     case JOURNAL_KEYS_FORGET:
@@ -1069,6 +1112,7 @@ void vent_on_read_done(struct vent *v, struct journal_read *a)
     case READ_PURGE: vent_purge_read(v, r); break;
     case READ_DEAD_JOB: vent_dead_job_read(v, r); break;
     case READ_DEAD_SWEEP: vent_dead_sweep_read(v, r); break;
+    case READ_MOVE: vent_move_read(v, r); break;
     case READ_HOLDINGS: vent_holdings_looked_up(v, r); return; /* it keeps the answer */
     }
     vent_read_free(v, r);

@@ -220,6 +220,7 @@ void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *
     case DTQI_QUEUE_PURGE: operate_queue(v, &o, purge_queue); break;
     case DTQI_QUEUE_LIMIT: operate_queue(v, &o, limit_queue); break;
     case DTQI_QUEUE_RATE: operate_queue(v, &o, rate_queue); break;
+    case DTQI_QUEUE_MOVE: vent_on_move(v, route, m); break;
     case DTQI_DEAD_REQUEUE:
     case DTQI_DEAD_PURGE: vent_on_dead_operation(v, route, m); break;
     case DTQI_SINK_ACCEPT: accept_sink(v, &o); break;

@@ -336,12 +336,13 @@ struct submission {
     struct claim *claim;     /* NULL: nothing to claim */
 };
 
-/* The same task as this entry? */
-static bool is_same(const struct submission *s, uint32_t i, const struct task *t, uint32_t spec)
+/* The same task as this entry? It may have been moved to another queue since that was sent. */
+static bool is_same(struct vent *v, const struct submission *s, uint32_t i, const struct task *t,
+                    uint32_t spec)
 {
     const struct dtqi_slice *body = &s->m->bodies[i];
 
-    return t->spec == spec && t->body_len == body->len &&
+    return (t->spec == spec || vent_is_moved(v, t, spec)) && t->body_len == body->len &&
            (body->len == 0 || memcmp(t->body, body->at, body->len) == 0);
 }
 
@@ -351,7 +352,7 @@ static struct refusal join(struct vent *v, struct submission *s, uint32_t i, str
 {
     if (t->state == TASK_GONE)
         return accepted; /* settled */
-    if (!is_same(s, i, t, spec))
+    if (!is_same(v, s, i, t, spec))
         return (struct refusal){DTQI_CONFLICT, "the id stands for another task"};
     v->counters.tasks_duplicate++;
     if (t->paper == PAPER_WRITTEN)

@@ -283,6 +283,7 @@ void vent_task_free(struct vent *v, struct task *t)
         vent_key_remove(v, t);
     past_free(v, t);
     vent_dying_end(v, t);
+    v->transfers -= (t->marks & TASK_TRANSFER) != 0;
     dtqi_idmap_remove(&v->map, v, id_of, &t->id);
     v->resident_bytes -= cost(v, t);
     vent_spec_drop(v, t->spec);

@@ -6,9 +6,15 @@ static dtq_err refused(struct dtq_client *c, const struct dtqi_operate_reply *re
     return shell_fail_with(c, reply->reason == DTQI_BUSY ? DTQ_EBUSY : DTQ_EREFUSED, reply->text);
 }
 
+struct done {
+    uint64_t count;
+    bool has_next;
+    dtq_id next;
+};
+
 /* One order, until it is committed. */
 static dtq_err operate(struct dtq_client *c, struct dtqi_operate *order, uint64_t end_ms,
-                       uint64_t *ret_count)
+                       struct done *ret)
 {
     struct dtqi_msg msg = {.type = DTQI_OPERATE, .operate = *order};
     dtq_err err;
@@ -21,7 +27,8 @@ static dtq_err operate(struct dtq_client *c, struct dtqi_operate *order, uint64_
     else if (answer->operate_reply.reason != DTQI_REFUSAL_NONE)
         err = refused(c, &answer->operate_reply);
     else
-        *ret_count = answer->operate_reply.count;
+        *ret = (struct done){answer->operate_reply.count, answer->operate_reply.has_next,
+                             answer->operate_reply.next};
     client_question_done(c->core);
     return err;
 }
@@ -29,6 +36,7 @@ static dtq_err operate(struct dtq_client *c, struct dtqi_operate *order, uint64_
 static dtq_err operate_queue(struct dtq_client *c, const char *queue, struct dtqi_operate order,
                              int32_t timeout_ms, uint64_t *ret_count)
 {
+    struct done done = {0};
     dtq_err err;
 
     if (c == NULL || queue == NULL)
@@ -38,7 +46,9 @@ static dtq_err operate_queue(struct dtq_client *c, const char *queue, struct dtq
     if (!dtqi_is_name(order.target))
         err = shell_fail(c, DTQ_EREFUSED, "not the name of a queue");
     else
-        err = operate(c, &order, io_end_ms(timeout_ms), ret_count);
+        err = operate(c, &order, io_end_ms(timeout_ms), &done);
+    if (err == DTQ_OK)
+        *ret_count = done.count;
     io_settle(c);
     return err;
 }
@@ -85,12 +95,64 @@ dtq_err dtq_queue_rate(dtq_client *client, const char *queue, uint64_t tasks, ui
     return operate_queue(client, queue, order, timeout_ms, &count);
 }
 
+/* ---------------------------------------------------------------- move */
+
+/* What a cursor of ours holds. */
+struct place {
+    uint64_t has_after;
+    dtq_id after;
+};
+
+static dtq_err move_page(struct dtq_client *c, struct dtqi_operate *order, dtq_cursor *cursor,
+                         uint64_t end_ms, struct done *ret)
+{
+    struct place at;
+    dtq_err err;
+
+    _Static_assert(sizeof at <= sizeof *cursor, "a cursor holds a place");
+    memcpy(&at, cursor, sizeof at);
+    order->has_after = at.has_after != 0;
+    order->after = at.after;
+    err = operate(c, order, end_ms, ret);
+    if (err != DTQ_OK)
+        return err;
+    at = (struct place){ret->has_next, ret->next};
+    memcpy(cursor, &at, sizeof at);
+    return DTQ_OK;
+}
+
+dtq_err dtq_queue_move_page(dtq_client *client, const char *from, const char *to,
+                            dtq_cursor *cursor, int32_t timeout_ms, uint64_t *ret_n, int *ret_more)
+{
+    struct dtqi_operate order = {.operation = DTQI_QUEUE_MOVE};
+    struct done done = {0};
+    dtq_err err;
+
+    if (client == NULL || from == NULL || to == NULL || cursor == NULL || ret_n == NULL ||
+        ret_more == NULL)
+        return DTQ_EINVAL;
+    shell_enter(client);
+    order.target = dtqi_str(from);
+    order.destination = dtqi_str(to);
+    if (!dtqi_is_name(order.target) || !dtqi_is_name(order.destination))
+        err = shell_fail(client, DTQ_EREFUSED, "not the name of a queue");
+    else
+        err = move_page(client, &order, cursor, io_end_ms(timeout_ms), &done);
+    if (err == DTQ_OK) {
+        *ret_n = done.count;
+        *ret_more = done.has_next;
+    }
+    io_settle(client);
+    return err;
+}
+
 /* ---------------------------------------------------------------- sinks */
 
 dtq_err dtq_sink_accept(dtq_client *client, const uint8_t store[16], int32_t timeout_ms,
                         uint64_t *ret_n)
 {
     struct dtqi_operate order = {.operation = DTQI_SINK_ACCEPT, .n = 1};
+    struct done done = {0};
     dtq_id id;
     dtq_err err;
 
@@ -99,7 +161,9 @@ dtq_err dtq_sink_accept(dtq_client *client, const uint8_t store[16], int32_t tim
     memcpy(id.bytes, store, sizeof id.bytes);
     order.ids = &id;
     shell_enter(client);
-    err = operate(client, &order, io_end_ms(timeout_ms), ret_n);
+    err = operate(client, &order, io_end_ms(timeout_ms), &done);
+    if (err == DTQ_OK)
+        *ret_n = done.count;
     io_settle(client);
     return err;
 }

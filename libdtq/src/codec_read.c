@@ -1011,6 +1011,8 @@ bool codec_read_operate(struct codec_reader *r, const void *from, struct dtqi_ms
     out->before_wall_ms = in->before_wall_ms;
     return optional_id(r, "after", in->after, &out->has_after, &out->after) &&
            text_up_to(r, "target", in->target, DTQI_ENDPOINT_BYTES_MAX, &out->target) &&
+           text_up_to(r, "destination", in->destination, DTQI_ENDPOINT_BYTES_MAX,
+                      &out->destination) &&
            ids(r, "ids", in->ids, &out->ids, &out->n);
 }
 

@@ -828,7 +828,7 @@ bool codec_write_operate(struct codec_writer *w, const struct dtqi_msg *msg, voi
     out->before_wall_ms = in->before_wall_ms;
     if (in->has_after)
         out->after = required_16(&in->after);
-    return endpoint(w, in->target, &out->target);
+    return endpoint(w, in->target, &out->target) && endpoint(w, in->destination, &out->destination);
 }
 
 bool codec_write_operate_reply(struct codec_writer *w, const struct dtqi_msg *msg, void *to)

@@ -689,6 +689,7 @@ enum dtqi_operation {
     DTQI_WORKER_STOP = 9,
     DTQI_SINK_ACCEPT = 10,
     DTQI_SINK_REMOVE = 11,
+    DTQI_QUEUE_MOVE = 22,
 };
 
 struct dtqi_operate {
@@ -703,6 +704,7 @@ struct dtqi_operate {
     bool has_after;
     dtq_id after;
     uint64_t before_wall_ms;
+    struct dtqi_str destination;
 };
 
 struct dtqi_operate_reply {

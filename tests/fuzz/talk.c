@@ -478,7 +478,12 @@ static void steer(struct talk *t, struct dtqi_buf *buf, struct dtqi_msg *m)
         m->query.limit = talk_choice(t, 8);
         break;
     case DTQI_QUERY_REPLY: m->query_reply.request = talk_pick(t, TALK_REQUEST); break;
-    case DTQI_OPERATE: m->operate.target = pick_queue(t); break;
+    case DTQI_OPERATE:
+        m->operate.target = pick_queue(t);
+        m->operate.destination = pick_queue(t);
+        if (m->operate.operation == DTQI_SINK_REMOVE)
+            m->operate.operation = DTQI_QUEUE_MOVE;
+        break;
     case DTQI_TASKS: steer_tasks(t, buf, &m->tasks); break;
     case DTQI_WORKER_HEARTBEAT: steer_beat(t, buf, &m->worker_heartbeat); break;
     case DTQI_VENTILATOR_HEARTBEAT:

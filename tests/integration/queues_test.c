@@ -203,6 +203,36 @@ static void tasks_start_at_the_rate_of_their_queue(void **state)
 
 /* ---- purge and cancel */
 
+static bool can_move_nothing(struct cluster *c, void *arg)
+{
+    struct run *r = dtq_run(c, NULL, "queue", "move", "old", "new", NULL);
+
+    (void)arg;
+    return r->status == 0 && strcmp(r->text, "old moved 0 to new\n") == 0;
+}
+
+static void what_waits_is_moved_and_stays_so_after_kill_9(void **state)
+{
+    struct cluster *c = *state;
+    char late[64];
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    dtq_submit_id(c, late, "echo", "late", "-q", "old", "--delay", "1h", NULL);
+    dtq_expect(c, 0, lines_of("x", 800), "submit", "-q", "old", "--each-line", "-", "echo", NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "queue", "move", "old", "new", "--json", NULL),
+                        "{\"queue\":\"old\",\"to\":\"new\",\"moved\":801}\n");
+    kill_ventilator(c);
+    wait_until(c, can_move_nothing, NULL); /* it lets go of what it recovered */
+    expect_in(c->ventilator, dtq_expect(c, 0, NULL, "show", late, NULL), "new");
+    cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c1", "-Q", "new", NULL);
+    dtq_expect(c, 0, NULL, "wait", NULL);
+    assert_int_equal(count_outcomes(c, "succeeded"), 800);
+    dtq_expect(c, 1, NULL, "queue", "move", "nobodys", "new", NULL);
+    dtq_expect(c, 1, NULL, "queue", "move", "new", "new", NULL);
+    dtq_expect(c, 2, NULL, "queue", "move", "new", NULL);
+}
+
 static void a_purge_says_how_many_and_is_completed_after_kill_9(void **state)
 {
     struct cluster *c = *state;
@@ -388,6 +418,7 @@ int main(int argc, char **argv)
         STORY(a_paused_queue_stays_paused_over_kill_9),
         STORY(no_more_tasks_run_than_the_limit_of_their_queue),
         STORY(tasks_start_at_the_rate_of_their_queue),
+        STORY(what_waits_is_moved_and_stays_so_after_kill_9),
         STORY(a_purge_says_how_many_and_is_completed_after_kill_9),
         STORY(a_running_command_is_gone_when_it_is_cancelled),
         STORY(a_cancellation_is_remembered_over_kill_9),

@@ -716,7 +716,8 @@ void sample_msg(enum dtqi_msg_type type, uint64_t seed, bool full, struct dtqi_b
                                              .all = is_there(m),
                                              .period_ms = number(m, UINT64_MAX),
                                              .before_wall_ms = number(m, UINT64_MAX),
-                                             .has_after = is_there(m)};
+                                             .has_after = is_there(m),
+                                             .destination = str(m, "queue:")};
         if (ret->operate.has_after)
             ret->operate.after = id(m);
         break;

@@ -188,7 +188,7 @@ static void no_field_of_the_schema_is_forgotten(void **state)
         {DTQI_CANCEL_REPLY, 4},
         {DTQI_QUERY, 10},
         {DTQI_QUERY_REPLY, 10},
-        {DTQI_OPERATE, 9},
+        {DTQI_OPERATE, 10},
         {DTQI_OPERATE_REPLY, 7},
         {DTQI_TASKS, 13},
         {DTQI_WORKER_HEARTBEAT, 10},

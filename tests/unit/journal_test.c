@@ -533,6 +533,52 @@ static void a_move_takes_payload_and_counters_along(void **state)
 
 /* ---- history and dead letters */
 
+static void a_transfer_takes_everything_to_the_other_queue(void **state)
+{
+    static const char *const body = "a payload";
+    struct world *w = *state;
+    const struct journal_task *t;
+
+    make_queues(w, 2);
+    for (uint32_t n = 1; n <= 3; n++)
+        add_put(w, n, n == 3 ? delayed(1000, 1, 4, 3) : ready(1, (uint8_t)n, n))->task.reply_to = 5;
+    add(w, JOURNAL_COUNTERS, 1)->task.counters = some_counters;
+    add(w, JOURNAL_ATTEMPT_LOG, 1)->text = text("failed");
+    apply_ok(w);
+    for (uint32_t n = 1; n <= 4; n++) { /* 4 is not there, and 2 comes twice */
+        add(w, JOURNAL_TRANSFER, n)->to.queue = 2;
+        w->ops[w->batch.ops_n - 1].task.spec = text("other spec");
+    }
+    add(w, JOURNAL_TRANSFER, 2)->to.queue = 2;
+    apply_ok(w);
+    restart(w);
+    load(w, 1);
+    expect_tasks(w, ".");
+    load(w, 2);
+    expect_tasks(w, "1 2 .");
+    t = &w->read.tasks[0];
+    assert_int_equal(t->key.rank, 1);
+    assert_int_equal(t->key.seq, 1);
+    assert_int_equal(t->reply_to, 5);
+    assert_slice(t->spec, "other spec");
+    assert_slice(t->body, body);
+    expect_counters(&t->counters, &some_counters);
+    read_ok(w, (struct journal_read){.type = JOURNAL_DUE, .limit = 9});
+    expect_tasks(w, "3 .");
+    assert_int_equal(w->read.tasks[0].key.queue, 2);
+    lookup(w, 1);
+    assert_int_equal(w->read.tasks[0].history.len, 4 + strlen("failed"));
+    expect_counts(w, 1, 0, 0, 0);
+    expect_counts(w, 2, 2, 1, 3 * (strlen("other spec") + strlen(body)));
+    for (uint32_t n = 1; n <= 3; n++)
+        add(w, JOURNAL_DEL, n);
+    apply_ok(w);
+    expect_counts(w, 2, 0, 0, 0);
+    for (int table = TABLE_TASKS; table <= TABLE_HISTORY; table++)
+        assert_int_equal(records_in(w, (enum journal_table)table), 0);
+    assert_int_equal(records_in(w, TABLE_COMMON), 0);
+}
+
 static void add_log(struct world *w, uint32_t n, const char *words)
 {
     add(w, JOURNAL_ATTEMPT_LOG, n)->text = text(words);
@@ -2167,6 +2213,7 @@ int main(void)
         BOTH(counters_are_kept_beside_the_task),
         BOTH(a_put_may_bring_counters),
         BOTH(a_move_takes_payload_and_counters_along),
+        BOTH(a_transfer_takes_everything_to_the_other_queue),
         BOTH(a_history_grows_and_goes_with_its_task),
         BOTH(a_history_keeps_its_newest_entries),
         BOTH(a_dead_letter_keeps_everything_out_of_its_queue),

@@ -212,6 +212,7 @@ static void order(struct chaos *c, uint32_t operation, const char *queue, uint32
     msg.operate = (struct dtqi_operate){.request = 1,
                                         .operation = operation,
                                         .target = dtqi_str(queue),
+                                        .destination = dtqi_str(number == 0 ? "a" : "c"),
                                         .number = number,
                                         .period_ms = 100};
     world_msg(c->w, PRODUCER, &msg);
@@ -220,25 +221,22 @@ static void order(struct chaos *c, uint32_t operation, const char *queue, uint32
 static void operate(struct chaos *c)
 {
     static const char *const queues[] = {"a", "b", "c", "d"};
-    static const uint32_t operations[] = {DTQI_QUEUE_PAUSE,
-                                          DTQI_QUEUE_RESUME,
-                                          DTQI_QUEUE_RESUME,
-                                          DTQI_QUEUE_LIMIT,
-                                          DTQI_QUEUE_RATE,
-                                          DTQI_QUEUE_PURGE,
-                                          99};
+    static const uint32_t operations[] = {DTQI_QUEUE_PAUSE, DTQI_QUEUE_RESUME, DTQI_QUEUE_RESUME,
+                                          DTQI_QUEUE_LIMIT, DTQI_QUEUE_RATE,   DTQI_QUEUE_PURGE,
+                                          DTQI_QUEUE_MOVE,  DTQI_QUEUE_MOVE,   99};
 
-    order(c, operations[rnd(c, 7)], queues[rnd(c, 4)], (uint32_t)rnd(c, 4));
+    order(c, operations[rnd(c, 9)], queues[rnd(c, 4)], (uint32_t)rnd(c, 4));
 }
 
 static void query(struct chaos *c)
 {
+    static const enum dtqi_query_kind kinds[] = {
+        DTQI_QUERY_STATUS,  DTQI_QUERY_TASKS, DTQI_QUERY_TASK,    DTQI_QUERY_QUEUES,
+        DTQI_QUERY_WORKERS, DTQI_QUERY_DEAD,  DTQI_QUERY_ATTEMPTS};
     struct dtqi_msg msg = {.type = DTQI_QUERY};
 
-    msg.query = (struct dtqi_query){.request = 1,
-                                    .kind = (enum dtqi_query_kind)rnd(c, 5),
-                                    .prefix = world_id(some_id(c)),
-                                    .prefix_bits = 128};
+    msg.query = (struct dtqi_query){
+        .request = 1, .kind = kinds[rnd(c, 7)], .prefix = world_id(some_id(c)), .prefix_bits = 128};
     if (msg.query.kind == DTQI_QUERY_TASKS)
         msg.query.prefix_bits = 0;
     world_msg(c->w, PRODUCER, &msg);

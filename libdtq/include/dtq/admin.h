@@ -142,7 +142,8 @@ typedef struct dtq_queue_info {
     const char *name;
     uint64_t ready;
     uint64_t scheduled;
-    uint64_t dispatched; /**< held by workers: waiting there or running */
+    uint64_t dispatched; /**< held by workers, waiting there or running; or ended, their outcome on
+                            its way to the sink */
     uint64_t bytes;
     int paused;
     uint32_t workers;        /**< that serve it */
@@ -252,6 +253,23 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_queue_resume(dtq_client *client, const char *qu
  */
 DTQ_API DTQ_MUST_USE dtq_err dtq_queue_purge(dtq_client *client, const char *queue,
                                              int32_t timeout_ms, uint64_t *ret_n);
+
+/**
+ * Move what waits in a queue (ready, not due yet, or in backoff) to another one, a page at a time.
+ * Each task keeps its id, priority, place in the order, attempts and idempotency key; what a worker
+ * holds stays. Returns when the page is on the ventilator's disk. A task is in one of the two
+ * queues whatever happens, and whoever begins anew goes on where he was.
+ * @param to      made if it is not there
+ * @param cursor  where to go on; zero it before the first page
+ * @param ret_n   so many tasks were moved by this call
+ * @param ret_more  not 0: call again with the same cursor
+ * @return as dtq_queue_pause(); DTQ_EREFUSED: there is no queue `from`; DTQ_EBUSY: one of the two
+ *         is being purged, another one is being moved, or the ventilator has just started
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_queue_move_page(dtq_client *client, const char *from,
+                                                 const char *to, dtq_cursor *cursor,
+                                                 int32_t timeout_ms, uint64_t *ret_n,
+                                                 int *ret_more);
 
 /**
  * Bound how many tasks of a queue workers hold at a time, in the whole cluster.
