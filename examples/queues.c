@@ -14,6 +14,28 @@ static void print_queue(const dtq_queue_info *q)
            (unsigned long long)q->rate, (unsigned long long)q->rate_period_ms);
 }
 
+/* What waits can go to another queue, page by page. */
+static void move_all(dtq_client *client, const dtq_task *task)
+{
+    dtq_cursor cursor = {{0}};
+    uint64_t moved = 0;
+    int more = 1;
+    dtq_id id;
+    dtq_err err = dtq_queue_pause(client, "mail", 5000);
+
+    if (err == DTQ_OK)
+        err = dtq_submit(client, task, 5000, &id);
+    while (err == DTQ_OK && more) {
+        uint64_t n = 0;
+
+        err = dtq_queue_move_page(client, "mail", "post", &cursor, 5000, &n, &more);
+        moved += n;
+    }
+    if (err != DTQ_OK)
+        fail(client, "cannot move", err);
+    printf("%llu moved\n", (unsigned long long)moved);
+}
+
 int main(int argc, char **argv)
 {
     dtq_client *client = open_client(argc, argv, DTQ_FOLLOW_NONE);
@@ -62,6 +84,7 @@ int main(int argc, char **argv)
     if (err != DTQ_OK)
         fail(client, "cannot wait", err);
     printf("the task %s\n", dtq_state_name(result.state));
+    move_all(client, &task);
 
     /* What waits can be dropped, and all that is open can be cancelled, running or not. */
     err = dtq_queue_pause(client, "mail", 5000);

@@ -125,8 +125,24 @@ static void a_queue_is_paused_bounded_and_resumed(void **state)
                   "mail: 1 ready, paused, limit 4, rate 10 in 1000 ms\n"
                   "the task waits: its queue is paused; 0 come first\n"
                   "the task succeeded\n"
+                  "1 moved\n"
                   "1 purged: cancelled\n"
                   "0 left to cancel\n");
+}
+
+static void a_task_with_a_key_is_submitted_once(void **state)
+{
+    cluster_start(*state);
+    expect_output(*state, "once",
+                  "order-17, 20 EUR: submitted\n"
+                  "order-17, 20 EUR: submitted before, the same task\n"
+                  "order-17, a million EUR: that order is another task\n"
+                  "succeeded: 20 EUR\n");
+    expect_output(*state, "once", /* as if it had died */
+                  "order-17, 20 EUR: submitted before, the same task\n"
+                  "order-17, 20 EUR: submitted before, the same task\n"
+                  "order-17, a million EUR: that order is another task\n"
+                  "succeeded: 20 EUR\n");
 }
 
 static void dead_letters_are_listed_requeued_and_purged(void **state)
@@ -177,6 +193,7 @@ int main(int argc, char **argv)
         STORY(results_of_tasks_of_others_are_taken),
         STORY(a_cluster_is_inspected),
         STORY(a_queue_is_paused_bounded_and_resumed),
+        STORY(a_task_with_a_key_is_submitted_once),
         STORY(dead_letters_are_listed_requeued_and_purged),
         STORY(tasks_are_submitted_from_cpp),
         STORY(the_primes_job_finds_the_primes),
