@@ -7,7 +7,7 @@
 
 #define NOTE_FORMAT 1u
 #define NOTE_HEAD_BYTES 29u
-#define FORGET_EACH_MS 60000u
+#define FORGET_EACH_MS 600000u
 #define HISTORY_ENTRIES_MAX (JOURNAL_HISTORY_MAX + NOTES_MAX)
 
 static struct note *note_new(const struct dtqi_failure *f, const struct worker *w)
@@ -139,6 +139,8 @@ void vent_notes_tick(struct vent *v)
 {
     if (v->past_n == 0)
         return;
+    if (v->past_forget_ms == 0)
+        v->past_forget_ms = v->now_ms + FORGET_EACH_MS;
     if (v->now_ms < v->past_forget_ms) {
         due_at(v, v->past_forget_ms);
         return;
