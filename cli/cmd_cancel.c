@@ -8,6 +8,8 @@
 
 static const char *what_happens(const dtq_cancelled *x)
 {
+    if (x->dead)
+        return "failed; it will not be requeued";
     return x->cancelling ? "cancelling" : dtq_state_name(x->state);
 }
 
@@ -15,7 +17,7 @@ static const char *what_happens(const dtq_cancelled *x)
  * was asked for. */
 static int status_of(const dtq_cancelled *x)
 {
-    return x->cancelling || x->state == DTQ_CANCELLED ? CLI_DONE : CLI_FAILED;
+    return x->cancelling || x->dead || x->state == DTQ_CANCELLED ? CLI_DONE : CLI_FAILED;
 }
 
 static int print_one(const struct cli *c, const dtq_cancelled *x)
@@ -24,8 +26,9 @@ static int print_one(const struct cli *c, const dtq_cancelled *x)
 
     dtq_id_format(&x->id, text);
     if (c->json)
-        cli_print_json(json_pack("{s:s, s:s, s:b}", "id", text, "state", dtq_state_name(x->state),
-                                 "cancelling", x->cancelling));
+        cli_print_json(json_pack("{s:s, s:s, s:b, s:b}", "id", text, "state",
+                                 dtq_state_name(x->state), "cancelling", x->cancelling,
+                                 "dead_letter_dropped", x->dead));
     else
         printf("%s %s\n", text, what_happens(x));
     return status_of(x);
@@ -89,9 +92,11 @@ int cmd_cancel(int argc, char **argv)
     struct cli_spec spec = {
         .command = "cancel",
         .usage = "[OPTION...] ID...\n[OPTION...] --queue Q",
-        .summary = "Cancel tasks: what waits never starts, what runs is stopped.",
+        .summary =
+            "Cancel tasks: what waits never starts, what runs is stopped, what is dead stays so.",
         .epilog = "Prints for each task `cancelling`, or the state that makes it too late. `dtq "
                   "wait` tells how it ended.\n"
+                  "A dead letter is dropped, so that it cannot be requeued; its outcome stands.\n"
                   "The status is 1 if a task had finished before, or is not found. With --queue it "
                   "prints how many tasks\nare meant, and returns when that is on the ventilator's "
                   "disk.",

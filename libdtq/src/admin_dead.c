@@ -154,6 +154,16 @@ static dtq_err by_ids(struct dtq_client *c, enum dtqi_operation operation, const
     return DTQ_OK;
 }
 
+dtq_err shell_forget_dead(struct dtq_client *c, const dtq_id *id, uint64_t end_ms,
+                          bool *ret_was_there)
+{
+    uint64_t n = 0;
+    dtq_err err = by_ids(c, DTQI_DEAD_PURGE, id, 1, end_ms, NULL, &n);
+
+    *ret_was_there = n != 0;
+    return err;
+}
+
 dtq_err dtq_dead_requeue(dtq_client *client, const dtq_id *ids, size_t n, int32_t timeout_ms,
                          dtq_id *ret_new_ids)
 {

@@ -924,8 +924,9 @@ static dtq_err cancel_page(struct dtq_client *c, const dtq_id *ids, uint32_t n, 
     if (answer->type != DTQI_CANCEL_REPLY || answer->cancel_reply.n != n)
         err = shell_fail(c, DTQ_EPROTO, "the ventilator answered something else");
     for (uint32_t i = 0; i < n && err == DTQ_OK; i++)
-        ret[i] = (dtq_cancelled){ids[i], (dtq_state)answer->cancel_reply.states[i],
-                                 answer->cancel_reply.cancelling[i] != 0};
+        ret[i] = (dtq_cancelled){.id = ids[i],
+                                 .state = (dtq_state)answer->cancel_reply.states[i],
+                                 .cancelling = answer->cancel_reply.cancelling[i] != 0};
     client_question_done(c->core);
     return err;
 }
@@ -956,6 +957,25 @@ done:
     return err;
 }
 
+/* What failed for good, or is about to, is not to be requeued either. */
+static dtq_err drop_dead(struct dtq_client *c, dtq_cancelled *cancelled, size_t n, uint64_t end_ms)
+{
+    dtq_err err = DTQ_OK;
+
+    for (size_t i = 0; i < n && err == DTQ_OK; i++) {
+        dtq_cancelled *x = &cancelled[i];
+        bool may_be_dead = x->state == DTQ_FAILED || (!x->cancelling && x->state == DTQ_DISPATCHED);
+        bool was_dead = false;
+
+        if (may_be_dead)
+            err = shell_forget_dead(c, &x->id, end_ms, &was_dead);
+        if (was_dead)
+            x->state = DTQ_FAILED;
+        x->dead = was_dead;
+    }
+    return err;
+}
+
 static dtq_err cancel_all(struct dtq_client *c, const dtq_id *ids, size_t n, uint64_t end_ms,
                           dtq_cancelled *ret)
 {
@@ -969,7 +989,9 @@ static dtq_err cancel_all(struct dtq_client *c, const dtq_id *ids, size_t n, uin
     }
     for (size_t i = 0; i < n && err == DTQ_OK; i++)
         unknown += ret[i].state == DTQ_NOT_FOUND;
-    return unknown != 0 ? look_up_unknown(c, ret, n, unknown, end_ms) : err;
+    if (err == DTQ_OK && unknown != 0)
+        err = look_up_unknown(c, ret, n, unknown, end_ms);
+    return err == DTQ_OK ? drop_dead(c, ret, n, end_ms) : err;
 }
 
 dtq_err dtq_cancel(dtq_client *client, const dtq_id *ids, size_t n, int32_t timeout_ms,

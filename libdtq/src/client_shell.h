@@ -86,4 +86,8 @@ dtq_err shell_wait_welcome(struct dtq_client *c, uint64_t end_ms);
 dtq_err shell_timed_out(struct dtq_client *c);
 dtq_err shell_lend_result(struct dtq_client *c, const struct client_result *in, dtq_result *ret);
 
+/* Forget the dead letter of this id, if there is one. */
+dtq_err shell_forget_dead(struct dtq_client *c, const dtq_id *id, uint64_t end_ms,
+                          bool *ret_was_there);
+
 #endif

@@ -138,6 +138,25 @@ static void all_of_a_queue_are_requeued_and_the_rest_is_purged(void **state)
     dtq_expect(c, 2, NULL, "dead", "bury", NULL);
 }
 
+static void a_dead_letter_that_is_cancelled_never_runs_again(void **state)
+{
+    struct cluster *c = *state;
+    char id[64];
+    char line[128];
+
+    cluster_start(c);
+    die(c, id, "mail", "x");
+    snprintf(line, sizeof line, "%s failed; it will not be requeued\n", id);
+    assert_string_equal(dtq_expect(c, 0, NULL, "cancel", id, NULL), line);
+    run_stop(c->ventilator, 9);
+    cluster_start_ventilator(c, NULL);
+    assert_false(is_listed(c, id));
+    assert_string_equal(dtq_expect(c, 0, NULL, "dead", "requeue", "--all", NULL), "");
+    dtq_expect(c, 1, NULL, "dead", "requeue", id, NULL);
+    dtq_expect(c, 1, NULL, "cancel", id, NULL); /* its outcome stands */
+    dtq_expect(c, 1, NULL, "wait", id, NULL);
+}
+
 /* Two attempts fail, and the third one does not. */
 static void all_attempts_of_a_task_are_shown_after_it_succeeded(void **state)
 {
@@ -173,6 +192,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         STORY(who_saw_a_task_fail_finds_its_dead_letter_at_once),
         STORY(a_dead_letter_is_listed_and_shown_with_its_attempts),
+        STORY(a_dead_letter_that_is_cancelled_never_runs_again),
         STORY(all_attempts_of_a_task_are_shown_after_it_succeeded),
         STORY(a_dead_letter_survives_a_restart_and_runs_again_under_a_new_id),
         STORY(all_of_a_queue_are_requeued_and_the_rest_is_purged),

@@ -341,12 +341,14 @@ typedef struct dtq_cancelled {
     dtq_state state; /**< what the task was doing; an outcome: too late; DTQ_NOT_FOUND */
     int cancelling;  /**< not 0: it will not start any more, or is being stopped. The outcome, which
                         may still be a success that came first, is what dtq_wait_one() gets. */
+    int dead;        /**< not 0: it had failed and was a dead letter; that is forgotten, so that it
+                        cannot be requeued */
 } dtq_cancelled;
 
 /**
  * Ask for tasks to be cancelled. Waits for the answer of the ventilator, and for what the sinks say
  * about those that it does not know any more; not for the outcome. A task that is cancelled already
- * is reported so, again.
+ * is reported so, again. Of a task that failed for good the dead letter is forgotten.
  * @param ret_cancelled  n entries, in the order of ids
  * @return DTQ_OK; DTQ_ETIMEOUT, DTQ_EUNREACHABLE (some may be cancelled all the same; ask again);
  *         DTQ_EINVAL, DTQ_ENOMEM, DTQ_EVERSION, DTQ_EREFUSED
