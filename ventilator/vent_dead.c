@@ -225,11 +225,18 @@ static bool requeue(struct vent *v, uint32_t wait, const struct journal_task *jt
 
 /* ---------------------------------------------------------------- what was read */
 
+bool vent_dead_is_aged(const struct vent *v, const struct journal_task *jt)
+{
+    return v->cfg.dead_ttl_ms != 0 && jt->dead_wall_ms + v->cfg.dead_ttl_ms <= v->wall_ms;
+}
+
 static bool is_wanted(const struct vent *v, const struct journal_task *jt)
 {
     const struct dead_job *job = &v->dead_job;
     uint32_t queue = vent_queue_find(v, dtqi_str(job->queue));
 
+    if (job->operation == DTQI_DEAD_REQUEUE && vent_dead_is_aged(v, jt))
+        return false; /* the next sweep forgets it */
     if (job->before_wall_ms != 0 && dtqi_id_wall_ms(&jt->id) >= job->before_wall_ms)
         return false;
     return job->queue[0] == '\0' || (queue != NONE && v->queues[queue].number == jt->key.queue);
@@ -347,7 +354,7 @@ void vent_dead_sweep_read(struct vent *v, struct vent_read *r)
 
     v->dead_sweeping = false;
     for (uint32_t i = 0; a->err == DTQ_OK && i < a->tasks_n; i++)
-        if (a->tasks[i].dead_wall_ms + ttl_ms <= v->wall_ms && forget(v, &a->tasks[i].id))
+        if (vent_dead_is_aged(v, &a->tasks[i]) && forget(v, &a->tasks[i].id))
             v->counters.dead_aged++;
     v->dead_sweep_goes_on =
         a->err == DTQ_OK && !a->end && dtqi_id_wall_ms(&a->last) + ttl_ms <= v->wall_ms;

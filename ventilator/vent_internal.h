@@ -1256,6 +1256,8 @@ void vent_dead_sweep_read(struct vent *v, struct vent_read *r);
 /* The tasks that were made of dead letters are durable. */
 void vent_dead_answer(struct vent *v);
 void vent_dead_tick(struct vent *v);
+/* It is too old to be told of, though the journal has it still. */
+bool vent_dead_is_aged(const struct vent *v, const struct journal_task *jt);
 void vent_dead_done(struct vent *v);
 
 /* ---------------------------------------------------------------- vent_dying.c */

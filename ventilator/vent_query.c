@@ -329,6 +329,8 @@ static void add_dead(struct vent *v, struct page_of_tasks *page, const struct qu
 
         if (queue != NONE && a->tasks[i].key.queue != v->queues[queue].number)
             continue;
+        if (vent_dead_is_aged(v, &a->tasks[i]))
+            continue;
         fill_dead(v, &a->tasks[i], q->q.bodies, &info);
         add(page, q, &info);
     }

@@ -792,6 +792,7 @@ static void old_dead_letters_are_forgotten(void **state)
     struct world *w;
     struct world_worker x;
     struct vent_cfg cfg;
+    dtq_id id;
 
     vent_cfg_default(&cfg);
     cfg.resident_tasks_max = 4096;
@@ -805,8 +806,13 @@ static void old_dead_letters_are_forgotten(void **state)
     x = world_worker(w, 1, 1, 10);
     die(w, &x, 2, (struct world_task){0});
     is_dead_count(w, 2);
-    world_pass(w, 2400000);
+    world_pass(w, 1790000); /* to its time, before it is looked for again */
+    is_dead_count(w, 2);
+    world_pass(w, 20000);
     is_dead_count(w, 1);
+    id = world_id(1);
+    assert_int_equal(operated(w, requeue_of(&id, 1))->count, 0);
+    world_pass(w, 600000);
     assert_int_equal(world_number(&dead(w)->tasks[0].id), 2);
     assert_int_equal(vent_counters(w->v)->dead_aged, 1);
     world_pass(w, 3600000);
