@@ -1,3 +1,9 @@
+# Bounds in time are multiplied by this.
+set(DTQ_SLOWNESS 1)
+if(DTQ_SANITIZE OR DTQ_COVERAGE)
+  set(DTQ_SLOWNESS 4)
+endif()
+
 # dtq_core(name SOURCES..): a pure core. It gets include paths and flags, and links nothing; arch.core_is_pure checks
 # its undefined symbols against a short list.
 function(dtq_core name)

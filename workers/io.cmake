@@ -47,6 +47,7 @@ if(DTQ_TESTS)
   add_executable(worker_test ${CMAKE_SOURCE_DIR}/tests/integration/worker_test.c)
   target_link_libraries(worker_test PRIVATE dtq_flags dtq_common PkgConfig::dtq_cmocka)
   target_include_directories(worker_test PRIVATE ${CMAKE_SOURCE_DIR}/tests/lib)
+  target_compile_definitions(worker_test PRIVATE DTQ_SLOWNESS=${DTQ_SLOWNESS})
   add_dependencies(worker_test dtq-worker example_handlers bad_module_1)
   add_test(NAME integration.worker COMMAND worker_test $<TARGET_FILE:dtq-worker>
     $<TARGET_FILE:example_handlers> $<TARGET_FILE:bad_module_1>)

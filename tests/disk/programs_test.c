@@ -287,6 +287,41 @@ static void a_full_disk_refuses_tasks_finishes_those_it_has_and_recovers(void **
     assert_int_equal(umount2(disk, MNT_DETACH), 0);
 }
 
+static bool is_full(struct cluster *c, void *arg)
+{
+    (void)arg;
+    return strstr(dtq_expect(c, 0, NULL, "sink", "list", NULL), "FULL") != NULL;
+}
+
+/* Results wait at the workers while the disk of the sink has not one byte left, and after the sink
+ * was killed and started on it. */
+static void a_full_disk_of_the_sink_loses_no_result(void **state)
+{
+    struct cluster *c = *state;
+    char disk[PATH_MAX];
+    char ids[8][64];
+
+    if (!mount_small_disk(c, "sink", "size=40m", disk, sizeof disk))
+        skip();
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    (void)cluster_start_worker(c, "--exec", "large=head -c 2000000 /dev/zero", "-c2", NULL);
+    (void)dtq_expect(c, 0, NULL, "submit", "large", "x", "--wait", "--json", NULL);
+    fill_disk(disk, true);
+    for (unsigned i = 0; i < 8; i++)
+        dtq_submit_id(c, ids[i], "large", "x", NULL);
+    wait_until(c, is_full, NULL);
+    (void)run_stop(c->sink, SIGKILL);
+    cluster_start_sink(c, NULL);
+    wait_until(c, is_full, NULL);
+    assert_false(is_drained(c, NULL));
+    fill_disk(disk, false);
+    for (unsigned i = 0; i < 8; i++)
+        expect_in(c->sink, dtq_expect(c, 0, NULL, "wait", ids[i], NULL), "succeeded");
+    wait_until(c, is_drained, NULL);
+    assert_int_equal(umount2(disk, MNT_DETACH), 0);
+}
+
 /* ---- wrong and damaged directories */
 
 static void another_programs_directory_is_refused(void **state)
@@ -564,6 +599,7 @@ int main(int argc, char **argv)
         STORY(a_sink_whose_disk_fails_stops_and_the_outcomes_come_again),
 #endif
         STORY(a_full_disk_refuses_tasks_finishes_those_it_has_and_recovers),
+        STORY(a_full_disk_of_the_sink_loses_no_result),
     };
 
     return RUN_STORIES(argc, argv, tests);

@@ -43,6 +43,11 @@ static void hello(int fd, enum dtqi_role role, uint8_t mark)
                                     .instance = {{mark, 1}},
                                     .name = dtqi_str("stranger"),
                                     .slots = 1};
+    if (role == DTQI_ROLE_SINK) {
+        msg.hello.store = (dtqi_uid){{mark, 2}};
+        msg.hello.intake = msg.hello.results = dtqi_str("tcp://127.0.0.1:1");
+        msg.hello.outcome_memory_ms = DTQI_OUTCOME_MEMORY_MS;
+    }
     send_or_fail(fd, &msg);
 }
 
@@ -142,6 +147,8 @@ static void expect_answers_of(struct cluster *c, enum dtqi_role role, enum dtqi_
         dtqi_msg_done(&msg);
         if (came == DTQI_WELCOME)
             break;
+        if (role == DTQI_ROLE_SINK && came == DTQI_RESUME)
+            continue;                              /* the other half of its WELCOME */
         if (came != allowed && came != DTQI_SINKS) /* those come unasked while sinks come and go */
             fail_msg("role %d got %s for %s", (int)role, dtqi_msg_type_name(came),
                      dtqi_msg_type_name(type));
@@ -161,6 +168,24 @@ static void nobody_gets_an_answer_that_is_not_his_roles(void **state)
                 expect_answers_of(c, roles[r], sample_types[i]);
     expect_served(c);
     assert_true(run_is_alive(worker));
+}
+
+/* It is the last sink that this ventilator gets to know: what is submitted from then on may be its.
+ */
+static void nobody_gets_as_a_sink_what_is_anothers(void **state)
+{
+    struct cluster *c = *state;
+    struct dtqi_msg workers;
+
+    cluster_start(c);
+    expect_served(c);
+    for (size_t i = 0; sample_types[i] != 0; i++)
+        if (sample_types[i] != DTQI_HELLO)
+            expect_answers_of(c, DTQI_ROLE_SINK, sample_types[i]);
+    workers = ask_workers(c);
+    assert_int_equal(workers.query_reply.workers_n, 1);
+    dtqi_msg_done(&workers);
+    assert_true(run_is_alive(c->ventilator));
 }
 
 static void a_sink_heeds_no_message_that_is_not_for_it(void **state)
@@ -415,6 +440,34 @@ static void wrong_mechanisms_and_sockets_and_sizes_are_thrown_out(void **state)
     expect_served(c);
 }
 
+/* What ZeroMQ 2 and 3 began with: an anonymous identity; and a signature, revision 1, the type of a
+ * socket. Then frames of theirs, and rubbish. */
+static void greetings_of_older_zmtp_do_no_harm(void **state)
+{
+    static const unsigned char first[] = {1, 0, 5, 0, 'h', 'e', 'l', 'l', 0xff, 1};
+    static const unsigned char second[] = {0xff, 0, 0, 0, 0, 0,   0,   0,   1,   0x7f, 1,
+                                           5,    0, 0, 0, 4, 'h', 'e', 'l', 'l', 0xff, 0xff};
+    struct cluster *c = *state;
+    const char *endpoints[3];
+
+    cluster_start(c);
+    endpoints[0] = c->control;
+    endpoints[1] = c->intake;
+    endpoints[2] = c->results;
+    for (unsigned i = 0; i < 60; i++) {
+        int fd = raw_connect(endpoints[i % 3]);
+        unsigned char noise[300];
+
+        assert_true(fd >= 0);
+        memset(noise, (int)(i * 37), sizeof noise);
+        (void)(i % 2 == 0 ? raw_bytes(fd, first, sizeof first)
+                          : raw_bytes(fd, second, sizeof second - i % 7));
+        (void)raw_bytes(fd, noise, i * 5);
+        close(fd);
+    }
+    expect_served(c);
+}
+
 /* ---- lanes */
 
 /* A few ports that are free at the moment; below the range that the kernel takes ports from. */
@@ -506,7 +559,9 @@ int main(int argc, char **argv)
         STORY(a_worker_whose_identity_is_taken_comes_back),
         STORY(an_outcome_that_stands_is_not_replaced),
         STORY(a_peer_of_another_version_is_told_which_there_are),
+        STORY(nobody_gets_as_a_sink_what_is_anothers),
         STORY(wrong_mechanisms_and_sockets_and_sizes_are_thrown_out),
+        STORY(greetings_of_older_zmtp_do_no_harm),
         STORY(a_worker_without_a_lane_is_told_and_comes_in_when_one_is_free),
         STORY(a_stranger_on_a_lane_ends_its_session_and_no_task),
     };

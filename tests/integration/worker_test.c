@@ -136,7 +136,7 @@ static void on_hello(struct fixture *f, const struct dtqi_msg *m)
         .epoch = EPOCH,
         .session = f->session,
         .wall_ms = proc_wall_ms(),
-        .heartbeat_ms = 200,
+        .heartbeat_ms = 200 * DTQ_SLOWNESS, /* a session that is lost between is no part of these */
         .liveness = 3,
         .lane = dtqi_str(f->lane.endpoint),
         .sinks = &sink,

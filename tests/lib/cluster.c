@@ -642,5 +642,5 @@ void wait_until(struct cluster *c, bool (*wanted)(struct cluster *c, void *arg),
 
     while (!wanted(c, arg))
         if (left_ms(deadline_ms) == 0)
-            fail_msg("what was waited for did not come");
+            fail_with_all(c->runs[c->runs_n - 1], "came, but what was waited for did not");
 }

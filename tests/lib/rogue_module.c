@@ -101,6 +101,39 @@ static int run_scribble(dtq_context *ctx, const void *payload, size_t bytes)
     return run_spin(ctx, payload, bytes);
 }
 
+static unsigned open_files(void)
+{
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* Keeps a mebibyte and an open file, and tells how often it has done so in this process, and how
+ * many files are open by then. */
+static int run_leak(dtq_context *ctx, const void *payload, size_t bytes)
+{
+    struct kept {
+        struct kept *before; /* reachable: else a sanitizer would tell what is known */
+        char more[1 << 20];
+    };
+    static struct kept *last;
+    static unsigned times;
+    struct kept *kept = malloc(sizeof *kept);
+    char text[64];
+
+    (void)payload;
+    (void)bytes;
+    if (kept == NULL || open("/dev/null", O_RDONLY) < 0)
+        return 1;
+    memset(kept, 1, sizeof *kept);
+    kept->before = last;
+    last = kept;
+    snprintf(text, sizeof text, "leaks %u %u", ++times, open_files());
+    return dtq_set_result_text(ctx, text);
+}
+
 static int run_told(dtq_context *ctx, const void *payload, size_t bytes)
 {
     char text[512];
@@ -169,5 +202,6 @@ static const dtq_handler handlers[] = {
     {"print", run_print},     {"fork", run_fork},   {"scribble", run_scribble},
     {"told", run_told},       {"retry", run_retry}, {"number", run_number},
     {"results", run_results}, {"both", run_both},   {"long.text", run_allocate},
+    {"leak", run_leak},
 };
 DTQ_MODULE("rogue", handlers);

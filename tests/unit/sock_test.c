@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -420,6 +421,62 @@ static void a_rejected_socket_lives_again_when_told(void **state)
     sock_monitor_close(&monitor, &f->peer);
 }
 
+/* Whoever listens there wants a password, which nobody here has. */
+static int listen_for_plain(char *ret_endpoint)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &bytes), 0);
+    sprintf(ret_endpoint, "tcp://127.0.0.1:%u", ntohs(address.sin_port));
+    return fd;
+}
+
+/* The whole of its greeting, and then nothing, until the other side has gone. */
+static void greet_with_plain(int listener)
+{
+    static const unsigned char greeting[64] = {0xff, 0, 0, 0,   0,   0,   0,   0,  1,
+                                               0x7f, 3, 0, 'P', 'L', 'A', 'I', 'N'};
+    int fd = accept(listener, NULL, NULL);
+    char rest[256];
+
+    assert_true(fd >= 0);
+    assert_int_equal(send(fd, greeting, sizeof greeting, MSG_NOSIGNAL), sizeof greeting);
+    while (recv(fd, rest, sizeof rest, 0) > 0)
+        ;
+    close(fd);
+}
+
+/* A worker that meets something else at the address of its sink finds the sink when that is there.
+ */
+static void a_socket_that_met_another_mechanism_lives_again_when_told(void **state)
+{
+    struct fixture *f = *state;
+    struct sock_monitor monitor;
+    char endpoint[64];
+    int listener = listen_for_plain(endpoint);
+
+    assert_int_equal(sock_connect_monitored(f->context, SOCK_INTAKE_PEER, endpoint, &f->peer,
+                                            &monitor, f->why, sizeof f->why),
+                     DTQ_OK);
+    greet_with_plain(listener);
+    while (next_event(&monitor) != SOCK_REJECTED)
+        ;
+    close(listener);
+    assert_int_equal(
+        sock_bind(f->context, SOCK_INTAKE, endpoint, false, &f->control, f->why, sizeof f->why),
+        DTQ_OK);
+    sock_reconnect(&f->peer);
+    while (next_event(&monitor) != SOCK_CONNECTED)
+        ;
+    send_bye(&f->peer, 0, 9);
+    expect_bye(&f->control, NULL, 9);
+    sock_monitor_close(&monitor, &f->peer);
+}
+
 static void options_are_those_of_the_contract(void **state)
 {
     struct fixture *f = *state;
@@ -665,6 +722,7 @@ int main(void)
         SOCK_TEST(a_peer_that_is_not_there_gets_nothing),
         SOCK_TEST(a_monitor_tells_when_messages_flow_and_when_not),
         SOCK_TEST(a_rejected_socket_lives_again_when_told),
+        SOCK_TEST(a_socket_that_met_another_mechanism_lives_again_when_told),
         SOCK_TEST(options_are_those_of_the_contract),
         SOCK_TEST(lane_ports_are_used_least_recently_closed_first),
         SOCK_TEST(busy_lane_ports_are_skipped_until_none_is_left),

@@ -246,6 +246,33 @@ static void a_resent_unknown_task_is_claimed_first(void **state)
     assert_true(world_confirmed(w, request));
 }
 
+/* An id that was settled stands for what was settled, whatever is sent under it: V has nothing left
+ * to compare with, and nothing runs. */
+static void another_task_under_an_id_that_was_settled_is_not_run(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 2, 10);
+    struct dtqi_msg reply = {.type = DTQI_CLAIM_REPLY};
+    uint32_t kind = DTQ_SUCCEEDED;
+    uint64_t request;
+    struct world_sent *claim;
+
+    world_submit(w, 1, 1, (struct world_task){.body = "one", .body_len = 3});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 1);
+    world_settle(w, 1, DTQ_SUCCEEDED);
+    world_pass(w, 1000);
+    request =
+        world_submit(w, 1, 1, (struct world_task){.body = "two", .body_len = 3, .resend = true});
+    world_tick(w);
+    claim = world_take(w, WORLD_SEND, DTQI_CLAIM);
+    reply.claim_reply = (struct dtqi_claim_reply){claim->msg.claim.request, 1, &kind};
+    world_msg(w, SINK_ROUTE, &reply);
+    world_pass(w, 100);
+    assert_true(world_confirmed(w, request));
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 0);
+}
+
 /* The sink answers late what the start before asked, about another task. */
 static void an_answer_to_a_claim_of_the_last_start_confirms_nothing(void **state)
 {
@@ -424,6 +451,7 @@ int main(void)
         cmocka_unit_test(without_a_sink_nothing_is_taken),
         T(a_submit_without_a_hello_is_not_taken),
         T(a_resent_unknown_task_is_claimed_first),
+        T(another_task_under_an_id_that_was_settled_is_not_run),
         T(an_answer_to_a_claim_of_the_last_start_confirms_nothing),
         T(a_resent_task_that_the_journal_has_is_confirmed),
         T(a_resent_task_is_refused_while_its_sink_is_out_of_reach),
