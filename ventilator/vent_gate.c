@@ -109,14 +109,14 @@ static void close_until(struct vent *v, struct queue *q)
 uint32_t vent_gate_room(struct vent *v, struct queue *q)
 {
     uint64_t room = q->settings.paused ? 0 : limit_room(v, q);
-    uint64_t by_rate = room != 0 ? rate_room(v, q) : 0;
+    uint64_t by_rate = room != 0 ? rate_room(v, q) : UINT64_MAX;
 
     if (by_rate < room)
         room = by_rate;
     if (room != 0)
         return room < UINT32_MAX ? (uint32_t)room : UINT32_MAX;
     vent_queue_place(v, q, QUEUE_CLOSED);
-    if (q->rate_waits)
+    if (by_rate == 0) /* what else closes it opens it again: its time would not */
         close_until(v, q);
     return 0;
 }

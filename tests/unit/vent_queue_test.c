@@ -553,6 +553,26 @@ static void an_idle_ventilator_with_a_rate_sleeps(void **state)
     assert_in_range(vent_deadline_ms(w->v) - w->now_ms, 500, 60000);
 }
 
+/* The time of its next task has come, and something else keeps it closed. */
+static void a_queue_whose_time_has_come_and_that_stays_closed_keeps_nobody_busy(void **state)
+{
+    static const enum dtqi_operation operations[] = {DTQI_QUEUE_PAUSE, DTQI_QUEUE_LIMIT};
+
+    for (uint32_t i = 0; i < 2; i++) {
+        struct world *w = *state;
+        struct world_worker x = world_worker(w, 1, 100, 1 << 20);
+
+        order(w, DTQI_QUEUE_RATE, 1, 2000);
+        submit_many(w, 1, 3);
+        assert_int_equal(world_tasks(w, &x, NULL, NULL, 3), 1);
+        order(w, operations[i], 1, 0);
+        world_pass(w, 2100);
+        assert_true(vent_deadline_ms(w->v) > w->now_ms);
+        (void)end(state);
+        (void)begin(state);
+    }
+}
+
 static void many_queues_with_rates_keep_to_each(void **state)
 {
     struct world *w = *state;
@@ -1197,6 +1217,7 @@ int main(void)
         T(a_slow_rate_holds_over_a_restart),
         T(what_was_given_back_unstarted_does_not_count),
         T(an_idle_ventilator_with_a_rate_sleeps),
+        T(a_queue_whose_time_has_come_and_that_stays_closed_keeps_nobody_busy),
         T(many_queues_with_rates_keep_to_each),
         T(a_purge_cancels_what_waits_and_says_how_many),
         T(what_runs_is_not_purged),
