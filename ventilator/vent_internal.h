@@ -1030,6 +1030,7 @@ const char *vent_refusal_of_new(const struct vent *v, const struct queue *q,
                                 enum dtqi_refusal *ret_reason);
 /* The task is durable or settled: whoever waits for that is told. */
 void vent_confirm(struct vent *v, struct task *t);
+bool vent_wait_has_room(const struct vent *v);
 /* NONE: too many. It counts itself until vent_wait_release(). */
 uint32_t vent_wait_new(struct vent *v, enum wait_kind kind, uint32_t route, uint64_t request);
 void vent_wait_release(struct vent *v, uint32_t wait);

@@ -65,6 +65,15 @@ static void answer_later(struct vent *v, const struct order *o, uint32_t *asks, 
     vent_wait_release(v, wait);
 }
 
+/* false: nobody would hear of its commit, and it was refused. */
+static bool has_answer_room(struct vent *v, const struct order *o)
+{
+    if (vent_wait_has_room(v))
+        return true;
+    refuse(v, o, DTQI_BUSY, "submits_max is reached: too many wait for the disk");
+    return false;
+}
+
 /* ---------------------------------------------------------------- queues */
 
 /* A queue exists from its first use on; an order that gives it a setting is one. NULL: refused. */
@@ -163,6 +172,8 @@ static void operate_queue(struct vent *v, const struct order *o,
         refuse(v, o, DTQI_BAD_TASK, flaw);
         return;
     }
+    if (!has_answer_room(v, o))
+        return;
     q = queue_for(v, o);
     if (q == NULL)
         return;
@@ -199,6 +210,8 @@ static void accept_sink(struct vent *v, const struct order *o)
         refuse(v, o, DTQI_BAD_TASK, "ids: not one store of a sink that is registered");
         return;
     }
+    if (!has_answer_room(v, o))
+        return;
     is_due = s->diverged;
     if (is_due)
         vent_sink_accept(v, s);

@@ -5,11 +5,16 @@
 
 /* ---------------------------------------------------------------- who waits for an answer */
 
+bool vent_wait_has_room(const struct vent *v)
+{
+    return v->waits_used < v->cfg.submits_max;
+}
+
 uint32_t vent_wait_new(struct vent *v, enum wait_kind kind, uint32_t route, uint64_t request)
 {
     uint32_t i = v->waits_free;
 
-    if (v->waits_used >= v->cfg.submits_max)
+    if (!vent_wait_has_room(v))
         return NONE;
     if (i != NONE) {
         v->waits_free = v->waits[i].next;

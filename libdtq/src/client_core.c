@@ -634,10 +634,20 @@ static bool is_question_unsent(const struct client *c)
            c->peers[c->question_peer].link == LINK_OPEN;
 }
 
+/* Other traffic on the connection may flow while this one answer does not come: whoever was asked
+ * had no room to remember that, or the answer was lost. */
+static bool is_question_overdue(const struct client *c)
+{
+    return c->question != NULL && c->question_request != 0 && c->answer == NULL &&
+           c->now.now_ms - c->question_ms >= CLIENT_ANSWER_MS_MAX;
+}
+
 static void question_tick(struct client *c)
 {
     struct client_action *a;
 
+    if (is_question_overdue(c))
+        c->question_request = 0;
     if (!is_question_unsent(c))
         return;
     a = client_emit(c, CLIENT_SEND, c->question_peer);
@@ -645,6 +655,7 @@ static void question_tick(struct client *c)
         return;
     c->question_request =
         c->question_peer == CLIENT_VENTILATOR ? ++c->vent_request : ++c->sink_request;
+    c->question_ms = c->now.now_ms;
     set_request(c->question, c->question_request);
     a->msg = *c->question;
     client_await(c, c->question_peer);
@@ -720,6 +731,8 @@ uint64_t client_deadline_ms(const struct client *c)
     }
     if (is_question_unsent(c))
         at = 0;
+    else if (c->question != NULL && c->question_request != 0 && c->answer == NULL)
+        at = sooner(at, c->question_ms + CLIENT_ANSWER_MS_MAX);
     return at > c->paused_until_ms ? at : c->paused_until_ms;
 }
 

@@ -238,7 +238,8 @@ struct client {
     /* One other question. */
     struct dtqi_msg *question;
     uint32_t question_peer;
-    uint64_t question_request; /* 0: not sent on this connection */
+    uint64_t question_request; /* 0: not sent on this connection .. */
+    uint64_t question_ms;      /* .. else when it was */
     struct page *answer;
 };
 

@@ -1552,6 +1552,35 @@ static void a_question_is_asked_again_after_a_loss(void **state)
     client_question_done(w->c);
 }
 
+/* Other answers come, so that the connection is not taken for dead. */
+static void a_question_without_an_answer_is_asked_again_on_a_connection_that_lives(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_msg msg = {.type = DTQI_CANCEL, .cancel = {.n = 1, .ids = &foreign}};
+    struct dtqi_msg sinks = {.type = DTQI_QUERY_REPLY};
+    uint64_t first;
+    const struct sent *s;
+
+    connect_up(w);
+    client_question(w->c, CLIENT_VENTILATOR, &msg);
+    tick(w);
+    s = next_sent(w, CLIENT_VENTILATOR, DTQI_CANCEL);
+    assert_non_null(s);
+    first = s->request;
+    for (uint32_t ms = 0; ms < CLIENT_ANSWER_MS_MAX; ms += CLIENT_ANSWER_MS / 5) {
+        assert_null(next_sent(w, CLIENT_VENTILATOR, DTQI_CANCEL));
+        assert_in_range(client_deadline_ms(w->c), w->at.now_ms,
+                        w->at.now_ms + CLIENT_ANSWER_MS_MAX);
+        pass(w, CLIENT_ANSWER_MS / 5);
+        step(w, CLIENT_MESSAGE, CLIENT_VENTILATOR, &sinks);
+        tick(w);
+    }
+    s = next_sent(w, CLIENT_VENTILATOR, DTQI_CANCEL);
+    assert_non_null(s);
+    assert_true(s->request != first);
+    client_question_done(w->c);
+}
+
 static void a_question_to_a_sink_connects_it(void **state)
 {
     struct world *w = *state;
@@ -1689,6 +1718,7 @@ int main(void)
         FOLLOWING(a_task_submitted_again_goes_out_as_a_resend_and_is_asked_for),
         FOLLOWING(a_resend_that_comes_too_late_ends_as_unknown),
         STORY(a_question_is_asked_again_after_a_loss),
+        STORY(a_question_without_an_answer_is_asked_again_on_a_connection_that_lives),
         STORY(a_question_to_a_sink_connects_it),
         STORY(answers_to_nothing_and_out_of_range_are_ignored),
         FOLLOWING(a_state_that_is_no_outcome_ends_nothing),

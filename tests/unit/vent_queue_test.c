@@ -163,6 +163,34 @@ static void settings_survive_a_restart(void **state)
     assert_int_equal(q.rate, 0);
 }
 
+/* Never silence: nobody would ask again. */
+static void an_order_whose_answer_has_no_place_to_wait_is_refused(void **state)
+{
+    struct vent_cfg cfg;
+    struct dtqi_queue_info q;
+    struct world *w;
+
+    (void)state;
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 4096;
+    cfg.submits_max = 1;
+    w = world_new(&cfg);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_clear(w);
+    w->journal_stuck = true;
+    world_submit(w, 1, 1, (struct world_task){0});
+    operate(w, (struct dtqi_operate){.operation = DTQI_QUEUE_PAUSE});
+    assert_int_equal(answered(w).reason, DTQI_BUSY);
+    w->journal_stuck = false;
+    world_journal(w);
+    world_live(w, 300, NULL, NULL);
+    queue_info(w, "q", &q);
+    assert_false(q.paused);
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    world_free(w);
+}
+
 static enum dtqi_refusal refusal(struct world *w, struct dtqi_operate o)
 {
     operate(w, o);
@@ -1218,6 +1246,7 @@ int main(void)
         T(what_was_given_back_unstarted_does_not_count),
         T(an_idle_ventilator_with_a_rate_sleeps),
         T(a_queue_whose_time_has_come_and_that_stays_closed_keeps_nobody_busy),
+        cmocka_unit_test(an_order_whose_answer_has_no_place_to_wait_is_refused),
         T(many_queues_with_rates_keep_to_each),
         T(a_purge_cancels_what_waits_and_says_how_many),
         T(what_runs_is_not_purged),
