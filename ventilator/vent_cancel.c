@@ -26,8 +26,8 @@ bool vent_cancel_task(struct vent *v, struct task *t)
         t->flags |= TASK_CANCEL;
         vent_dirty(v, t, true);
         return true;
-    case TASK_STOPPING:
-    case TASK_MARKING: return true;
+    case TASK_STOPPING: return true;
+    case TASK_MARKING: return (t->flags & TASK_CANCEL) != 0; /* else it has failed */
     case TASK_PROPOSED: return t->resends == DTQ_CANCELLED;
     case TASK_CLAIMED:
     case TASK_GONE:

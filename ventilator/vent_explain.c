@@ -74,7 +74,9 @@ const char *vent_why(struct vent *v, const struct task *t)
         return v->sinks[t->sink].diverged
                    ? "finished, but its sink was restored from an old copy: see dtq sink"
                    : "finished: the sink is recording its outcome";
-    case TASK_MARKING: return "the cancellation is being written to the journal";
+    case TASK_MARKING:
+        return (t->flags & TASK_CANCEL) != 0 ? "the cancellation is being written to the journal"
+                                             : "its failure is being written to the journal";
     case TASK_PROPOSED: return why_proposed(v, t);
     case TASK_FREE:
     case TASK_GONE:

@@ -65,7 +65,7 @@ enum task_state {
     TASK_STOPPING, /* leased, and its worker was told to stop it (R36) */
     TASK_DONE,     /* reported done, waits for its settlement */
     TASK_DEADWAIT, /* as DONE, but its worker is gone (R19) */
-    TASK_MARKING,  /* cancelled; proposed once the mark is committed (R36) */
+    TASK_MARKING,  /* cancelled (R36), or failed for good (R24): proposed once that is committed */
     TASK_PROPOSED,
     TASK_GONE, /* settled; leaves memory once the journal has forgotten it */
     TASK_STATES,
@@ -1160,6 +1160,8 @@ void vent_sink_accept(struct vent *v, struct sink *s);
 
 /* An outcome that no worker will send (R24). `kind`: DTQ_FAILED, DTQ_EXPIRED or DTQ_CANCELLED. */
 void vent_propose(struct vent *v, struct task *t, dtq_state kind);
+/* R24: what was counted first, then the proposal. */
+void vent_propose_failed(struct vent *v, struct task *t);
 /* R36: the mark first, then the proposal. */
 void vent_propose_cancelled(struct vent *v, struct task *t);
 void vent_proposed_unlink(struct vent *v, struct task *t);

@@ -704,6 +704,12 @@ static void recover_instead(struct vent *v, const struct task *t)
     vent_read_send(v, r);
 }
 
+/* Somebody waits for it. */
+static bool is_mark(const struct journal_counters *c)
+{
+    return c->cancel != 0 || c->proposed != 0;
+}
+
 /*
  * The id was in the journal already, and not in memory (R6): an attempt that is under way goes on
  * in the name of the older record, else that one stands as it is.
@@ -729,6 +735,9 @@ static void put_was_present(struct vent *v, struct task *t)
 
 static void counters_written(struct vent *v, struct task *t, const struct journal_op *op)
 {
+    if (t->state == TASK_MARKING && (t->flags & TASK_CANCEL) == 0 &&
+        op->task.counters.proposed == DTQ_FAILED)
+        vent_propose(v, t, DTQ_FAILED);
     if (op->task.counters.cancel == 0 || (t->flags & TASK_MARKED) != 0)
         return;
     t->flags |= TASK_MARKED;
@@ -740,7 +749,7 @@ static void put_written(struct vent *v, struct task *t, const struct journal_op 
     transferred(v, t, present ? queue_of(v, t)->number : op->task.key.queue);
     if (present) {
         put_was_present(v, t);
-        t->flags |= op->task.counters.cancel != 0 ? TASK_DIRTY : 0; /* it was not written */
+        t->flags |= is_mark(&op->task.counters) ? TASK_DIRTY : 0; /* it was not written */
     } else {
         v->counters.journal_written++;
         t->paper = PAPER_WRITTEN;
@@ -948,7 +957,7 @@ static void op_failed(struct vent *v, const struct journal_op *op, struct task *
         break;
     case JOURNAL_COUNTERS:
         t->flags |= TASK_DIRTY;
-        v->urgent |= op->task.counters.cancel != 0;
+        v->urgent |= is_mark(&op->task.counters);
         break;
     case JOURNAL_MOVE: t->flags |= TASK_MOVE; break;
     case JOURNAL_TRANSFER: v->urgent = true; break; /* it has its mark still */

@@ -14,10 +14,20 @@ void vent_propose(struct vent *v, struct task *t, dtq_state kind)
     vent_list_push(v, &v->sinks[t->sink].unsent, t);
     if (p != NULL)
         p->counters.proposed = (uint8_t)kind;
-    if (kind != DTQ_FAILED) /* expiry is known without a mark, cancellation has one */
-        return;
-    vent_dying_proposed(v, t);
-    vent_dirty(v, t, false);
+    if (kind == DTQ_FAILED)
+        vent_dying_proposed(v, t);
+}
+
+/* A dead letter has its payload and its attempts: they are written down before anybody can settle
+ * the task. */
+void vent_propose_failed(struct vent *v, struct task *t)
+{
+    struct past *p = past_of(v, t);
+
+    assert(p != NULL); /* a failure is counted there */
+    p->counters.proposed = DTQ_FAILED;
+    vent_task_move(v, t, TASK_MARKING);
+    vent_dirty(v, t, true);
 }
 
 void vent_propose_cancelled(struct vent *v, struct task *t)

@@ -72,7 +72,7 @@ void vent_failed(struct vent *v, struct task *t, const struct dtqi_failure *f)
     if (t->state == TASK_STOPPING) {
         vent_propose_cancelled(v, t);
     } else if (is_final(v, t, p, f)) {
-        vent_propose(v, t, DTQ_FAILED);
+        vent_propose_failed(v, t);
     } else {
         p->counters.due_wall_ms = v->wall_ms + delay_ms(v, t, p, f);
         v->counters.tasks_retried++;

@@ -540,7 +540,7 @@ static void lost_with_worker(struct vent *v, struct task *t)
     bool counts = (alone || (t->flags & TASK_RUNNING) != 0) && count_crash(v, t);
 
     if (counts && vent_crashes_left(v, t) == 0) {
-        vent_propose(v, t, DTQ_FAILED);
+        vent_propose_failed(v, t);
         return;
     }
     if (alone || !counts || vent_crashes_left(v, t) == 1)

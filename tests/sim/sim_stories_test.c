@@ -254,8 +254,8 @@ static void a_failure_is_retried_with_backoff_then_final(void **state)
            "[  2214] W0 ends a: error\n"
            "[  4515] W0 runs a (attempt 3)\n"
            "[  4525] W0 ends a: error\n"
-           "[  4550] S0 commits a: failed\n"
-           "[  4560] P0: a failed\n");
+           "[  4555] S0 commits a: failed\n"
+           "[  4565] P0: a failed\n");
     end(s);
 }
 
@@ -276,8 +276,8 @@ static void a_task_that_kills_its_slot_is_poison(void **state)
            "[  1074] P0: a is confirmed\n"
            "[  1084] W0 runs a (attempt 3)\n"
            "[  1094] W0: slot dies under a\n"
-           "[  1121] S0 commits a: failed\n"
-           "[  1131] P0: a failed\n");
+           "[  1126] S0 commits a: failed\n"
+           "[  1136] P0: a failed\n");
     end(s);
 }
 
@@ -484,8 +484,8 @@ static void bystanders_of_a_poison_task_go_on(void **state)
            "[  1264] W0 runs a (attempt 3)\n"
            "[  1364] W0: slot dies under a\n"
            "[  1386] W0 runs b (attempt 4)\n"
-           "[  1391] S0 commits a: failed\n"
-           "[  1401] P0: a failed\n"
+           "[  1396] S0 commits a: failed\n"
+           "[  1406] P0: a failed\n"
            "[  1436] W0 ends b: done\n"
            "[  1451] S0 commits b: succeeded\n"
            "[  1456] W0 runs c (attempt 2)\n"
@@ -530,8 +530,8 @@ static void what_kills_its_worker_again_and_again_is_poison(void **state)
            "[ 12060] W0 runs a (attempt 3)\n"
            "[ 15000] W0 is killed\n"
            "[ 15000] W0 starts\n"
-           "[ 17065] S0 commits a: failed\n"
-           "[ 17075] P0: a failed\n");
+           "[ 17070] S0 commits a: failed\n"
+           "[ 17080] P0: a failed\n");
     end(s);
 }
 

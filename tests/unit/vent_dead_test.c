@@ -209,6 +209,65 @@ static void attempts_of_before_a_restart_are_shown(void **state)
     assert_true(dtqi_str_eq(t->attempts[0].text, dtqi_str("no such file")));
 }
 
+/* R24: whoever settled it before that would leave a dead letter that knows nothing, or none. */
+static void a_failure_for_good_is_proposed_when_it_is_written(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    w->journal_stuck = true;
+    fail_next(w, &x);
+    world_live(w, 1000, &x, NULL);
+    assert_int_equal(world_count(w, WORLD_SINK, DTQI_OUTCOMES), 0);
+    w->journal_stuck = false;
+    world_journal(w);
+    world_live(w, 300, &x, NULL);
+    assert_int_equal(world_count(w, WORLD_SINK, DTQI_OUTCOMES), 1);
+}
+
+static void what_failed_for_good_is_not_cancelled(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    struct dtqi_msg msg = {.type = DTQI_CANCEL};
+    dtq_id id = world_id(1);
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    w->journal_stuck = true;
+    fail_next(w, &x);
+    msg.cancel = (struct dtqi_cancel){.n = 1, .ids = &id};
+    world_msg(w, PRODUCER, &msg);
+    w->journal_stuck = false;
+    world_journal(w);
+    world_live(w, 300, &x, NULL);
+    assert_int_equal(world_take(w, WORLD_SEND, DTQI_CANCEL_REPLY)->msg.cancel_reply.cancelling[0],
+                     0);
+    assert_int_equal(world_take(w, WORLD_SINK, DTQI_OUTCOMES)->msg.outcomes.kinds[0], DTQ_FAILED);
+}
+
+static void what_was_about_to_be_a_dead_letter_is_one_after_a_restart(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id id = world_id(1);
+    const struct dtqi_task_info *t;
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    fail_next(w, &x);
+    world_live(w, 50, &x, NULL); /* proposed, not settled */
+    assert_int_equal(world_count(w, WORLD_SINK, DTQI_OUTCOMES), 1);
+    restart(w);
+    settle_id(w, &id, DTQ_FAILED);
+    t = shown(w, DTQI_QUERY_DEAD, id);
+    assert_int_equal(t->payload.len, 4);
+    assert_int_equal(t->attempts_n, 1);
+    assert_true(dtqi_str_eq(t->attempts[0].text, dtqi_str("no such file")));
+}
+
 static void a_dead_letter_has_its_payload_and_all_attempts_across_a_restart(void **state)
 {
     struct world *w = *state;
@@ -827,6 +886,9 @@ int main(void)
         T(what_failed_for_good_is_listed_with_its_error),
         T(dead_letters_are_listed_by_queue_and_in_pages),
         T(attempts_of_before_a_restart_are_shown),
+        T(what_was_about_to_be_a_dead_letter_is_one_after_a_restart),
+        T(what_failed_for_good_is_not_cancelled),
+        T(a_failure_for_good_is_proposed_when_it_is_written),
         T(a_dead_letter_has_its_payload_and_all_attempts_across_a_restart),
         T(attempts_of_a_task_that_ends_otherwise_are_kept_across_a_restart),
         T(attempts_of_a_task_that_was_never_written_are_kept),
