@@ -388,6 +388,7 @@ void sim_jump_clock(struct sim *s, enum sim_kind kind, uint32_t index, int64_t m
 
     story(s, "%s: the clock jumps by %lld ms", n->name, (long long)ms);
     n->wall_offset_ms += ms;
+    s->has_jumped |= kind == SIM_VENTILATOR;
 }
 
 /* ---------------------------------------------------------------- who reaches whom */
@@ -542,10 +543,12 @@ bool sim_settle(struct sim *s, uint64_t within_ms)
             sim_fail(s, "not settled within %llu ms: %s", (unsigned long long)within_ms, why);
             break;
         }
+        orders_open_all(s);
         sim_run_until_ms(s, sim_now_ms(s) + 100);
         start_again(s);
     }
     check_durable(s);
+    dead_check_all(s);
     return !s->has_failed;
 }
 
@@ -611,6 +614,10 @@ struct sim *sim_new(const struct sim_cfg *cfg)
     s->vent_cfg.spec_decode = dtqi_spec_decode;
     s->vent_cfg.spec_encode = dtqi_spec_encode;
     s->vent_cfg.trace = cfg->trace;
+    s->vent_cfg.queue_tasks_max = cfg->queue_tasks_max;
+    s->vent_cfg.backlog_tasks_max = cfg->backlog_tasks_max;
+    if (cfg->dead_ttl_ms != 0)
+        s->vent_cfg.dead_ttl_ms = cfg->dead_ttl_ms;
     if (cfg->small)
         small_limits(&s->vent_cfg);
     add_node(s, SIM_VENTILATOR, 0, 'V');
@@ -643,6 +650,8 @@ void sim_free(struct sim *s)
     for (uint32_t i = 0; i < s->tasks_n; i++)
         free(s->tasks[i].attempts);
     dtqi_idmap_done(&s->by_id);
+    rules_done(s);
+    orders_done(s);
     free(s->tasks);
     free(s->heap);
     free(s->story);
@@ -651,18 +660,25 @@ void sim_free(struct sim *s)
 
 /* ---------------------------------------------------------------- tasks */
 
-uint32_t sim_submit(struct sim *s, uint32_t client, const struct sim_plan *plan)
+uint32_t sim_add_task(struct sim *s, const struct task_info *info)
 {
-    uint32_t task = s->tasks_n;
-
     if (s->tasks_n == s->tasks_room) {
         s->tasks_room = s->tasks_room != 0 ? 2 * s->tasks_room : 64;
         s->tasks = realloc(s->tasks, s->tasks_room * sizeof *s->tasks);
         assert(s->tasks != NULL);
     }
-    s->tasks[s->tasks_n++] = (struct task_info){.client = client};
+    s->tasks[s->tasks_n++] = *info;
+    return s->tasks_n - 1;
+}
+
+uint32_t sim_submit(struct sim *s, uint32_t client, const struct sim_plan *plan)
+{
+    struct task_info info = {.client = client};
+    uint32_t task;
+
     if (plan != NULL)
-        s->tasks[task].plan = *plan;
+        info.plan = *plan;
+    task = sim_add_task(s, &info);
     client_take_task(s, task);
     return task;
 }

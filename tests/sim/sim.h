@@ -11,6 +11,8 @@
  *   - a worker gets no more than the credit it gave (R15)
  *   - a task fails for good only when its retries or crashes are used up (R2, R21)
  *   - what a client is told is what was committed
+ *   - what operators order of queues and dead letters holds from then on, over every crash, and
+ *     rates, limits, priorities, keys and bounds are kept (sim_rules.c)
  * and, once faults have stopped, that everything settles and nothing is left (sim_settle()).
  *
  * A simulation that has failed stands still; sim_failure() says why.
@@ -28,6 +30,15 @@ struct sim;
 #define SIM_WORKERS_MAX 12
 #define SIM_SINKS_MAX 4
 #define SIM_CLIENTS_MAX 6
+#define SIM_QUEUES 3u
+
+/* The queues that a worker serves; none: all of them. */
+struct sim_served {
+    uint32_t n;
+    uint32_t queues[SIM_QUEUES];
+    uint32_t weights[SIM_QUEUES];
+    bool strict; /* in this order, else by weights */
+};
 
 struct sim_cfg {
     uint64_t seed;
@@ -47,8 +58,12 @@ struct sim_cfg {
                             resident part */
     bool bulky;          /* payloads and results of megabytes, and workers with as little memory as
                             may be */
-    bool is_quiet;       /* no story is written: faster */
-    bool trace;          /* every message and log line to stdout */
+    uint32_t queue_tasks_max; /* of the ventilator; 0: any number, as for the next one */
+    uint32_t backlog_tasks_max;
+    uint64_t dead_ttl_ms; /* 0: the default */
+    struct sim_served served[SIM_WORKERS_MAX];
+    bool is_quiet; /* no story is written: faster */
+    bool trace;    /* every message and log line to stdout */
 };
 
 /* Story tests: 1 ventilator, 1 sink, 1 client; links of 10 ms, commits of 5 ms, nothing random. */
@@ -60,9 +75,12 @@ void sim_free(struct sim *s);
 /* What a task will do; zero: succeeds at once. */
 struct sim_plan {
     uint32_t duration_ms;
-    uint32_t fail_runs;  /* so many runs end with an error .. */
-    uint32_t crash_runs; /* .. so many after them with the death of the slot */
-    bool no_retry;       /* a failure says so */
+    uint32_t fail_runs;      /* so many runs end with an error .. */
+    uint32_t crash_runs;     /* .. so many after them with the death of the slot */
+    bool no_retry;           /* a failure says so */
+    uint32_t fail_code;      /* 0: failures are errors; else exits with this */
+    uint32_t retry_after_ms; /* a failure says so; 0: it does not */
+    uint32_t rules;          /* of retry_on, no_retry_on: index of rules_of_retries() */
     uint32_t retries;
     uint32_t backoff_ms;
     uint32_t crash_limit; /* 0: the default */
@@ -73,6 +91,9 @@ struct sim_plan {
     uint32_t queue; /* 0..2 */
     uint32_t payload_bytes;
     uint32_t result_bytes;
+    uint32_t payload_of; /* 1 + number of the task whose payload it has; 0: its own */
+    uint32_t key; /* idempotency key; 0: none. What else differs with it is another content */
+    uint32_t key_ttl_ms; /* 0: the default */
 };
 
 /* The named ones. A node that was killed is started again by sim_start(). */
@@ -82,6 +103,31 @@ enum sim_kind { SIM_VENTILATOR, SIM_SINK, SIM_WORKER, SIM_CLIENT };
  * number. */
 uint32_t sim_submit(struct sim *s, uint32_t client, const struct sim_plan *plan);
 void sim_cancel(struct sim *s, uint32_t task);
+
+enum sim_order_kind {
+    SIM_PAUSE,
+    SIM_RESUME,
+    SIM_PURGE,
+    SIM_LIMIT,
+    SIM_RATE,
+    SIM_CANCEL_QUEUE,
+    SIM_REQUEUE, /* dead letters: of `task`, or all of the queue */
+    SIM_DEAD_PURGE,
+    SIM_ORDER_KINDS
+};
+
+#define SIM_ALL UINT32_MAX
+
+struct sim_order {
+    enum sim_order_kind kind;
+    uint32_t queue;
+    uint32_t number; /* LIMIT, RATE; 0: none */
+    uint32_t period_ms;
+    uint32_t task; /* REQUEUE, DEAD_PURGE: number of the task, or SIM_ALL */
+};
+
+/* Let `client` give an order now; asked again, by a new process too, until it is answered. */
+void sim_give_order(struct sim *s, uint32_t client, const struct sim_order *order);
 
 void sim_kill(struct sim *s, enum sim_kind kind, uint32_t index); /* as kill -9 does */
 void sim_start(struct sim *s, enum sim_kind kind, uint32_t index);
@@ -140,7 +186,8 @@ uint64_t sim_steps(const struct sim *s);
 /* What is left out of a run, to find the smallest one that still fails; zero: nothing. */
 struct sim_cut {
     uint64_t tasks;   /* bit i: task i is not submitted .. */
-    uint64_t faults;  /* .. and fault i does not happen */
+    uint64_t faults;  /* .. and fault i does not happen .. */
+    uint64_t orders;  /* .. and order i is not given */
     uint32_t plain;   /* SIM_PLAIN_.. */
     uint32_t workers; /* at most so many; 0: as the seed says, as for the next three */
     uint32_t sinks;
@@ -188,6 +235,10 @@ struct sim_totals {
     uint64_t steps;
     uint64_t tasks;
     uint64_t runs;           /* of tasks, by slots */
+    uint64_t orders;         /* that were answered */
+    uint64_t requeued;       /* tasks made of dead letters */
+    uint64_t keys_same;      /* tasks that were not taken, since their key stood for another .. */
+    uint64_t keys_conflict;  /* .. or for another content */
     uint64_t frames_lost;    /* silently, on a connection that lives */
     uint64_t frames_twice;   /* likewise */
     uint64_t restores;       /* of a sink's disk from an old copy .. */
@@ -210,6 +261,7 @@ struct sim_fault_cfg {
 /* How many tasks and faults the last run could have had: bits of sim_cut. */
 #define SIM_TASKS_MAX 60u
 #define SIM_FAULTS_MAX 30u
+#define SIM_ORDERS_MAX 20u
 
 /*
  * One run: a cluster, tasks and faults as the seed says, then calm. Adds to `totals`, whatever

@@ -38,7 +38,7 @@ static struct task_info *info_of(struct sim *s, const dtq_id *id)
 
 /* ---------------------------------------------------------------- leases */
 
-static bool is_leased(struct sim *s, const struct attempt_info *a)
+bool attempt_is_leased(struct sim *s, const struct attempt_info *a)
 {
     return a->lease_epoch == s->epoch && !a->is_over &&
            lane_find(&s->nodes[VENT], a->session) != NULL;
@@ -57,7 +57,7 @@ static bool has_lease(struct sim *s, struct task_info *t)
         struct attempt_info *a = &t->attempts[i];
 
         a->is_over |= is_rerouted(s, a);
-        if (is_leased(s, a) || (s->is_faultless && !a->is_over))
+        if (attempt_is_leased(s, a) || (s->is_faultless && !a->is_over))
             return true;
     }
     return false;
@@ -94,10 +94,12 @@ static void check_credit(struct sim *s, struct lane *l, const struct dtqi_tasks 
     if (l->sent_bytes <= l->told_bytes)
         return;
     for (uint32_t k = 0; k < s->tasks_n; k++) /* one of any size for who holds nothing */
-        for (uint32_t n = 0; n < s->tasks[k].attempts_n; n++) {
+        for (uint32_t n = 0;
+             n < s->tasks[k].attempts_n && s->tasks[k].settled_in != s->nodes[VENT].incarnation;
+             n++) {
             const struct attempt_info *a = &s->tasks[k].attempts[n];
 
-            if (a->session == l->session && is_leased(s, a))
+            if (a->session == l->session && attempt_is_leased(s, a))
                 sim_fail(s, "V sends %llu bytes on credit for %llu",
                          (unsigned long long)l->sent_bytes, (unsigned long long)l->told_bytes);
         }
@@ -124,6 +126,7 @@ void attempt_dispatched(struct sim *s, uint64_t session, const struct dtqi_tasks
                                             .lease_epoch = s->epoch,
                                             .session = session,
                                             .node = NONE};
+    rules_dispatched(s, session, m, i);
 }
 
 /* ---------------------------------------------------------------- at the worker */
@@ -140,6 +143,8 @@ void attempts_taken_in(struct sim *s, const struct node *w, uint64_t epoch,
             continue; /* of a life that V has forgotten since */
         a->node = (uint32_t)(w - s->nodes);
         a->incarnation = w->incarnation;
+        if (dtqi_col64(m->expires_in_ms, i) != 0)
+            a->expires_at_ms = sim_now_ms(s) + dtqi_col64(m->expires_in_ms, i);
     }
 }
 
@@ -199,8 +204,8 @@ static void count_end(struct sim *s, struct task_info *t, struct attempt_info *a
         t->counted_final = false;
     }
     t->counted_failures += a->end == ATTEMPT_FAILED || a->end == ATTEMPT_FAILED_FOR_GOOD;
-    t->counted_crashes += a->end == ATTEMPT_CRASHED;
-    t->counted_final |= a->end == ATTEMPT_FAILED_FOR_GOOD;
+    t->counted_crashes += a->end == ATTEMPT_CRASHED || a->end == ATTEMPT_CRASHED_FOR_GOOD;
+    t->counted_final |= a->end == ATTEMPT_FAILED_FOR_GOOD || a->end == ATTEMPT_CRASHED_FOR_GOOD;
 }
 
 static struct attempt_info *lease_of(struct sim *s, const dtq_id *id, uint64_t session)
@@ -208,7 +213,7 @@ static struct attempt_info *lease_of(struct sim *s, const dtq_id *id, uint64_t s
     struct task_info *t = info_of(s, id);
 
     for (uint32_t i = t != NULL ? t->attempts_n : 0; i > 0; i--)
-        if (t->attempts[i - 1].session == session && is_leased(s, &t->attempts[i - 1]))
+        if (t->attempts[i - 1].session == session && attempt_is_leased(s, &t->attempts[i - 1]))
             return &t->attempts[i - 1];
     return NULL;
 }
@@ -217,7 +222,10 @@ static void note_over(struct sim *s, const dtq_id *ids, uint32_t n, uint64_t ses
 {
     for (uint32_t i = 0; i < n; i++) {
         struct attempt_info *a = lease_of(s, &ids[i], session);
+        const struct task_info *t = info_of(s, &ids[i]);
 
+        if (t != NULL)
+            rules_returned(s, t);
         if (a != NULL)
             a->is_over = true;
     }
@@ -231,6 +239,7 @@ static void note_report(struct sim *s, struct lane *l, const struct dtqi_report 
 
         if (a == NULL || a->epoch != f->epoch || a->number != f->attempt)
             continue;
+        rules_failed(s, info_of(s, &f->id), f);
         count_end(s, info_of(s, &f->id), a);
         a->is_over = true;
     }

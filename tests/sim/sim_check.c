@@ -51,9 +51,11 @@ void check_add_id(struct sim *s, uint32_t task, const dtq_id *id)
     dtqi_idmap_add(&s->by_id, id, task);
 }
 
-void check_bytes(uint32_t task, uint32_t salt, unsigned char *ret, uint32_t bytes)
+void check_bytes(const struct sim *s, uint32_t task, uint32_t salt, unsigned char *ret,
+                 uint32_t bytes)
 {
-    uint64_t state = (uint64_t)task << 32 | salt;
+    uint32_t of = salt == 0 ? s->tasks[task].plan.payload_of : 0;
+    uint64_t state = (uint64_t)(of != 0 ? of - 1 : task) << 32 | salt;
 
     for (uint32_t i = 0; i < bytes; i += 8) {
         uint64_t word = dtqi_mix64(state + i / 8);
@@ -62,7 +64,8 @@ void check_bytes(uint32_t task, uint32_t salt, unsigned char *ret, uint32_t byte
     }
 }
 
-static bool are_the_bytes(uint32_t task, uint32_t salt, struct dtqi_slice body, uint32_t bytes)
+bool check_are_the_bytes(const struct sim *s, uint32_t task, uint32_t salt, struct dtqi_slice body,
+                         uint32_t bytes)
 {
     unsigned char *want;
     bool same;
@@ -73,7 +76,7 @@ static bool are_the_bytes(uint32_t task, uint32_t salt, struct dtqi_slice body, 
         return true;
     want = malloc(bytes);
     assert(want != NULL);
-    check_bytes(task, salt, want, bytes);
+    check_bytes(s, task, salt, want, bytes);
     same = memcmp(want, body.at, bytes) == 0;
     free(want);
     return same;
@@ -81,7 +84,7 @@ static bool are_the_bytes(uint32_t task, uint32_t salt, struct dtqi_slice body, 
 
 /* ---------------------------------------------------------------- is it durable? */
 
-static bool is_in_journal(struct sim *s, const dtq_id *id)
+bool check_is_in_journal(struct sim *s, const dtq_id *id)
 {
     struct node *n = &s->nodes[VENT];
     struct journal_read read = {.type = JOURNAL_LOOKUP, .ids_n = 1};
@@ -112,7 +115,7 @@ void check_durable(struct sim *s)
         const struct task_info *t = &s->tasks[i];
 
         if (t->verdict == VERDICT_CONFIRMED && t->outcome == 0 && !may_be_gone(t) &&
-            !is_in_journal(s, &t->id))
+            !check_is_in_journal(s, &t->id))
             sim_fail(s, "%s was confirmed and is neither in the journal nor at a sink",
                      story_task(i, name));
     }
@@ -129,13 +132,18 @@ void check_verdict(struct sim *s, struct node *client, uint32_t task, dtq_err er
     }
     if (err == DTQ_EUNKNOWN) {
         t->verdict = VERDICT_UNKNOWN;
+    } else if (err == DTQ_EEXISTS) {
+        t->verdict = VERDICT_SAME;
+    } else if (err == DTQ_ECONFLICT && t->plan.key != 0) {
+        t->verdict = VERDICT_REFUSED;
+        rules_conflict(s, task);
     } else if (err != DTQ_OK) {
         t->verdict = VERDICT_REFUSED;
         if (t->outcome != 0)
             sim_fail(s, "%s was refused and has an outcome", story_task(task, name));
     } else {
         t->verdict = VERDICT_CONFIRMED;
-        if (t->outcome == 0 && !may_be_gone(t) && !is_in_journal(s, &t->id))
+        if (t->outcome == 0 && !may_be_gone(t) && !check_is_in_journal(s, &t->id))
             sim_fail(s, "%s is confirmed and not durable", story_task(task, name));
     }
 }
@@ -166,6 +174,8 @@ static void check_removal(struct sim *s, const struct journal_op *op)
 
 void check_journal_write(struct sim *s, const struct journal_batch *batch)
 {
+    if (batch->err == DTQ_OK)
+        dead_journal_batch(s, batch);
     for (uint32_t i = 0; i < batch->ops_n && batch->err == DTQ_OK && !s->has_failed; i++) {
         const struct journal_op *op = &batch->ops[i];
 
@@ -227,6 +237,8 @@ static void commit_one(struct sim *s, struct node *sink, const struct dtqi_outco
     const char *wrong;
     char name[8];
 
+    if (task == NONE && o->specs_n != 0)
+        task = dead_adopt(s, &o->ids[i], &o->specs[dtqi_col32(o->spec_index, i, 0)]);
     if (task == NONE) {
         sim_fail(s, "%s commits an outcome of a task that nobody submitted", sink->name);
         return;
@@ -238,11 +250,12 @@ static void commit_one(struct sim *s, struct node *sink, const struct dtqi_outco
         wrong = wrong_attempt(t, o->epoch, dtqi_col32(o->attempts, i, 1));
     if (t->outcome != 0)
         sim_fail(s, "%s has a second outcome", name);
-    else if (t->verdict == VERDICT_REFUSED)
+    else if (t->verdict == VERDICT_REFUSED && t->plan.key == 0)
         sim_fail(s, "%s was refused and has an outcome", name);
     else if (wrong != NULL)
         sim_fail(s, "%s %s", name, wrong);
-    else if (kind == DTQ_SUCCEEDED && !are_the_bytes(task, 1, o->bodies[i], t->plan.result_bytes))
+    else if (kind == DTQ_SUCCEEDED &&
+             !check_are_the_bytes(s, task, 1, o->bodies[i], t->plan.result_bytes))
         sim_fail(s, "the result of %s is not what the slot made", name);
     t->outcome = (uint8_t)kind;
     t->outcome_reason = (uint8_t)dtqi_col32(o->reasons, i, DTQ_REASON_NONE);
@@ -287,7 +300,8 @@ void check_result(struct sim *s, struct node *client, const struct client_result
                  dtq_state_name(r->state), dtq_state_name((dtq_state)t->outcome));
     else if (r->attempt != t->outcome_attempt)
         sim_fail(s, "%s is told of another attempt of %s", client->name, name);
-    else if (r->state == DTQ_SUCCEEDED && !are_the_bytes(task, 1, r->body, t->plan.result_bytes))
+    else if (r->state == DTQ_SUCCEEDED &&
+             !check_are_the_bytes(s, task, 1, r->body, t->plan.result_bytes))
         sim_fail(s, "%s got another result of %s", client->name, name);
     if (!t->is_told)
         story(s, "%s: %s %s", client->name, name, dtq_state_name(r->state));
@@ -328,21 +342,24 @@ void check_dispatch(struct sim *s, uint64_t session, const struct dtqi_msg *msg)
     check_batch(s, m);
     check_not_diverged(s, m);
     for (uint32_t i = 0; i < m->n; i++) {
-        struct task_info *t = info_of(s, &m->ids[i]);
         uint32_t task = check_task(s, &m->ids[i]);
+        struct task_info *t;
         char name[8];
 
-        if (t == NULL) {
+        if (task == NONE)
+            task = dead_adopt(s, &m->ids[i], &m->specs[dtqi_col32(m->spec_index, i, 0)]);
+        if (task == NONE) {
             sim_fail(s, "V dispatches a task that nobody submitted");
             return;
         }
+        t = &s->tasks[task];
         t->dispatched++;
         if (t->is_resent && t->outcome != 0 && t->outcome_ms <= t->resent_ms)
             sim_fail(s, "V dispatches %s, which was settled before it was sent again",
                      story_task(task, name));
         if (t->settled_in == incarnation)
             sim_fail(s, "V dispatches %s, whose settlement it was told", story_task(task, name));
-        if (t->verdict == VERDICT_REFUSED)
+        if (t->verdict == VERDICT_REFUSED && t->plan.key == 0)
             sim_fail(s, "V dispatches %s, which it refused", story_task(task, name));
         attempt_dispatched(s, session, m, i);
     }
@@ -404,7 +421,7 @@ uint32_t check_feed(struct sim *s, struct node *w, const struct worker_feed *fee
         sim_fail(s, "%s runs a task that nobody submitted", w->name);
         return NONE;
     }
-    if (!are_the_bytes(task, 0, feed->body, s->tasks[task].plan.payload_bytes))
+    if (!check_are_the_bytes(s, task, 0, feed->body, s->tasks[task].plan.payload_bytes))
         sim_fail(s, "%s runs %s with another payload", w->name, story_task(task, name));
     if (sim_now_ms(s) - w->worker.echo_ms > fence_ms + FENCE_SLACK_MS) /* R14 */
         sim_fail(s, "%s starts %s, and V has not heard of it for %llu ms", w->name,
@@ -467,7 +484,7 @@ void check_sink_restored(struct sim *s, const struct node *n, struct results *re
         results_read(results, &read);
         if (read.err != DTQ_OK || read.kinds[0] == DTQ_NOT_FOUND) {
             t->is_lost = true;
-            t->was_journaled = s->nodes[VENT].is_up && is_in_journal(s, &t->id);
+            t->was_journaled = s->nodes[VENT].is_up && check_is_in_journal(s, &t->id);
             t->lost_outcome = t->outcome;
             t->lost_attempt = t->outcome_attempt;
             t->outcome = 0;
@@ -482,6 +499,7 @@ void check_sink_restored(struct sim *s, const struct node *n, struct results *re
 void check_vent_started(struct sim *s, const struct journal_start *start)
 {
     s->epoch = start->epoch;
+    rules_vent_started(s, start);
     memset(s->told, 0, sizeof s->told);
     for (uint32_t i = 0; i < start->applied_n; i++) {
         uint32_t sink = sink_of(s, &start->applied[i].sink);
@@ -529,6 +547,7 @@ void check_vent_msg(struct sim *s, uint32_t route, const struct dtqi_msg *msg)
 {
     struct told *told;
 
+    rules_vent_msg(s, route, msg);
     if (msg->type == DTQI_UNKNOWN_SESSION)
         s->unknown_route = route;
     if (msg->type == DTQI_VERDICTS)
@@ -579,8 +598,12 @@ static void new_to_vent(struct sim *s, const struct dtqi_submit *m)
         if (m->resend && !t->is_lost)
             continue;
         t->settled_in = 0;
-        if (t->outcome != 0 || (t->is_lost && t->was_told))
+        if (t->outcome != 0 || (t->is_lost && t->was_told)) {
             attempts_reborn(t);
+            t->is_reborn = true;
+            t->is_stopped = false;
+            t->stopped_in = 0;
+        }
     }
 }
 
@@ -602,7 +625,9 @@ void check_frame_to_vent(struct sim *s, const struct conn *c, const struct dtqi_
         new_to_vent(s, &msg->submit);
     if (msg->type == DTQI_OPERATE)
         accepted_by_vent(s, &msg->operate);
-    attempts_frame_to_vent(s, msg);
+    if (s->unknown_route != c->route) /* else of a session of another start */
+        attempts_frame_to_vent(s, msg);
+    rules_frame_to_vent(s, c, msg);
     if (msg->type != DTQI_SETTLED || c->ends[0]->kind != SIM_SINK)
         return;
     told = &s->told[c->ends[0]->index];
@@ -640,7 +665,7 @@ static void check_vent(struct sim *s, const struct node *n)
 
     vent_check(n->vent.core);
     vent_census(n->vent.core, &census);
-    if (census.tasks > s->tasks_n)
+    if (census.tasks > s->tasks_n + dead_count(s))
         sim_fail(s, "V holds %u tasks of %u", census.tasks, s->tasks_n);
     if (census.submits > s->vent_cfg.submits_max)
         sim_fail(s, "%u submits wait at V", census.submits);
@@ -698,11 +723,13 @@ static bool is_task_settled(const struct sim *s, uint32_t task, char *why, unsig
     const struct task_info *t = &s->tasks[task];
     char name[8];
 
+    if (t->requeued_from != 0 && (t->verdict == VERDICT_NONE || t->outcome != 0))
+        return true; /* lost before it was written down; and who asked for it waits for none */
     if (!t->has_id || t->verdict == VERDICT_NONE || t->verdict == VERDICT_UNKNOWN) {
         snprintf(why, why_bytes, "%s has no verdict", story_task(task, name));
         return false;
     }
-    if (t->verdict == VERDICT_REFUSED)
+    if (t->verdict == VERDICT_REFUSED || t->verdict == VERDICT_SAME)
         return true;
     if (t->outcome == 0) {
         snprintf(why, why_bytes, "%s has no outcome", story_task(task, name));
@@ -766,5 +793,9 @@ bool check_is_settled(struct sim *s, char *why, unsigned why_bytes)
     for (uint32_t i = 0; i < s->nodes_n; i++)
         if (!is_node_empty(&s->nodes[i], why, why_bytes))
             return false;
+    if (!orders_are_done(s)) {
+        snprintf(why, why_bytes, "an order is not answered");
+        return false;
+    }
     return is_journal_empty(s, why, why_bytes);
 }

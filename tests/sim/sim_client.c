@@ -27,6 +27,7 @@ bool client_start(struct sim *s, struct node *n)
                              .follow = CLIENT_FOLLOW_OWN};
 
     memset(&n->client, 0, sizeof n->client);
+    n->client.order = NONE;
     if (client_new(&cfg, &n->client.core) != DTQ_OK)
         return false;
     ask_again(s, n);
@@ -35,7 +36,8 @@ bool client_start(struct sim *s, struct node *n)
 
 void client_drop(struct sim *s, struct node *n)
 {
-    (void)s;
+    if (n->client.asked.type != 0)
+        orders_client_died(s, n);
     client_actions_done(&n->client.actions);
     client_free(n->client.core);
     n->client.core = NULL;
@@ -46,6 +48,8 @@ void client_drop(struct sim *s, struct node *n)
 static struct dtqi_slice spec_of(const struct sim_plan *plan, struct dtqi_buf *buf)
 {
     static const char *const queues[SIM_QUEUES] = {"q0", "q1", "q2"};
+    static const char *const keys[SIM_KEYS + 1] = {"", "k1", "k2", "k3", "k4"};
+    const struct retry_rules *rules = rules_of_retries(plan->rules);
     struct dtqi_spec spec = {.name = dtqi_str("work"),
                              .queue = dtqi_str(queues[plan->queue % SIM_QUEUES]),
                              .priority = plan->priority,
@@ -54,7 +58,11 @@ static struct dtqi_slice spec_of(const struct sim_plan *plan, struct dtqi_buf *b
                              .backoff_max_ms = 4ull * plan->backoff_ms,
                              .time_limit_ms = plan->time_limit_ms,
                              .crash_limit = plan->crash_limit,
-                             .expires_ms = plan->expires_ms};
+                             .expires_ms = plan->expires_ms,
+                             .retry_on = dtqi_str(rules->retry_on),
+                             .no_retry_on = dtqi_str(rules->no_retry_on),
+                             .key = dtqi_str(keys[plan->key]),
+                             .key_ttl_ms = plan->key != 0 ? plan->key_ttl_ms : 0};
 
     return dtqi_spec_encode(&spec, buf);
 }
@@ -79,7 +87,7 @@ static dtq_err submit(struct sim *s, struct node *n, uint32_t task, struct dtqi_
     if (t->plan.delay_ms != 0 && t->not_before_wall_ms == 0)
         c.not_before_wall_ms = t->not_before_wall_ms = sim_wall_ms(s, n) + t->plan.delay_ms;
     c.spec = spec_of(&t->plan, buf);
-    check_bytes(task, 0, payload, t->plan.payload_bytes);
+    check_bytes(s, task, 0, payload, t->plan.payload_bytes);
     return client_submit(n->client.core, &c, time_of(s, n), ret_id);
 }
 
@@ -116,7 +124,7 @@ static void ask_again(struct sim *s, struct node *n)
     for (uint32_t i = 0; i < s->tasks_n; i++) {
         struct task_info *t = &s->tasks[i];
 
-        if (t->client != n->index || !t->has_id || t->is_told)
+        if (t->client != n->index || !t->has_id || t->is_told || t->requeued_from != 0)
             continue;
         if (t->verdict == VERDICT_NONE || t->verdict == VERDICT_UNKNOWN)
             sim_call_at(s, s->now_us + 1000, try_again, i);
@@ -128,7 +136,7 @@ static void ask_again(struct sim *s, struct node *n)
 
 static void on_verdict(struct sim *s, struct node *n, const struct client_verdict *v)
 {
-    uint32_t task = check_task(s, &v->id);
+    uint32_t task = v->err == DTQ_EEXISTS ? (uint32_t)v->tag : check_task(s, &v->id);
     char name[8];
 
     trace(s, "%s: verdict %s %.*s", n->name, dtq_errname(v->err), (int)v->text.len, v->text.at);
@@ -136,6 +144,8 @@ static void on_verdict(struct sim *s, struct node *n, const struct client_verdic
         sim_fail(s, "%s got a verdict on a task that it did not submit", n->name);
         return;
     }
+    if (v->err == DTQ_EEXISTS)
+        rules_same(s, task, &v->id);
     if (v->err == DTQ_OK)
         story(s, "%s: %s is confirmed", n->name, story_task(task, name));
     else
@@ -158,6 +168,7 @@ void client_cancel_task(struct sim *s, uint64_t task)
     story(s, "%s cancels %s", n->name, story_task((uint32_t)task, name));
     t->cancel = true;
     n->client.asked_id = t->id;
+    n->client.order = NONE;
     n->client.asked = (struct dtqi_msg){.type = DTQI_CANCEL};
     n->client.asked.cancel = (struct dtqi_cancel){.n = 1, .ids = &n->client.asked_id};
     client_question(n->client.core, CLIENT_VENTILATOR, &n->client.asked);
@@ -188,6 +199,7 @@ void client_accept_sink(struct sim *s, uint64_t sink)
     if (n->is_up && !n->is_paused && n->client.asked.type == 0) {
         memcpy(&n->client.asked_id, &sim_node(s, SIM_SINK, (uint32_t)sink)->disk.uid,
                sizeof n->client.asked_id);
+        n->client.order = NONE;
         n->client.asked = (struct dtqi_msg){.type = DTQI_OPERATE};
         n->client.asked.operate = (struct dtqi_operate){
             .operation = DTQI_SINK_ACCEPT, .n = 1, .ids = &n->client.asked_id};
@@ -224,7 +236,9 @@ static void take_answer(struct sim *s, struct node *n)
         answer = client_answer(n->client.core);
     if (answer == NULL)
         return;
-    if (answer->type == DTQI_OPERATE_REPLY && answer->operate_reply.count != 0)
+    if (n->client.order != NONE)
+        orders_answered(s, n, answer);
+    else if (answer->type == DTQI_OPERATE_REPLY && answer->operate_reply.count != 0)
         sink_is_accepted(s, &n->client.asked_id);
     end_question(n);
 }

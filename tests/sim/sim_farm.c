@@ -228,6 +228,10 @@ static void add_totals(struct sim_totals *to, const struct sim_totals *t)
     to->steps += t->steps;
     to->tasks += t->tasks;
     to->runs += t->runs;
+    to->orders += t->orders;
+    to->requeued += t->requeued;
+    to->keys_same += t->keys_same;
+    to->keys_conflict += t->keys_conflict;
     to->frames_lost += t->frames_lost;
     to->frames_twice += t->frames_twice;
     to->restores += t->restores;
@@ -346,14 +350,14 @@ static bool try_cut(struct shrink *s, const struct sim_cut *cut)
 }
 
 /* Leave out as many bits as possible, in runs of `size`, then half of it, .. */
-static bool shrink_bits(struct shrink *s, bool tasks, uint32_t bits_n)
+static bool shrink_bits(struct shrink *s, size_t offset, uint32_t bits_n)
 {
     bool any = false;
 
     for (uint32_t size = bits_n; size > 0; size /= 2)
         for (uint32_t at = 0; at < bits_n; at += size) {
             struct sim_cut cut = s->cut;
-            uint64_t *bits = tasks ? &cut.tasks : &cut.faults;
+            uint64_t *bits = (uint64_t *)(void *)((char *)&cut + offset);
             uint64_t before = *bits;
 
             for (uint32_t i = at; i < at + size && i < bits_n; i++)
@@ -407,8 +411,9 @@ bool farm_shrink(const struct farm_cfg *cfg, struct sim_cut *ret_cut,
     if (!fails_with(&s, &s.cut, &s.failure))
         return false;
     do {
-        any = shrink_bits(&s, false, SIM_FAULTS_MAX);
-        any |= shrink_bits(&s, true, SIM_TASKS_MAX);
+        any = shrink_bits(&s, offsetof(struct sim_cut, faults), SIM_FAULTS_MAX);
+        any |= shrink_bits(&s, offsetof(struct sim_cut, orders), SIM_ORDERS_MAX);
+        any |= shrink_bits(&s, offsetof(struct sim_cut, tasks), SIM_TASKS_MAX);
         any |= shrink_world(&s);
     } while (any);
     *ret_cut = s.cut;

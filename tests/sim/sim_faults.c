@@ -14,12 +14,14 @@
 #define FLAPS_MAX 40u
 #define BODY_BYTES_MAX 600u
 #define BULKY_TASKS_MAX 24u
+#define KEYED_PAYLOADS 1000u /* numbers that no task has */
 
 struct run {
     uint64_t seed;
     struct sim_cut cut;
     bool restores;
     uint32_t weights[SIM_FAULT_KINDS];
+    bool has_rules; /* tasks with keys and rules of their own, and orders of operators */
     uint32_t faults_ms;
     uint32_t while_ms; /* how long a fault lasts, at most */
 };
@@ -28,7 +30,14 @@ struct run {
  * Each task and each fault draws from random numbers of its own, so that leaving one out of a run
  * changes nothing of the others.
  */
-enum stream { STREAM_TASK = 1, STREAM_FAULT, STREAM_RESTORE };
+enum stream {
+    STREAM_TASK = 1,
+    STREAM_FAULT,
+    STREAM_RESTORE,
+    STREAM_RULES,
+    STREAM_ORDER,
+    STREAM_KEY
+};
 
 static uint64_t stream_begin(struct sim *s, enum stream stream, uint64_t number)
 {
@@ -81,12 +90,58 @@ static struct sim_plan random_plan(struct sim *s)
     return plan;
 }
 
+/* What a key stands for; each has two contents. */
+static void random_content(struct sim *s, struct sim_plan *plan)
+{
+    uint32_t key = 1 + sim_below(s, SIM_KEYS);
+    uint32_t content = sim_chance(s, 80) ? 0 : 1;
+    uint64_t usual = stream_begin(s, STREAM_KEY, key << 1 | content);
+
+    *plan = random_plan(s);
+    if (s->cfg.bulky)
+        plan->payload_bytes = skewed(s, BODY_BYTES_MAX);
+    plan->key = key;
+    plan->key_ttl_ms = sim_chance(s, 30) ? 500 + sim_below(s, 5000) : 0;
+    plan->payload_of = KEYED_PAYLOADS + (key << 1 | content);
+    stream_end(s, usual);
+}
+
+static void random_rules(struct sim *s, uint64_t number, struct sim_plan *plan)
+{
+    uint64_t usual = stream_begin(s, STREAM_RULES, number);
+
+    if (sim_chance(s, 15))
+        random_content(s, plan);
+    if (sim_chance(s, 15)) /* longer than those before it let the worker expect */
+        plan->duration_ms = 500 + skewed(s, 3000);
+    if (plan->key == 0) { /* else it would be another content */
+        if (sim_chance(s, 20))
+            plan->fail_runs = 1 + sim_below(s, 5);
+        if (sim_chance(s, 20))
+            plan->rules = 1 + sim_below(s, RETRY_RULES_N - 1);
+        if (sim_chance(s, 40))
+            plan->fail_code = 75;
+        if (sim_chance(s, 5))
+            plan->retry_after_ms = 1 + skewed(s, 3000);
+        if (sim_chance(s, 10))
+            plan->expires_ms = 100 + sim_below(s, 3000);
+        if (sim_chance(s, 30))
+            plan->queue = 0;
+    }
+    stream_end(s, usual);
+}
+
 static void submit_one(struct sim *s, uint64_t number)
 {
+    const struct run *run = s->faults;
     uint64_t usual = stream_begin(s, STREAM_TASK, number);
     struct sim_plan plan = random_plan(s);
-    uint32_t task = sim_submit(s, sim_below(s, s->cfg.clients), &plan);
+    uint32_t client = sim_below(s, s->cfg.clients);
+    uint32_t task;
 
+    if (run->has_rules)
+        random_rules(s, number, &plan);
+    task = sim_submit(s, client, &plan);
     if (sim_chance(s, 3))
         sim_call_at(s, s->now_us + sim_below(s, 3000) * 1000ull, client_cancel_task, task);
     stream_end(s, usual);
@@ -402,6 +457,73 @@ static void schedule_restore(struct sim *s, const struct run *run)
     stream_end(s, usual);
 }
 
+/* ---------------------------------------------------------------- orders */
+
+/* Rare ones are those that leave nothing to do. */
+static enum sim_order_kind random_order_kind(struct sim *s)
+{
+    static const uint8_t weights[SIM_ORDER_KINDS] = {
+        [SIM_PAUSE] = 4, [SIM_RESUME] = 5,       [SIM_PURGE] = 2,   [SIM_LIMIT] = 5,
+        [SIM_RATE] = 5,  [SIM_CANCEL_QUEUE] = 1, [SIM_REQUEUE] = 5, [SIM_DEAD_PURGE] = 1,
+    };
+    uint32_t sum = 0;
+    uint32_t at;
+    uint32_t i = 0;
+
+    for (uint32_t k = 0; k < SIM_ORDER_KINDS; k++)
+        sum += weights[k];
+    at = sim_below(s, sum);
+    while (at >= weights[i])
+        at -= weights[i++];
+    return (enum sim_order_kind)i;
+}
+
+/* A task that failed, if there is one. */
+static uint32_t random_failed(struct sim *s)
+{
+    uint32_t chosen = SIM_ALL;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->tasks_n; i++)
+        if (s->tasks[i].outcome == DTQ_FAILED && sim_below(s, ++n) == 0)
+            chosen = i;
+    return chosen;
+}
+
+static void random_order(struct sim *s, uint64_t number)
+{
+    uint64_t usual = stream_begin(s, STREAM_ORDER, number);
+    struct sim_order o = {.kind = random_order_kind(s),
+                          .queue = sim_chance(s, 50) ? 0 : sim_below(s, SIM_QUEUES),
+                          .task = SIM_ALL};
+
+    if (o.kind == SIM_LIMIT)
+        o.number = sim_chance(s, 20) ? 0 : 1 + skewed(s, 5);
+    if (o.kind == SIM_RATE) {
+        o.number = sim_chance(s, 20) ? 0 : 1 + skewed(s, 20);
+        o.period_ms = sim_chance(s, 80) ? 1000 : 10000;
+    }
+    if (sim_chance(s, 60))
+        o.task = random_failed(s);
+    sim_give_order(s, sim_below(s, s->cfg.clients), &o);
+    stream_end(s, usual);
+}
+
+static void schedule_orders(struct sim *s, const struct run *run)
+{
+    uint64_t from_us = s->now_us;
+    uint64_t usual = stream_begin(s, STREAM_ORDER, SIM_ORDERS_MAX);
+    uint32_t orders = sim_below(s, SIM_ORDERS_MAX);
+
+    for (uint32_t i = 0; i < orders; i++) {
+        uint64_t at_us = from_us + sim_below(s, run->faults_ms * 1000);
+
+        if ((run->cut.orders >> i & 1) == 0)
+            sim_call_at(s, at_us, random_order, i);
+    }
+    stream_end(s, usual);
+}
+
 /* ---------------------------------------------------------------- a run */
 
 static uint32_t draw(uint64_t *random, uint32_t n)
@@ -438,6 +560,39 @@ static uint32_t how_many(uint64_t *random, uint32_t usual, uint32_t max)
     return 1 + draw(random, draw(random, 16) == 0 ? max : usual);
 }
 
+/* The first worker serves all queues, so that none is left alone. */
+static void choose_served(struct sim_cfg *c, uint64_t *random)
+{
+    for (uint32_t i = 1; i < c->workers; i++) {
+        struct sim_served *served = &c->served[i];
+        uint32_t first = draw(random, SIM_QUEUES);
+        uint32_t step = 1 + draw(random, SIM_QUEUES - 1);
+
+        served->n = draw(random, 3) == 0 ? 0 : 1 + draw(random, SIM_QUEUES);
+        served->strict = draw(random, 4) != 0;
+        for (uint32_t k = 0; k < served->n; k++) {
+            served->queues[k] = (first + k * step) % SIM_QUEUES;
+            served->weights[k] = 1 + draw(random, 4);
+        }
+    }
+}
+
+static void choose_bounds(struct sim_cfg *c, uint64_t *random)
+{
+    if (draw(random, 4) == 0)
+        c->queue_tasks_max = 1 + draw(random, 12);
+    if (draw(random, 6) == 0)
+        c->backlog_tasks_max = 1 + draw(random, 20);
+    if (draw(random, 6) == 0)
+        c->dead_ttl_ms = 1000 + draw(random, 10000);
+}
+
+/* Half of the seeds; not those whose outcomes may be lost, as dead letters are of what failed. */
+static bool has_rules(const struct sim_fault_cfg *cfg)
+{
+    return !cfg->restores && (dtqi_mix64(cfg->seed ^ 0x72756c6573ull) & 1) != 0;
+}
+
 static struct sim_cfg random_cfg(const struct sim_fault_cfg *cfg)
 {
     struct sim_cfg c = {.seed = cfg->seed, .trace = cfg->trace, .is_quiet = !cfg->story};
@@ -455,6 +610,10 @@ static struct sim_cfg random_cfg(const struct sim_fault_cfg *cfg)
     c.window_max = draw(&random, 2) == 0 ? 1 + draw(&random, 8) : 0;
     c.small = draw(&random, 3) == 0;
     c.bulky = draw(&random, 100) == 0 && !c.small; /* rarely, as time goes with bytes */
+    if (has_rules(cfg)) {
+        choose_served(&c, &random);
+        choose_bounds(&c, &random);
+    }
     cut_down(&c, &cfg->cut);
     return c;
 }
@@ -538,6 +697,10 @@ static void add_totals(const struct sim *s, struct sim_totals *to, uint64_t calm
     to->tasks += s->tasks_n;
     for (uint32_t i = 0; i < s->tasks_n; i++)
         to->runs += s->tasks[i].runs;
+    to->orders += s->totals.orders;
+    to->requeued += s->totals.requeued;
+    to->keys_same += s->totals.keys_same;
+    to->keys_conflict += s->totals.keys_conflict;
     to->frames_lost += s->totals.frames_lost;
     to->frames_twice += s->totals.frames_twice;
     to->restores += s->totals.restores;
@@ -557,7 +720,8 @@ bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_byt
                     struct sim_totals *totals, uint64_t *ret_fingerprint)
 {
     struct sim_cfg c = random_cfg(cfg);
-    struct run run = {.seed = cfg->seed, .cut = cfg->cut, .restores = cfg->restores};
+    struct run run = {
+        .seed = cfg->seed, .cut = cfg->cut, .restores = cfg->restores, .has_rules = has_rules(cfg)};
     struct sim *s = sim_new(&c);
     uint64_t calm_ms;
     bool good;
@@ -568,6 +732,8 @@ bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_byt
     schedule(s, &run);
     if (run.restores)
         schedule_restore(s, &run);
+    if (run.has_rules)
+        schedule_orders(s, &run);
     sim_run_until_ms(s, sim_now_ms(s) + run.faults_ms);
     check_durable(s);
     calm_ms = sim_now_ms(s);

@@ -7,6 +7,9 @@
  *   sim_vent.c, sim_sink.c, sim_worker.c, sim_client.c   the shells of the cores
  *   sim_check.c   what the simulation knows about each task, and what must hold
  *   sim_attempts.c   the same of attempts, leases and credit
+ *   sim_rules.c   the same of queues, their order, limits and rates, of keys and bounds
+ *   sim_dead.c    the same of dead letters
+ *   sim_orders.c  operators
  *   sim_story.c   the story, the trace
  *   sim_faults.c  random runs
  */
@@ -33,7 +36,6 @@
 #define PORTS_MAX (PORT_SINKS + DTQI_SINKS_MAX) /* a client has one for each of its peers */
 #define WALL_MS_START 1700000000000ull
 #define SLOTS_MAX 8u
-#define SIM_QUEUES 3u
 #define NONE UINT32_MAX
 
 /* ---------------------------------------------------------------- network */
@@ -243,6 +245,7 @@ struct node {
             bool down[CLIENT_PEERS_MAX];
             struct dtqi_msg asked; /* the question under way; type 0: none */
             dtq_id asked_id;
+            uint32_t order; /* that it asks for; NONE: another one */
         } client;
     };
 };
@@ -255,6 +258,7 @@ enum attempt_end {
     ATTEMPT_FAILED,
     ATTEMPT_FAILED_FOR_GOOD,
     ATTEMPT_CRASHED,
+    ATTEMPT_CRASHED_FOR_GOOD,
 };
 
 struct attempt_info {
@@ -270,10 +274,17 @@ struct attempt_info {
     bool is_over; /* V knows that it is no lease any more */
     bool is_counted;
     bool is_listed;
-    bool is_forgotten; /* its worker was told so */
+    bool is_forgotten;      /* its worker was told so */
+    uint64_t expires_at_ms; /* as its worker was told; 0: never */
 };
 
-enum verdict { VERDICT_NONE, VERDICT_CONFIRMED, VERDICT_REFUSED, VERDICT_UNKNOWN };
+enum verdict {
+    VERDICT_NONE,
+    VERDICT_CONFIRMED,
+    VERDICT_REFUSED,
+    VERDICT_UNKNOWN,
+    VERDICT_SAME, /* its key stands for another task */
+};
 
 struct task_info {
     dtq_id id;
@@ -314,6 +325,69 @@ struct task_info {
     bool was_journaled; /* the ventilator had it still, at that time */
     uint8_t lost_outcome;
     uint32_t lost_attempt;
+
+    /* sim_rules.c. Numbers of incarnations are the ventilator's. */
+    bool has_reached;      /* V has taken in a SUBMIT of it; the last one of them: */
+    uint32_t submit_route; /* .. */
+    uint64_t submit_request;
+    uint32_t submit_index;
+    uint32_t admitted_in; /* V said so in this incarnation, of a task that it had not before */
+    bool is_reborn;       /* V took it for new when it was settled */
+    bool is_stopped;      /* cancelled or purged, and V has said so: it is not dispatched again */
+    uint32_t stopped_in;  /* the same, in this incarnation only: V has not said so .. */
+    uint32_t stop_route;  /* .. in answer to this */
+    uint64_t stop_request;
+    uint64_t retry_at_ms; /* not before this, as V of this incarnation counted its last failure */
+    uint32_t retry_in;
+    bool is_in_journal;
+    bool is_dead; /* a dead letter, in the journal */
+    bool was_dead;
+    uint64_t dead_wall_ms;
+    bool dead_may_go;       /* an operator wants it to */
+    bool is_stopped_again;  /* what is being made of it was cancelled with its queue */
+    bool is_wanted_again;   /* .. or wants it back */
+    uint32_t requeued_from; /* 1 + number of the dead letter that it was made of; 0: none */
+    uint32_t requeued;      /* tasks made of it, that are in the journal */
+};
+
+/* What an operator said of a queue, and when. */
+struct setting {
+    bool paused;
+    uint64_t limit;
+    uint64_t rate;
+    uint64_t period_ms;
+    uint32_t route; /* the order that said so */
+    uint64_t request;
+};
+
+/* As V should have it: the first setting is the last that V has answered for, the last one is what
+ * it holds. */
+struct queue_model {
+    struct setting *settings;
+    uint32_t settings_n;
+    uint32_t settings_room;
+    uint64_t rate_next_ns; /* no task before this */
+};
+
+/* What the journal says of an idempotency key. */
+struct key_model {
+    bool is_known;
+    dtq_id id;
+    uint64_t until_wall_ms;
+};
+
+#define SIM_KEYS 4u
+
+struct order {
+    struct sim_order what;
+    uint32_t client;
+    bool is_done;
+};
+
+/* A task that went to a worker in the step of V that is under way. */
+struct given {
+    uint32_t task;
+    uint64_t session;
 };
 
 /* ---------------------------------------------------------------- the world */
@@ -365,6 +439,18 @@ struct sim {
     struct dtqi_idmap by_id;
     uint32_t settled_n; /* tasks that have an outcome */
 
+    struct order *orders;
+    uint32_t orders_n;
+    uint32_t orders_room;
+    struct queue_model queues[SIM_QUEUES];
+    struct key_model keys[SIM_KEYS + 1];
+    struct given *given;
+    uint32_t given_n;
+    uint32_t given_room;
+    uint32_t refused_route; /* the last order that V refused */
+    uint64_t refused_request;
+    bool has_jumped; /* V's wall clock has */
+
     /* What the present ventilator has been told of each sink's stream; see check_frame_to_vent().
      */
     struct told {
@@ -404,6 +490,7 @@ struct event *sim_at(struct sim *s, uint64_t at_us, enum event_type type, struct
 void sim_call_at(struct sim *s, uint64_t at_us, void (*call)(struct sim *s, uint64_t number),
                  uint64_t number);
 uint64_t sim_wall_ms(const struct sim *s, const struct node *n);
+uint32_t sim_add_task(struct sim *s, const struct task_info *info);
 struct node *sim_node(struct sim *s, enum sim_kind kind, uint32_t index);
 struct node *sim_node_at(struct sim *s, struct dtqi_str endpoint, uint32_t *ret_number);
 /* An input for a living node, which will look at it soon. NULL: it is not up. */
@@ -486,6 +573,7 @@ void client_accept_sink(struct sim *s, uint64_t sink);
 
 uint32_t check_task(const struct sim *s, const dtq_id *id); /* NONE: unknown */
 void check_add_id(struct sim *s, uint32_t task, const dtq_id *id);
+bool check_is_in_journal(struct sim *s, const dtq_id *id);
 void check_vent_started(struct sim *s, const struct journal_start *start);
 void check_vent_msg(struct sim *s, uint32_t route, const struct dtqi_msg *msg);
 void check_frame_to_vent(struct sim *s, const struct conn *c, const struct dtqi_msg *msg);
@@ -512,7 +600,58 @@ void check_durable(struct sim *s);
 /* Is there nothing left to do? `why` says what there is. */
 bool check_is_settled(struct sim *s, char *why, unsigned why_bytes);
 /* The payload or result of a task: the same bytes each time. */
-void check_bytes(uint32_t task, uint32_t salt, unsigned char *ret, uint32_t bytes);
+void check_bytes(const struct sim *s, uint32_t task, uint32_t salt, unsigned char *ret,
+                 uint32_t bytes);
+bool check_are_the_bytes(const struct sim *s, uint32_t task, uint32_t salt, struct dtqi_slice body,
+                         uint32_t bytes);
+
+/* ---- sim_rules.c */
+
+struct retry_rules {
+    const char *retry_on;
+    const char *no_retry_on;
+};
+
+#define RETRY_RULES_N 7u
+const struct retry_rules *rules_of_retries(uint32_t i);
+/* Would a failure of this kind be repeated? */
+bool rules_repeat(const struct sim_plan *plan, dtq_reason reason, int32_t code);
+void rules_vent_started(struct sim *s, const struct journal_start *start);
+void rules_frame_to_vent(struct sim *s, const struct conn *c, const struct dtqi_msg *msg);
+void rules_vent_msg(struct sim *s, uint32_t route, const struct dtqi_msg *msg);
+void rules_dispatched(struct sim *s, uint64_t session, const struct dtqi_tasks *m, uint32_t i);
+/* V was told that it has not run: it does not count for a rate. */
+void rules_returned(struct sim *s, const struct task_info *t);
+void rules_failed(struct sim *s, struct task_info *t, const struct dtqi_failure *f);
+void rules_journal_op(struct sim *s, const struct journal_op *op);
+void rules_same(struct sim *s, uint32_t task, const dtq_id *id);
+void rules_conflict(struct sim *s, uint32_t task);
+/* A step of V is over. */
+void rules_after_step(struct sim *s);
+void rules_check_bounds(struct sim *s);
+void rules_done(struct sim *s);
+bool rules_is_open(const struct sim *s, uint32_t queue);
+enum sim_order_kind rules_what_opens(const struct sim *s, uint32_t queue); /* first */
+
+/* ---- sim_dead.c */
+
+/* V has made a task of a dead letter: from now on it is one of ours. @return its number; NONE: it
+ * is none. */
+uint32_t dead_adopt(struct sim *s, const dtq_id *id, const struct dtqi_spec *spec);
+void dead_journal_batch(struct sim *s, const struct journal_batch *batch);
+void dead_ordered(struct sim *s, const struct dtqi_operate *m);
+void dead_check(struct sim *s);
+void dead_check_all(struct sim *s);
+uint32_t dead_count(const struct sim *s);
+
+/* ---- sim_orders.c */
+
+void orders_answered(struct sim *s, struct node *n, const struct dtqi_msg *answer);
+void orders_client_died(struct sim *s, struct node *n);
+/* Open what is closed: faults are over. */
+void orders_open_all(struct sim *s);
+bool orders_are_done(const struct sim *s);
+void orders_done(struct sim *s);
 
 /* ---- sim_attempts.c */
 
@@ -526,6 +665,7 @@ void attempts_forgotten(struct sim *s, const struct node *w, const struct dtqi_f
 void attempts_frame_to_vent(struct sim *s, const struct dtqi_msg *msg);
 void attempts_judged(struct sim *s, const struct dtqi_verdicts *m);
 void attempts_reborn(struct task_info *t);
+bool attempt_is_leased(struct sim *s, const struct attempt_info *a);
 
 /* ---- sim_story.c */
 

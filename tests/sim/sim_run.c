@@ -38,17 +38,18 @@ struct options {
 
 /* ---------------------------------------------------------------- words for a cut */
 
-static const char cut_format[] = "%" PRIx64 ":%" PRIx64 ":%x:%x:%x:%x:%x";
+static const char cut_format[] = "%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%x:%x:%x:%x:%x";
 
 static void print_cut(const struct sim_cut *c)
 {
-    printf(cut_format, c->tasks, c->faults, c->plain, c->workers, c->sinks, c->clients, c->slots);
+    printf(cut_format, c->tasks, c->faults, c->orders, c->plain, c->workers, c->sinks, c->clients,
+           c->slots);
 }
 
 static bool read_cut(const char *text, struct sim_cut *c)
 {
-    return sscanf(text, "%" SCNx64 ":%" SCNx64 ":%x:%x:%x:%x:%x", &c->tasks, &c->faults, &c->plain,
-                  &c->workers, &c->sinks, &c->clients, &c->slots) == 7;
+    return sscanf(text, "%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%x:%x:%x:%x:%x", &c->tasks, &c->faults,
+                  &c->orders, &c->plain, &c->workers, &c->sinks, &c->clients, &c->slots) == 8;
 }
 
 /* ---------------------------------------------------------------- lists of seeds */
@@ -91,6 +92,10 @@ static void print_counters(const struct sim_totals *t)
 #define PRINT(name) printf("%-20s %" PRIu64 "\n", #name, t->name);
     PRINT(tasks)
     PRINT(runs)
+    PRINT(orders)
+    PRINT(requeued)
+    PRINT(keys_same)
+    PRINT(keys_conflict)
     PRINT(frames_lost)
     PRINT(frames_twice)
     PRINT(restores)

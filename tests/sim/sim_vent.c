@@ -46,6 +46,7 @@ bool vent_start(struct sim *s, struct node *n)
     }
     check_vent_started(s, &start);
     check_durable(s);
+    dead_check(s);
     s->vent_cfg.seed = sim_random(s);
     ok = vent_new(&s->vent_cfg, &start, sim_now_ms(s), sim_wall_ms(s, n), &n->vent.core) == DTQ_OK;
     journal_start_done(&start);
@@ -169,6 +170,7 @@ static bool complete(struct node *n, struct vent_event *e, char *endpoint, size_
 
 static void step(struct sim *s, struct node *n, struct vent_event e)
 {
+    s->given_n = 0;
     step_once(s, n, &e);
     for (uint32_t i = 0; i < n->vent.pending_n && !n->is_over; i++) {
         char endpoint[64];
@@ -178,6 +180,7 @@ static void step(struct sim *s, struct node *n, struct vent_event e)
             step_once(s, n, &next);
     }
     n->vent.pending_n = 0;
+    rules_after_step(s);
 }
 
 /* ---------------------------------------------------------------- inputs */

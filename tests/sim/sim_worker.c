@@ -10,9 +10,25 @@
 
 #define SLOT_START_US 20000u
 #define SLOT_EXIT_US 2000u
+#define START_SLACK_MS 100u
 #define STARTED_AFTER_US 100000u /* then the core is told that the first task runs */
 
 enum slot_event { SLOT_IS_READY, SLOT_TASK_ENDS, SLOT_RUNS_ON, SLOT_IS_GONE };
+
+static void choose_queues(const struct sim_served *served, struct dtqi_str *queues,
+                          uint32_t *weights, struct worker_cfg *cfg)
+{
+    static const char *const names[SIM_QUEUES] = {"q0", "q1", "q2"};
+
+    for (uint32_t i = 0; i < served->n; i++) {
+        queues[i] = dtqi_str(names[served->queues[i]]);
+        weights[i] = served->weights[i];
+    }
+    cfg->queues = queues;
+    cfg->queues_n = served->n;
+    cfg->queue_weights = served->strict ? NULL : weights;
+    cfg->queues_strict = served->strict;
+}
 
 bool worker_start(struct sim *s, struct node *n)
 {
@@ -25,6 +41,10 @@ bool worker_start(struct sim *s, struct node *n)
                                  s->cfg.bulky ? worker_memory_min(s->cfg.slots, 0) : 0,
                              .window_max = s->cfg.window_max};
 
+    struct dtqi_str queues[SIM_QUEUES];
+    uint32_t weights[SIM_QUEUES];
+
+    choose_queues(&s->cfg.served[n->index], queues, weights, &cfg);
     memset(&n->worker, 0, sizeof n->worker);
     if (worker_new(&cfg, &n->worker.core) != DTQ_OK)
         return false;
@@ -97,6 +117,7 @@ static void run_next(struct sim *s, struct node *n, uint32_t index)
     struct slot *slot = &n->worker.slots[index];
     struct slot_task *t = &slot->fed[0];
     bool times_out;
+    const struct attempt_info *a;
     char name[8];
     uint64_t us;
 
@@ -104,6 +125,10 @@ static void run_next(struct sim *s, struct node *n, uint32_t index)
         return;
     slot->started_us = s->now_us;
     s->tasks[t->task].runs++;
+    a = &s->tasks[t->task].attempts[t->attempt_index];
+    if (a->expires_at_ms != 0 && sim_now_ms(s) > a->expires_at_ms + START_SLACK_MS) /* R17 */
+        sim_fail(s, "%s starts %s, which expired %llu ms ago", n->name, story_task(t->task, name),
+                 (unsigned long long)(sim_now_ms(s) - a->expires_at_ms));
     story(s, "%s runs %s (attempt %u)", n->name, story_task(t->task, name), t->attempt);
     us = run_us(s, t, &times_out);
     if (us > STARTED_AFTER_US)
@@ -136,12 +161,18 @@ static void end_of(struct sim *s, struct node *n, struct slot *slot, dtq_reason 
     struct task_info *info = &s->tasks[t->task];
     struct slot_end *e = calloc(1, sizeof *e);
     uint64_t us = s->now_us - slot->started_us;
+    int32_t code = reason == DTQ_REASON_NONE   ? 0
+                   : info->plan.fail_code != 0 ? (int32_t)info->plan.fail_code
+                                               : 1;
+    bool is_last;
     char name[8];
 
     assert(e != NULL);
+    is_last = reason != DTQ_REASON_NONE &&
+              (info->plan.no_retry || !rules_repeat(&info->plan, reason, code));
     *e = (struct slot_end){.handle = t->handle,
                            .reason = reason,
-                           .code = reason != DTQ_REASON_NONE ? 1 : 0,
+                           .code = code,
                            .no_retry = reason != DTQ_REASON_NONE && info->plan.no_retry,
                            .task = t->task,
                            .attempt = t->attempt,
@@ -154,11 +185,11 @@ static void end_of(struct sim *s, struct node *n, struct slot *slot, dtq_reason 
     slot->ends_tail = e;
     attempt_ended(s, info, t->attempt_index,
                   reason == DTQ_REASON_NONE ? ATTEMPT_SUCCEEDED
-                  : e->no_retry             ? ATTEMPT_FAILED_FOR_GOOD
+                  : is_last                 ? ATTEMPT_FAILED_FOR_GOOD
                                             : ATTEMPT_FAILED);
     info->succeeded += reason == DTQ_REASON_NONE;
     info->failed += reason != DTQ_REASON_NONE;
-    info->no_retry |= e->no_retry;
+    info->no_retry |= is_last;
     story(s, "%s ends %s: %s", n->name, story_task(t->task, name),
           reason == DTQ_REASON_NONE ? "done" : dtq_reason_name(reason));
     drop_first(slot);
@@ -184,8 +215,13 @@ static void crash(struct sim *s, struct node *n, uint32_t index)
     char name[8];
 
     if (slot->started_us != UINT64_MAX) {
-        s->tasks[slot->fed[0].task].crashed++;
-        attempt_ended(s, &s->tasks[slot->fed[0].task], slot->fed[0].attempt_index, ATTEMPT_CRASHED);
+        struct task_info *info = &s->tasks[slot->fed[0].task];
+        bool is_last = !rules_repeat(&info->plan, DTQ_REASON_CRASH, 11);
+
+        info->crashed++;
+        info->no_retry |= is_last;
+        attempt_ended(s, info, slot->fed[0].attempt_index,
+                      is_last ? ATTEMPT_CRASHED_FOR_GOOD : ATTEMPT_CRASHED);
         story(s, "%s: slot dies under %s", n->name, story_task(slot->fed[0].task, name));
     }
     die(s, n, index, true, 11);
@@ -214,7 +250,10 @@ static void task_ends(struct sim *s, struct node *n, uint32_t index)
         crash(s, n, index);
         return;
     }
-    end_of(s, n, slot, fails ? DTQ_REASON_ERROR : DTQ_REASON_NONE);
+    end_of(s, n, slot,
+           !fails                      ? DTQ_REASON_NONE
+           : info->plan.fail_code != 0 ? DTQ_REASON_EXIT
+                                       : DTQ_REASON_ERROR);
     run_next(s, n, index);
     look_soon(s, n);
 }
@@ -313,6 +352,15 @@ static void open_lane(struct sim *s, struct node *n, const struct worker_action 
     n->worker.told_credit_tasks = 0;
 }
 
+static void time_out(struct sim *s, struct task_info *t, uint32_t attempt_index)
+{
+    bool is_last = !rules_repeat(&t->plan, DTQ_REASON_TIMEOUT, 0);
+
+    attempt_ended(s, t, attempt_index, is_last ? ATTEMPT_FAILED_FOR_GOOD : ATTEMPT_FAILED);
+    t->failed++;
+    t->no_retry |= is_last || t->plan.no_retry;
+}
+
 static void kill_slot(struct sim *s, struct node *n, const struct worker_action *a)
 {
     struct slot *slot = &n->worker.slots[a->slot.index];
@@ -323,9 +371,7 @@ static void kill_slot(struct sim *s, struct node *n, const struct worker_action 
 
         story(s, "%s kills the slot of %s", n->name, story_task(slot->fed[0].task, name));
         if (a->slot.why == WORKER_KILL_TIMEOUT)
-            attempt_ended(s, t, slot->fed[0].attempt_index, ATTEMPT_FAILED);
-        t->failed += a->slot.why == WORKER_KILL_TIMEOUT;
-        t->no_retry |= a->slot.why == WORKER_KILL_TIMEOUT && t->plan.no_retry;
+            time_out(s, t, slot->fed[0].attempt_index);
     }
     die(s, n, a->slot.index, true, 9);
 }
@@ -415,12 +461,13 @@ static struct worker_result result_of(struct sim *s, const struct slot_end *e, s
 
     assert(body != NULL);
     if (!failed)
-        check_bytes(e->task, 1, body, bytes);
+        check_bytes(s, e->task, 1, body, bytes);
     return (struct worker_result){
         .handle = e->handle,
         .reason = e->reason,
         .code = e->code,
         .no_retry = e->no_retry,
+        .retry_after_ms = failed ? s->tasks[e->task].plan.retry_after_ms : 0,
         .body = failed ? (struct dtqi_slice){"it failed", 9} : (struct dtqi_slice){body, bytes},
         .started_wall_ms = e->started_wall_ms,
         .duration_us = e->duration_us,
