@@ -28,25 +28,47 @@ uint32_t dead_count(const struct sim *s)
 
 /* ---------------------------------------------------------------- orders */
 
-static bool is_meant(const struct task_info *t, const struct dtqi_operate *m)
+static bool is_meant(const struct sim *s, const struct task_info *t)
 {
-    for (uint32_t i = 0; i < m->n; i++)
-        if (dtqi_id_eq(&t->id, &m->ids[i]))
-            return true;
-    return m->all && (m->target.len == 0 || m->target.at[1] == (char)('0' + t->plan.queue));
+    const struct dead_order *o = &s->dead_order;
+
+    if (!o->all)
+        return dtqi_id_eq(&t->id, &o->id);
+    return o->queue == NONE || o->queue == t->plan.queue;
 }
 
-void dead_ordered(struct sim *s, const struct dtqi_operate *m)
+static void mark(struct sim *s, struct task_info *t)
 {
-    for (uint32_t i = 0; i < s->tasks_n; i++) {
-        struct task_info *t = &s->tasks[i];
+    if (!s->dead_order.is_open || !is_meant(s, t))
+        return;
+    t->dead_may_go |= s->dead_order.operation == DTQI_DEAD_PURGE;
+    t->is_wanted_again |= s->dead_order.operation == DTQI_DEAD_REQUEUE;
+}
 
-        if (!is_meant(t, m)) /* those that are about to be dead letters, too */
-            continue;
-        t->dead_may_go |= m->operation == DTQI_DEAD_PURGE;
-        t->is_wanted_again |= m->operation == DTQI_DEAD_REQUEUE;
-        t->is_stopped_again = false;
+/* Those that are there, and those that come before it is answered. */
+void dead_ordered(struct sim *s, uint32_t route, const struct dtqi_operate *m)
+{
+    s->dead_order = (struct dead_order){
+        .is_open = true,
+        .route = route,
+        .request = m->request,
+        .operation = m->operation,
+        .all = m->all,
+        .queue = m->target.len != 0 ? (uint32_t)(m->target.at[1] - '0') : NONE,
+    };
+    if (!m->all)
+        s->dead_order.id = m->ids[0];
+    for (uint32_t i = 0; i < s->tasks_n; i++) {
+        if (s->tasks[i].is_dead && m->operation == DTQI_DEAD_REQUEUE)
+            s->tasks[i].is_stopped_again = false;
+        mark(s, &s->tasks[i]);
     }
+}
+
+void dead_answered(struct sim *s, uint32_t route, uint64_t request)
+{
+    if (s->dead_order.route == route && s->dead_order.request == request)
+        s->dead_order.is_open = false;
 }
 
 /* ---------------------------------------------------------------- requeued */
@@ -134,14 +156,14 @@ static void on_put(struct sim *s, const struct journal_op *op)
         sim_fail(s, "the dead letter %s is requeued twice", story_task(t->requeued_from - 1, name));
 }
 
-static void on_dead(struct task_info *t)
+static void on_dead(struct sim *s, struct task_info *t)
 {
     if (t == NULL || !t->is_in_journal)
         return;
     t->is_in_journal = false;
     t->is_dead = t->was_dead = true;
     t->requeued = 0;
-    t->dead_wall_ms = 0;
+    mark(s, t);
 }
 
 static bool is_requeued_in(const struct sim *s, const struct journal_batch *batch, uint32_t from)
@@ -198,7 +220,7 @@ static void apply(struct sim *s, const struct journal_batch *batch, uint32_t i)
             t->is_in_journal = false;
         break;
     case JOURNAL_DEAD:
-        on_dead(t);
+        on_dead(s, t);
         if (t != NULL)
             t->dead_wall_ms = op->at_wall_ms;
         break;

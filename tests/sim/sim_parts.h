@@ -384,6 +384,17 @@ struct order {
     bool is_done;
 };
 
+/* About dead letters, as V took it; one at a time. */
+struct dead_order {
+    bool is_open;
+    uint32_t route;
+    uint64_t request;
+    uint32_t operation;
+    bool all;
+    uint32_t queue; /* NONE: of any */
+    dtq_id id;      /* of one, if not all */
+};
+
 /* A task that went to a worker in the step of V that is under way. */
 struct given {
     uint32_t task;
@@ -444,6 +455,7 @@ struct sim {
     uint32_t orders_room;
     struct queue_model queues[SIM_QUEUES];
     struct key_model keys[SIM_KEYS + 1];
+    struct dead_order dead_order;
     struct given *given;
     uint32_t given_n;
     uint32_t given_room;
@@ -639,7 +651,8 @@ enum sim_order_kind rules_what_opens(const struct sim *s, uint32_t queue); /* fi
  * is none. */
 uint32_t dead_adopt(struct sim *s, const dtq_id *id, const struct dtqi_spec *spec);
 void dead_journal_batch(struct sim *s, const struct journal_batch *batch);
-void dead_ordered(struct sim *s, const struct dtqi_operate *m);
+void dead_ordered(struct sim *s, uint32_t route, const struct dtqi_operate *m);
+void dead_answered(struct sim *s, uint32_t route, uint64_t request);
 void dead_check(struct sim *s);
 void dead_check_all(struct sim *s);
 uint32_t dead_count(const struct sim *s);

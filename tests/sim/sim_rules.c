@@ -130,6 +130,7 @@ void rules_vent_started(struct sim *s, const struct journal_start *start)
 {
     static const struct journal_queue_settings none;
 
+    s->dead_order.is_open = false;
     for (uint32_t queue = 0; queue < SIM_QUEUES; queue++) {
         const struct journal_queue_settings *found = &none;
 
@@ -183,9 +184,10 @@ static bool is_admitted(const struct task_info *t)
     return t->has_reached && (t->verdict == VERDICT_CONFIRMED || t->admitted_in != 0);
 }
 
-/* From this step on it is not dispatched; when V has answered, not after a start either. */
+/* A purge: from this step on what waits is not dispatched; when V has answered, not after a start
+ * either. A cancellation may find no place to wait for its answer, and is then asked again. */
 static void stop_queue(struct sim *s, uint32_t queue, uint32_t route, uint64_t request,
-                       bool only_waiting)
+                       bool is_purge)
 {
     for (uint32_t i = 0; i < s->tasks_n; i++) {
         struct task_info *t = &s->tasks[i];
@@ -196,9 +198,10 @@ static void stop_queue(struct sim *s, uint32_t queue, uint32_t route, uint64_t r
         if (t->outcome != 0)
             continue;
         t->cancel = true;
-        if (!is_admitted(t) || (only_waiting && t->dispatched != 0) || t->is_stopped)
+        if (!is_admitted(t) || (is_purge && t->dispatched != 0) || t->is_stopped)
             continue;
-        t->stopped_in = incarnation(s);
+        if (is_purge)
+            t->stopped_in = incarnation(s);
         t->stop_route = route;
         t->stop_request = request;
     }
@@ -272,7 +275,7 @@ static void on_operate(struct sim *s, uint32_t route, const struct dtqi_operate 
         m->operation == DTQI_SINK_ACCEPT)
         return;
     if (m->operation == DTQI_DEAD_REQUEUE || m->operation == DTQI_DEAD_PURGE) {
-        dead_ordered(s, m);
+        dead_ordered(s, route, m);
         return;
     }
     assert(queue != NONE);
@@ -308,6 +311,7 @@ void rules_vent_msg(struct sim *s, uint32_t route, const struct dtqi_msg *msg)
         s->refused_request = msg->operate_reply.request;
     } else if (msg->type == DTQI_OPERATE_REPLY) {
         settings_answered(s, route, msg->operate_reply.request);
+        dead_answered(s, route, msg->operate_reply.request);
         stops_answered(s, route, msg->operate_reply.request);
     }
 }
