@@ -228,6 +228,7 @@ static void apply(struct sim *s, const struct journal_batch *batch, uint32_t i)
     case JOURNAL_KEY: rules_journal_op(s, op); break;
     case JOURNAL_COUNTERS:
     case JOURNAL_MOVE:
+    case JOURNAL_TRANSFER:
     case JOURNAL_ATTEMPT_LOG:
     case JOURNAL_KEYS_FORGET:
     case JOURNAL_PAST_FORGET: break;
