@@ -75,6 +75,8 @@ json_t *task_json(const dtq_task_info *t)
     cli_json_time(o, "due", t->due_wall_ms);
     if (t->requeued_from != NULL)
         json_object_set_new(o, "requeued_from", id_json(t->requeued_from));
+    if (t->moved_from[0] != '\0')
+        json_object_set_new(o, "moved_from", json_string(t->moved_from));
     if (t->attempts_n > 0)
         json_object_set_new(o, "attempts", attempts_json(t->attempts, t->attempts_n));
     return o;

@@ -165,6 +165,7 @@ static uint32_t spec_of_dead(struct vent *v, const struct journal_task *jt)
     if (v->cfg.spec_decode(jt->spec, buf, &spec, why, sizeof why) == DTQ_OK) {
         spec.requeued_from = (struct dtqi_slice){jt->id.bytes, sizeof jt->id.bytes};
         spec.key = (struct dtqi_str){"", 0};
+        spec.moved_from = (struct dtqi_str){"", 0};
         spec.key_ttl_ms = 0;
         raw = v->cfg.spec_encode(&spec, buf);
         if (raw.len != 0)

@@ -1281,7 +1281,7 @@ void vent_moves_done(struct vent *v);
 void vent_on_move(struct vent *v, uint32_t route, const struct dtqi_operate *m);
 void vent_move_read(struct vent *v, struct vent_read *r);
 void vent_moves_tick(struct vent *v);
-/* The task would have this spec but for its queue: it was moved since. */
+/* The task had this spec before it was moved. */
 bool vent_is_moved(struct vent *v, const struct task *t, uint32_t spec);
 
 /* ---------------------------------------------------------------- vent_query.c */

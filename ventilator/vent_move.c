@@ -9,6 +9,7 @@
 #define PAGE_TASKS 512u
 #define PAGE_TASKS_LEAST 16u
 #define SPEC_BYTES_FIRST 1024u
+#define NAMES_BYTES_MAX (2u * (DTQI_NAME_BYTES_MAX + 4)) /* that a spec may grow by */
 
 static struct dtqi_str name_of(const char *name)
 {
@@ -60,9 +61,9 @@ static void job_answer(struct vent *v)
 
 /* ---------------------------------------------------------------- one task */
 
-/* The same task in the other queue. The last one is kept: tasks of a queue are mostly alike. NONE:
- * no memory. */
-static uint32_t spec_elsewhere(struct vent *v, uint32_t from, const char *queue)
+/* The same task in another queue, with the one that it was submitted to beside it. NONE: no memory.
+ */
+static uint32_t spec_elsewhere(struct vent *v, uint32_t from, struct dtqi_str queue)
 {
     struct dtqi_buf *buf =
         dtqi_buf_new(v->specs[from].spec.raw.len + SPEC_BYTES_FIRST, DTQI_SPEC_BYTES_MAX * 64u);
@@ -72,13 +73,16 @@ static uint32_t spec_elsewhere(struct vent *v, uint32_t from, const char *queue)
 
     if (buf == NULL)
         return NONE;
-    spec.queue = name_of(queue);
+    if (spec.moved_from.len == 0)
+        spec.moved_from = spec.queue;
+    spec.queue = queue;
     raw = v->cfg.spec_encode(&spec, buf);
     to = raw.len != 0 ? vent_spec_get(v, raw) : NONE;
     dtqi_buf_unref(buf);
     return to;
 }
 
+/* The last one is kept: tasks of a queue are mostly alike. */
 static uint32_t spec_for(struct vent *v, uint32_t from)
 {
     struct move_job *job = &v->move_job;
@@ -86,7 +90,7 @@ static uint32_t spec_for(struct vent *v, uint32_t from)
 
     if (from == job->spec_from)
         return vent_spec_get(v, v->specs[job->spec_to].spec.raw);
-    to = spec_elsewhere(v, from, job->to);
+    to = spec_elsewhere(v, from, name_of(job->to));
     if (to == NONE)
         return NONE;
     if (job->spec_from != NONE) {
@@ -100,19 +104,16 @@ static uint32_t spec_for(struct vent *v, uint32_t from)
 
 bool vent_is_moved(struct vent *v, const struct task *t, uint32_t spec)
 {
-    struct dtqi_str own = spec_of(v, t)->spec.queue;
-    char queue[DTQI_NAME_BYTES_MAX + 1] = "";
+    const struct dtqi_spec *own = &spec_of(v, t)->spec;
     uint32_t moved;
-    bool is_same;
 
-    if (spec == NONE || dtqi_str_eq(v->specs[spec].spec.queue, own))
+    if (spec == NONE || own->moved_from.len == 0 ||
+        !dtqi_str_eq(v->specs[spec].spec.queue, own->moved_from))
         return false;
-    memcpy(queue, own.at, own.len);
-    moved = spec_elsewhere(v, spec, queue);
-    is_same = moved == t->spec;
+    moved = spec_elsewhere(v, spec, own->queue);
     if (moved != NONE)
         vent_spec_drop(v, moved);
-    return is_same;
+    return moved == t->spec;
 }
 
 /* What the queues count of it. */
@@ -191,7 +192,8 @@ static bool is_wanted(const struct vent *v, const struct task *t)
                  t->state == TASK_PARKED || t->state == TASK_SCHEDULED;
 
     return waits && !is_ending(v, t) &&
-           dtqi_str_eq(spec_of(v, t)->spec.queue, name_of(v->move_job.from));
+           dtqi_str_eq(spec_of(v, t)->spec.queue, name_of(v->move_job.from)) &&
+           spec_of(v, t)->spec.raw.len <= DTQI_SPEC_BYTES_MAX - NAMES_BYTES_MAX;
 }
 
 static bool has_room(const struct vent *v)

@@ -312,6 +312,8 @@ static struct refusal refusal_of_spec(const struct dtqi_spec *s)
         return (struct refusal){DTQI_BAD_TASK, "argv: not served by this version"};
     if (s->requeued_from.len != 0)
         return (struct refusal){DTQI_BAD_TASK, "requeued_from: not served by this version"};
+    if (s->moved_from.len != 0)
+        return (struct refusal){DTQI_BAD_TASK, "moved_from: the ventilator's own"};
     if (s->soft_time_limit_ms != 0)
         return (struct refusal){DTQI_BAD_TASK, "soft_time_limit: not served by this version"};
     return accepted;

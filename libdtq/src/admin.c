@@ -104,6 +104,7 @@ static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq
         .worker = shell_lend_text(c, in->worker),
         .due_wall_ms = in->due_wall_ms,
         .why = shell_lend_text(c, in->why),
+        .moved_from = shell_lend_text(c, in->spec.moved_from),
         .cancelling = in->cancelling,
         .durable = in->durable,
         .before = in->before,
@@ -120,7 +121,7 @@ static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq
         out->requeued_from = from;
     }
     return out->name != NULL && out->queue != NULL && out->worker != NULL && out->why != NULL &&
-           out->attempts != NULL;
+           out->moved_from != NULL && out->attempts != NULL;
 }
 
 dtq_err admin_check_filter(struct dtq_client *c, const dtq_filter *f)

@@ -204,7 +204,8 @@ struct dtqi_spec {
     struct dtqi_slice requeued_from; /* empty, or 16 bytes */
     struct dtqi_str retry_on;        /* see retry_rules.h */
     struct dtqi_str no_retry_on;
-    const char *flaw; /* of a SUBMIT: why its tasks cannot be taken; NULL: they can */
+    struct dtqi_str moved_from; /* a queue, or empty */
+    const char *flaw;           /* of a SUBMIT: why its tasks cannot be taken; NULL: they can */
 };
 
 struct dtqi_sink_info {

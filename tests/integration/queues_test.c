@@ -224,7 +224,9 @@ static void what_waits_is_moved_and_stays_so_after_kill_9(void **state)
                         "{\"queue\":\"old\",\"to\":\"new\",\"moved\":801}\n");
     kill_ventilator(c);
     wait_until(c, can_move_nothing, NULL); /* it lets go of what it recovered */
-    expect_in(c->ventilator, dtq_expect(c, 0, NULL, "show", late, NULL), "new");
+    expect_in(c->ventilator, dtq_expect(c, 0, NULL, "show", late, NULL), "was in     old");
+    expect_in(c->ventilator, dtq_expect(c, 0, NULL, "show", late, "--json", NULL),
+              "\"queue\":\"new\"");
     cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c1", "-Q", "new", NULL);
     dtq_expect(c, 0, NULL, "wait", NULL);
     assert_int_equal(count_outcomes(c, "succeeded"), 800);

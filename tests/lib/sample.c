@@ -236,6 +236,8 @@ static struct dtqi_spec spec(struct maker *m)
         s.retry_on = dtqi_str("exit:75,timeout");
     if (is_there(m))
         s.no_retry_on = dtqi_str("signal:KILL,exit:1-9");
+    if (is_there(m))
+        s.moved_from = str(m, "queue:");
     s.raw = dtqi_spec_encode(&s, m->buf);
     assert(s.raw.len != 0);
     return s;

@@ -801,6 +801,9 @@ static void every_field_of_a_spec_is_checked(void **state)
     s.expires_ms = UINT64_MAX;
     expect_bad_spec(s, "expires_ms is over a hundred years");
     s = good_spec();
+    s.moved_from = dtqi_str("two words");
+    expect_bad_spec(s, "moved_from");
+    s.moved_from = dtqi_str("");
     s.requeued_from = (struct dtqi_slice){"x", 1};
     expect_bad_spec(s, "requeued_from has 1 bytes");
     s = good_spec();

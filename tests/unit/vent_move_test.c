@@ -392,6 +392,16 @@ static void a_task_that_is_sent_again_after_it_was_moved_is_no_conflict(void **s
     world_submit(w, 1, 1, (struct world_task){.queue = "a", .priority = 3, .resend = true});
     world_tick(w);
     assert_int_equal(world_refused(w), DTQI_CONFLICT);
+    world_submit(w, 1, 1, (struct world_task){.queue = "b", .resend = true});
+    world_tick(w);
+    assert_int_equal(world_refused(w), DTQI_CONFLICT); /* nobody submitted that */
+    ask(w, "b", "c", NULL);
+    world_tick(w);
+    assert_int_equal(answer(w).count, 1);
+    world_clear(w);
+    world_submit(w, 1, 1, (struct world_task){.queue = "a", .resend = true});
+    world_tick(w);
+    assert_int_equal(world_refused(w), DTQI_REFUSAL_NONE);
 }
 
 static void a_key_stays_with_its_task(void **state)
