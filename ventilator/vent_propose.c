@@ -14,7 +14,7 @@ void vent_propose(struct vent *v, struct task *t, dtq_state kind)
     vent_list_push(v, &v->sinks[t->sink].unsent, t);
     if (p != NULL)
         p->counters.proposed = (uint8_t)kind;
-    if (kind == DTQ_FAILED)
+    if (kind == DTQ_FAILED && t->dying == DYING_NOT)
         vent_dying_proposed(v, t);
 }
 
@@ -27,6 +27,7 @@ void vent_propose_failed(struct vent *v, struct task *t)
     assert(p != NULL); /* a failure is counted there */
     p->counters.proposed = DTQ_FAILED;
     vent_task_move(v, t, TASK_MARKING);
+    vent_dying_proposed(v, t); /* who cancels it now waits for that */
     vent_dirty(v, t, true);
 }
 

@@ -503,6 +503,28 @@ static void an_operation_on_dead_letters_waits_for_what_is_dying(void **state)
     assert_int_equal(reply_of(w)->count, 1);
 }
 
+/* As dtq_cancel() does with a task that it is too late to cancel. */
+static void an_operation_waits_for_what_has_failed_and_is_not_proposed_yet(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id id = world_id(1);
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    w->journal_err = DTQ_ENOSPC; /* what was counted is not written down */
+    fail_next(w, &x);
+    assert_null(world_find(w, WORLD_SINK, DTQI_OUTCOMES));
+    operate(w, (struct dtqi_operate){.operation = DTQI_DEAD_PURGE, .ids = &id, .n = 1});
+    world_tick(w);
+    assert_null(world_find(w, WORLD_SEND, DTQI_OPERATE_REPLY));
+    w->journal_err = DTQ_OK;
+    world_live(w, 2000, &x, NULL);
+    assert_null(world_find(w, WORLD_SEND, DTQI_OPERATE_REPLY));
+    settle_now(w, 1, DTQ_FAILED);
+    assert_int_equal(reply_of(w)->count, 1);
+}
+
 static void a_question_does_not_wait_for_what_begins_to_die_later(void **state)
 {
     struct world *w = *state;
@@ -898,6 +920,7 @@ int main(void)
         T(who_saw_the_outcome_and_asks_sees_the_dead_letter),
         T(a_question_waits_for_its_commit_as_well),
         T(an_operation_on_dead_letters_waits_for_what_is_dying),
+        T(an_operation_waits_for_what_has_failed_and_is_not_proposed_yet),
         T(a_question_does_not_wait_for_what_begins_to_die_later),
         T(a_question_that_comes_while_another_waits_waits_for_more),
         T(a_question_waits_neither_for_ever_nor_for_a_sink_that_is_gone),
