@@ -124,6 +124,7 @@ dtq_err store_begin(struct store *s, bool write, struct store_tx **ret_tx)
         return DTQ_EIO; /* errmsg still says why it was lost */
     assert(!write || !s->write_open);
     err = s->ops->begin(s, write, &tx);
+    s->lost |= write && err == DTQ_EIO;
     if (err != DTQ_OK)
         return err;
     tx->store = s;

@@ -54,6 +54,8 @@ struct lmdb_store {
     uint64_t length;    /* of the file, at least */
     uint64_t allocated; /* the file has blocks up to here; with no fallocate: it could have */
     bool no_fallocate;
+    bool turn_due; /* a put found no room: see turn() */
+    MDB_dbi identity;
 };
 
 struct lmdb_tx {
@@ -244,11 +246,44 @@ static dtq_err take_room(struct lmdb_tx *t, uint64_t bytes)
 
 /* ---- transactions */
 
+static dtq_err commit_failed(struct lmdb_store *l, int rc);
+static int identity_put(struct lmdb_store *l, MDB_txn *txn, MDB_dbi dbi);
+
+/*
+ * What a transaction frees can be used by the second one after it, and one that is aborted or
+ * changes nothing does not count. Somebody who tries again and again to put what did not fit, as a
+ * full sink does, would find no room for ever after everything was deleted, if nobody else
+ * committed anything. So there is a transaction that changes nothing but itself. Without room for
+ * that one, it is tried again with the next.
+ */
+static dtq_err turn(struct lmdb_store *l)
+{
+    dtq_err err;
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(l->env, NULL, 0, &txn);
+
+    if (rc != 0)
+        return lmdb_err(&l->base, rc, "beginning a transaction");
+    rc = identity_put(l, txn, l->identity);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return DTQ_OK;
+    }
+    rc = mdb_txn_commit(txn);
+    err = rc != 0 ? commit_failed(l, rc) : DTQ_OK;
+    l->turn_due = err != DTQ_OK;
+    return err == DTQ_ENOSPC ? DTQ_OK : err;
+}
+
 static dtq_err lmdb_begin(struct store *s, bool write, struct store_tx **ret_tx)
 {
-    struct lmdb_tx *t = calloc(1, sizeof *t);
+    struct lmdb_tx *t;
+    dtq_err err = write && lmdb_of(s)->turn_due ? turn(lmdb_of(s)) : DTQ_OK;
     int rc;
 
+    if (err != DTQ_OK)
+        return err;
+    t = calloc(1, sizeof *t);
     if (t == NULL)
         return store_set_error(s, DTQ_ENOMEM, "out of memory");
     rc = mdb_txn_begin(lmdb_of(s)->env, NULL, write ? 0 : MDB_RDONLY, &t->txn);
@@ -378,11 +413,13 @@ static dtq_err lmdb_put(struct store_tx *tx, unsigned table, struct dtqi_slice k
 
     if (err == DTQ_OK && (flags & STORE_SPARE) == 0)
         err = take_room(t, (uint64_t)key.len + raw_bytes);
+    lmdb_of(tx->store)->turn_due |= err == DTQ_ENOSPC;
     if (err != DTQ_OK)
         return err;
     rc = mdb_cursor_put(c, &k, &v,
                         MDB_RESERVE | ((flags & STORE_IF_ABSENT) != 0 ? MDB_NOOVERWRITE : 0) |
                             ((flags & STORE_LAST) != 0 ? MDB_APPEND : 0));
+    lmdb_of(tx->store)->turn_due |= rc == MDB_MAP_FULL;
     if (rc != 0)
         return lmdb_err(tx->store, rc, "putting a record");
     *ret_raw = v.mv_data;
@@ -654,11 +691,12 @@ static dtq_err open_identity(struct lmdb_store *l, MDB_txn *txn, const char *dir
     MDB_val k = to_val(identity_key());
     MDB_val v;
     MDB_stat stat;
-    MDB_dbi dbi;
+    MDB_dbi dbi = 0;
     int rc = mdb_dbi_open(txn, STORE_IDENTITY_TABLE, 0, &dbi);
 
     if (rc == 0)
         rc = mdb_get(txn, dbi, &k, &v);
+    l->identity = dbi;
     if (rc == 0)
         return identity_check(l, v, dir, why);
     if (rc == MDB_NOTFOUND)
@@ -669,6 +707,7 @@ static dtq_err open_identity(struct lmdb_store *l, MDB_txn *txn, const char *dir
         rc = mdb_dbi_open(txn, STORE_IDENTITY_TABLE, MDB_CREATE, &dbi);
     if (rc == 0)
         rc = identity_put(l, txn, dbi);
+    l->identity = dbi;
     *ret_new = true;
     return rc == 0 ? DTQ_OK : open_failed(rc, dir, "make the store", why);
 }
@@ -703,7 +742,7 @@ static void watch_map(struct lmdb_store *l)
     MDB_val k = to_val(identity_key());
     MDB_val v;
     MDB_txn *txn;
-    MDB_dbi dbi;
+    MDB_dbi dbi = 0;
 
     if (mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn) != 0)
         return;

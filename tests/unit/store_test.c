@@ -534,6 +534,34 @@ static void a_full_store_takes_deletes_and_then_puts_again(void **state)
     expect(w->store, "apple", "red");
 }
 
+/* What a transaction frees can be used by the second one after it. Somebody who tries again and
+ * again to put what did not fit must not be kept out because nobody else commits anything. */
+static void what_was_deleted_makes_room_though_nothing_else_is_committed(void **state)
+{
+    struct world *w = *state;
+    struct store_tx *tx;
+    uint32_t n;
+    unsigned tries = 1;
+
+    close_world(w);
+    w->cfg.map_bytes_max = 4 * MIB;
+    if (!w->in_memory)
+        remove_tree(w->dir);
+    open_world(w);
+    n = fill(w->store, STORE_SPARE); /* to the very end */
+    assert_int_equal(put_block(w->store, n, 0), DTQ_ENOSPC);
+    tx = begin(w->store, true);
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t key[4];
+
+        store_write_u32(key, i);
+        assert_int_equal(store_del(tx, TREE, (struct dtqi_slice){key, 4}), DTQ_OK);
+    }
+    assert_int_equal(store_commit(tx), DTQ_OK);
+    while (put_block(w->store, 0, 0) != DTQ_OK)
+        assert_true(tries++ < 5);
+}
+
 static void an_error_sticks_to_its_transaction(void **state)
 {
     struct world *w = *state;
@@ -1480,6 +1508,7 @@ int main(void)
         BOTH(a_walk_goes_on_behind_what_it_deletes),
         BOTH(check_counts_records),
         BOTH(a_full_store_takes_deletes_and_then_puts_again),
+        BOTH(what_was_deleted_makes_room_though_nothing_else_is_committed),
         BOTH(an_error_sticks_to_its_transaction),
         DIRECTORY(random_work_has_the_same_effect_in_memory),
         DIRECTORY(a_restart_finds_everything_and_the_same_identity),
