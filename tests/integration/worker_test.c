@@ -15,6 +15,13 @@ static const char *program;
 static const char *module;
 static const char *bad_module;
 
+#define HEARTBEAT_MS (200 * DTQ_SLOWNESS)
+#if DTQ_SLOWNESS > 1
+#define SOME_BEATS_MS "4000"
+#else
+#define SOME_BEATS_MS "1000"
+#endif
+
 struct end {
     uint32_t outcomes; /* so often sent to the sink */
     char body[32];     /* the begin of the result */
@@ -136,7 +143,7 @@ static void on_hello(struct fixture *f, const struct dtqi_msg *m)
         .epoch = EPOCH,
         .session = f->session,
         .wall_ms = proc_wall_ms(),
-        .heartbeat_ms = 200 * DTQ_SLOWNESS, /* a session that is lost between is no part of these */
+        .heartbeat_ms = HEARTBEAT_MS, /* a session that is lost between is no part of these */
         .liveness = 3,
         .lane = dtqi_str(f->lane.endpoint),
         .sinks = &sink,
@@ -575,7 +582,7 @@ static void what_runs_is_finished_before_a_warm_end(void **state)
     const char *more[] = {"-c", "1", NULL};
 
     start_worker(f, more);
-    give(f, "sleep", "1000", 1);
+    give(f, "sleep", SOME_BEATS_MS, 1); /* it is named with the first heartbeat but one */
     wait_until(f, f->started == 1);
     f->gives_again = false;
     give(f, "echo", "behind", 1);
