@@ -323,23 +323,41 @@ static void what_a_worker_has_not_started_is_asked_back(void **state)
     assert_int_equal(world_tasks(w, &x, NULL, NULL, 3), 0);
 }
 
-static void a_paused_queue_blocks_no_other(void **state)
+/* The queue of the first 2,000 tasks, more than the window, gives out so many. */
+static void others_flow(struct world *w, uint32_t of_the_first)
 {
-    struct world *w = *state;
     struct world_worker x = world_worker(w, 1, 4, 0);
+    uint32_t wanted = 2000 + of_the_first;
 
-    order(w, DTQI_QUEUE_PAUSE, 0, 0);
     for (uint32_t i = 0; i < 2000; i += 100)
-        world_submit(w, 1 + i, 100, (struct world_task){0}); /* more than the window */
+        world_submit(w, 1 + i, 100, (struct world_task){0});
     world_pass(w, 1000);
     for (uint32_t i = 0; i < 2000; i += 100)
         world_submit(w, 10001 + i, 100, (struct world_task){.queue = "other"});
     x.credit_tasks = 1 << 20;
     world_credit(w, &x, x.credit_tasks);
-    for (uint32_t i = 0, n = 0; n < 2000; n += work_off(w, &x)) {
+    for (uint32_t i = 0, n = 0; n < wanted; n += world_tasks(w, &x, NULL, NULL, 4000)) {
         assert_true(i++ < 1000);
-        world_pass(w, 10);
+        world_pass(w, 1);
     }
+}
+
+static void a_paused_queue_blocks_no_other(void **state)
+{
+    order(*state, DTQI_QUEUE_PAUSE, 0, 0);
+    others_flow(*state, 0);
+}
+
+static void a_queue_at_its_limit_blocks_no_other(void **state)
+{
+    order(*state, DTQI_QUEUE_LIMIT, 1, 0);
+    others_flow(*state, 1);
+}
+
+static void a_queue_at_its_rate_blocks_no_other(void **state)
+{
+    order(*state, DTQI_QUEUE_RATE, 1, 3600 * 1000);
+    others_flow(*state, 1);
 }
 
 /* ---------------------------------------------------------------- limit */
@@ -1233,6 +1251,8 @@ int main(void)
         T(tasks_of_a_paused_queue_are_confirmed_without_a_hold),
         T(what_a_worker_has_not_started_is_asked_back),
         T(a_paused_queue_blocks_no_other),
+        T(a_queue_at_its_limit_blocks_no_other),
+        T(a_queue_at_its_rate_blocks_no_other),
         T(workers_hold_no_more_of_a_queue_than_its_limit),
         T(the_end_of_one_lets_the_next_one_go),
         T(tasks_of_a_dead_worker_do_not_count),
