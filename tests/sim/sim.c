@@ -667,7 +667,8 @@ uint32_t sim_add_task(struct sim *s, const struct task_info *info)
         s->tasks = realloc(s->tasks, s->tasks_room * sizeof *s->tasks);
         assert(s->tasks != NULL);
     }
-    s->tasks[s->tasks_n++] = *info;
+    s->tasks[s->tasks_n] = *info;
+    s->tasks[s->tasks_n++].queue = info->plan.queue;
     return s->tasks_n - 1;
 }
 

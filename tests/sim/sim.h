@@ -111,6 +111,7 @@ enum sim_order_kind {
     SIM_LIMIT,
     SIM_RATE,
     SIM_CANCEL_QUEUE,
+    SIM_MOVE,    /* what waits, to the queue `number` */
     SIM_REQUEUE, /* dead letters: of `task`, or all of the queue */
     SIM_DEAD_PURGE,
     SIM_ORDER_KINDS
@@ -121,7 +122,7 @@ enum sim_order_kind {
 struct sim_order {
     enum sim_order_kind kind;
     uint32_t queue;
-    uint32_t number; /* LIMIT, RATE; 0: none */
+    uint32_t number; /* LIMIT, RATE; 0: none; MOVE */
     uint32_t period_ms;
     uint32_t task; /* REQUEUE, DEAD_PURGE: number of the task, or SIM_ALL */
 };

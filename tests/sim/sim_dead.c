@@ -34,7 +34,7 @@ static bool is_meant(const struct sim *s, const struct task_info *t)
 
     if (!o->all)
         return dtqi_id_eq(&t->id, &o->id);
-    return o->queue == NONE || o->queue == t->plan.queue;
+    return o->queue == NONE || o->queue == t->queue || t->may_move;
 }
 
 static void mark(struct sim *s, struct task_info *t)
@@ -107,6 +107,7 @@ uint32_t dead_adopt(struct sim *s, const dtq_id *id, const struct dtqi_spec *spe
     t.plan = plan_of_requeued(s, from);
     t.requeued_from = 1 + from;
     t.cancel = s->tasks[from].is_stopped_again;
+    t.may_move = s->tasks[from].may_move;
     task = sim_add_task(s, &t);
     check_add_id(s, task, id);
     story(s, "V makes %s of the dead letter %s", story_task(task, (char[8]){0}),

@@ -26,9 +26,9 @@ static bool opens(const struct sim_order *o)
 static const char *words(const struct sim_order *o, char ret[80])
 {
     static const char *const verbs[SIM_ORDER_KINDS] = {
-        [SIM_PAUSE] = "pause",     [SIM_RESUME] = "resume",     [SIM_PURGE] = "purge",
-        [SIM_LIMIT] = "limit",     [SIM_RATE] = "rate",         [SIM_CANCEL_QUEUE] = "cancel",
-        [SIM_REQUEUE] = "requeue", [SIM_DEAD_PURGE] = "forget",
+        [SIM_PAUSE] = "pause", [SIM_RESUME] = "resume",   [SIM_PURGE] = "purge",
+        [SIM_LIMIT] = "limit", [SIM_RATE] = "rate",       [SIM_CANCEL_QUEUE] = "cancel",
+        [SIM_MOVE] = "move",   [SIM_REQUEUE] = "requeue", [SIM_DEAD_PURGE] = "forget",
     };
     bool is_dead = o->kind == SIM_REQUEUE || o->kind == SIM_DEAD_PURGE;
     char name[8];
@@ -37,6 +37,8 @@ static const char *words(const struct sim_order *o, char ret[80])
         snprintf(ret, 80, "%s %s", verbs[o->kind], story_task(o->task, name));
     else if (o->kind == SIM_RATE && o->number != 0)
         snprintf(ret, 80, "rate q%u %u in %u ms", o->queue, o->number, o->period_ms);
+    else if (o->kind == SIM_MOVE)
+        snprintf(ret, 80, "move q%u to q%u", o->queue, o->number);
     else if (o->kind == SIM_LIMIT || o->kind == SIM_RATE)
         snprintf(ret, 80, "%s q%u %u", verbs[o->kind], o->queue, o->number);
     else
@@ -52,6 +54,7 @@ static enum dtqi_operation operation_of(enum sim_order_kind kind)
     case SIM_PURGE: return DTQI_QUEUE_PURGE;
     case SIM_LIMIT: return DTQI_QUEUE_LIMIT;
     case SIM_RATE: return DTQI_QUEUE_RATE;
+    case SIM_MOVE: return DTQI_QUEUE_MOVE;
     case SIM_REQUEUE: return DTQI_DEAD_REQUEUE;
     case SIM_DEAD_PURGE:
     case SIM_CANCEL_QUEUE:
@@ -76,6 +79,8 @@ static void write_question(struct sim *s, struct node *n, const struct sim_order
                                        .number = o->number,
                                        .period_ms = o->period_ms,
                                        .all = is_dead && o->task == SIM_ALL};
+    if (o->kind == SIM_MOVE)
+        m->operate.destination = dtqi_str(queues[o->number]);
     if (!is_dead || o->task == SIM_ALL)
         return;
     n->client.asked_id = s->tasks[o->task].id;

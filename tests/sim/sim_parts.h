@@ -327,6 +327,8 @@ struct task_info {
     uint32_t lost_attempt;
 
     /* sim_rules.c. Numbers of incarnations are the ventilator's. */
+    uint32_t queue;        /* that it is in, as far as is known .. */
+    bool may_move;         /* .. but somebody wanted it to be in another one */
     bool has_reached;      /* V has taken in a SUBMIT of it; the last one of them: */
     uint32_t submit_route; /* .. */
     uint64_t submit_request;
@@ -367,6 +369,7 @@ struct queue_model {
     uint32_t settings_n;
     uint32_t settings_room;
     uint64_t rate_next_ns; /* no task before this */
+    bool is_moved;         /* to another queue, once or more */
 };
 
 /* What the journal says of an idempotency key. */

@@ -192,13 +192,13 @@ static void stop_queue(struct sim *s, uint32_t queue, uint32_t route, uint64_t r
     for (uint32_t i = 0; i < s->tasks_n; i++) {
         struct task_info *t = &s->tasks[i];
 
-        if (!t->has_reached || t->plan.queue != queue)
+        if (!t->has_reached || (t->queue != queue && !t->may_move))
             continue;
         t->is_stopped_again |= t->is_wanted_again;
         if (t->outcome != 0)
             continue;
         t->cancel = true;
-        if (!is_admitted(t) || (is_purge && t->dispatched != 0) || t->is_stopped)
+        if (!is_admitted(t) || t->may_move || (is_purge && t->dispatched != 0) || t->is_stopped)
             continue;
         if (is_purge)
             t->stopped_in = incarnation(s);
@@ -241,6 +241,7 @@ static void on_submit(struct sim *s, uint32_t route, const struct dtqi_submit *m
             continue;
         t = &s->tasks[task];
         t->has_reached = true;
+        t->may_move |= s->queues[t->queue].is_moved;
         t->submit_route = m->resend ? 0 : route;
         t->submit_request = m->request;
         t->submit_index = i;
@@ -267,6 +268,14 @@ static void on_submitted(struct sim *s, uint32_t route, const struct dtqi_submit
     }
 }
 
+/* What of it goes, and when, is told by what is dispatched later. */
+static void move_queue(struct sim *s, uint32_t queue)
+{
+    s->queues[queue].is_moved = true; /* what comes before the page is read goes, too */
+    for (uint32_t i = 0; i < s->tasks_n; i++)
+        s->tasks[i].may_move |= s->tasks[i].queue == queue && s->tasks[i].outcome == 0;
+}
+
 static void on_operate(struct sim *s, uint32_t route, const struct dtqi_operate *m)
 {
     uint32_t queue = queue_named(m->target);
@@ -279,7 +288,9 @@ static void on_operate(struct sim *s, uint32_t route, const struct dtqi_operate 
         return;
     }
     assert(queue != NONE);
-    if (m->operation == DTQI_QUEUE_PURGE)
+    if (m->operation == DTQI_QUEUE_MOVE)
+        move_queue(s, queue);
+    else if (m->operation == DTQI_QUEUE_PURGE)
         stop_queue(s, queue, route, m->request, true);
     else
         set(s, queue, route, m);
@@ -327,7 +338,7 @@ static uint32_t leased_of(struct sim *s, uint32_t queue)
         const struct task_info *t = &s->tasks[i];
         bool is_leased = false;
 
-        if (t->plan.queue != queue || t->settled_in == incarnation(s))
+        if (t->queue != queue || t->settled_in == incarnation(s))
             continue;
         for (uint32_t k = 0; k < t->attempts_n; k++)
             is_leased |=
@@ -359,8 +370,8 @@ static void check_rate(struct sim *s, uint32_t queue, const struct setting *sett
 
 void rules_returned(struct sim *s, const struct task_info *t)
 {
-    struct queue_model *q = &s->queues[t->plan.queue];
-    const struct setting *setting = present(s, t->plan.queue);
+    struct queue_model *q = &s->queues[t->queue];
+    const struct setting *setting = present(s, t->queue);
     uint64_t step = setting->rate != 0 ? step_ns(setting) : 0;
 
     q->rate_next_ns = q->rate_next_ns > step ? q->rate_next_ns - step : 0;
@@ -369,17 +380,16 @@ void rules_returned(struct sim *s, const struct task_info *t)
 static void check_gate(struct sim *s, uint32_t task)
 {
     const struct task_info *t = &s->tasks[task];
-    const struct setting *setting = present(s, t->plan.queue);
+    const struct setting *setting = present(s, t->queue);
     char name[8];
 
     if (setting->paused)
-        sim_fail(s, "V dispatches %s of q%u, which is paused", story_task(task, name),
-                 t->plan.queue);
-    if (setting->limit != 0 && leased_of(s, t->plan.queue) > setting->limit)
-        sim_fail(s, "V gives workers %u tasks of q%u, whose limit is %llu",
-                 leased_of(s, t->plan.queue), t->plan.queue, (unsigned long long)setting->limit);
+        sim_fail(s, "V dispatches %s of q%u, which is paused", story_task(task, name), t->queue);
+    if (setting->limit != 0 && leased_of(s, t->queue) > setting->limit)
+        sim_fail(s, "V gives workers %u tasks of q%u, whose limit is %llu", leased_of(s, t->queue),
+                 t->queue, (unsigned long long)setting->limit);
     if (setting->rate != 0)
-        check_rate(s, t->plan.queue, setting);
+        check_rate(s, t->queue, setting);
 }
 
 /* ---------------------------------------------------------------- times */
@@ -414,9 +424,14 @@ static void check_times(struct sim *s, uint32_t task)
 void rules_dispatched(struct sim *s, uint64_t session, const struct dtqi_tasks *m, uint32_t i)
 {
     uint32_t task = check_task(s, &m->ids[i]);
-    const struct task_info *t = &s->tasks[task];
+    struct task_info *t = &s->tasks[task];
+    uint32_t queue = queue_named(m->specs[dtqi_col32(m->spec_index, i, 0)].queue);
     char name[8];
 
+    if (queue != t->queue && !t->may_move)
+        sim_fail(s, "V dispatches %s of q%u, which is in q%u", story_task(task, name), queue,
+                 t->queue);
+    t->queue = queue;
     if (t->is_stopped || t->stopped_in == incarnation(s))
         sim_fail(s, "V dispatches %s, which was cancelled", story_task(task, name));
     check_gate(s, task);
@@ -435,8 +450,8 @@ void rules_dispatched(struct sim *s, uint64_t session, const struct dtqi_tasks *
 static bool is_ready(const struct sim *s, const struct task_info *t)
 {
     return t->admitted_in == incarnation(s) && t->verdict == VERDICT_CONFIRMED &&
-           t->dispatched == 0 && t->outcome == 0 && !t->cancel && t->not_before_wall_ms == 0 &&
-           t->plan.expires_ms == 0;
+           t->dispatched == 0 && t->outcome == 0 && !t->cancel && !t->may_move &&
+           t->not_before_wall_ms == 0 && t->plan.expires_ms == 0;
 }
 
 static void check_priority(struct sim *s, uint32_t task)
@@ -448,7 +463,7 @@ static void check_priority(struct sim *s, uint32_t task)
     for (uint32_t i = 0; i < s->tasks_n; i++) {
         const struct task_info *u = &s->tasks[i];
 
-        if (u->plan.queue == t->plan.queue && u->plan.priority > t->plan.priority && is_ready(s, u))
+        if (u->queue == t->queue && u->plan.priority > t->plan.priority && is_ready(s, u))
             sim_fail(s, "V dispatches %s (priority %u) and leaves %s (priority %u)",
                      story_task(task, name), t->plan.priority, story_task(i, other),
                      u->plan.priority);
@@ -468,11 +483,11 @@ static void check_strict(struct sim *s, const struct given *g, const struct sim_
     char name[8];
     char other[8];
 
-    for (uint32_t k = 0; k < served->n && served->queues[k] != t->plan.queue; k++)
+    for (uint32_t k = 0; k < served->n && served->queues[k] != t->queue; k++)
         for (uint32_t i = 0; i < s->tasks_n && rules_is_open(s, served->queues[k]); i++)
-            if (s->tasks[i].plan.queue == served->queues[k] && is_ready(s, &s->tasks[i]))
+            if (s->tasks[i].queue == served->queues[k] && is_ready(s, &s->tasks[i]))
                 sim_fail(s, "a worker gets %s of q%u, and %s of q%u would come first for it",
-                         story_task(g->task, name), t->plan.queue, story_task(i, other),
+                         story_task(g->task, name), t->queue, story_task(i, other),
                          served->queues[k]);
 }
 
@@ -489,9 +504,9 @@ static void check_order(struct sim *s, const struct given *g)
     const struct sim_served *served = served_by(s, g->session);
     char name[8];
 
-    if (served != NULL && !is_served(served, s->tasks[g->task].plan.queue))
+    if (served != NULL && !is_served(served, s->tasks[g->task].queue))
         sim_fail(s, "a worker gets %s of q%u, which it does not serve", story_task(g->task, name),
-                 s->tasks[g->task].plan.queue);
+                 s->tasks[g->task].queue);
     if (s->tasks[g->task].dispatched != 1 || s->cfg.sinks != 1)
         return; /* a suspect goes where it can be alone (R21), and not every worker reaches each
                    sink (R16) */
@@ -567,9 +582,9 @@ void rules_check_bounds(struct sim *s)
     for (uint32_t i = 0; i < s->tasks_n; i++) {
         const struct task_info *t = &s->tasks[i];
 
-        if (!t->is_in_journal || t->outcome != 0)
+        if (!t->is_in_journal || t->outcome != 0 || t->may_move)
             continue;
-        open[t->plan.queue]++;
+        open[t->queue]++;
         all++;
     }
     for (uint32_t q = 0; q < SIM_QUEUES; q++)
