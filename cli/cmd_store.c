@@ -247,8 +247,11 @@ static int check(struct job *job)
         err = store_pages_walk(job->pages, &visitor);
     progress_end(&job->progress);
     if (job->salvage != NULL && (err == DTQ_OK || err == DTQ_ECORRUPT)) {
-        dtq_err repaired = repair(job);
+        dtq_err repaired = store_copy_redo(job->pages, kind_of(job), job->dir, job->salvage,
+                                           job->why, sizeof job->why);
 
+        if (repaired == DTQ_OK)
+            repaired = repair(job);
         if (repaired != DTQ_OK)
             return failed(job, repaired);
     }

@@ -1,4 +1,5 @@
 #include "store_backend.h"
+#include "store_redo.h"
 
 #include <stdio.h>
 
@@ -224,6 +225,8 @@ dtq_err store_put_pieces(struct store_tx *tx, unsigned table, struct dtqi_slice 
         memcpy(raw, pieces[i].at, pieces[i].len);
         raw += pieces[i].len;
     }
+    if (tx->redo != NULL)
+        store_redo_put(tx->redo, table, key, raw - raw_bytes, (uint32_t)raw_bytes);
     return DTQ_OK;
 }
 
@@ -239,6 +242,8 @@ dtq_err store_del(struct store_tx *tx, unsigned table, struct dtqi_slice key)
     assert(table < tx->store->tables_n);
     if (tx->failed != DTQ_OK)
         return tx->failed;
+    if (tx->redo != NULL)
+        store_redo_del(tx->redo, table, key);
     return written(tx, tx->store->ops->del(tx, table, key));
 }
 
@@ -286,6 +291,11 @@ dtq_err store_cursor_open(struct store_tx *tx, unsigned table, bool backward,
 static dtq_err cursor_found(struct store_cursor *c, dtq_err err, const struct store_record *found,
                             struct dtqi_slice *ret_key, struct dtqi_slice *ret_value)
 {
+    if (err == DTQ_OK && c->tx->redo != NULL) {
+        assert(found->key.len <= sizeof c->key);
+        memcpy(c->key, found->key.at, found->key.len);
+        c->key_bytes = found->key.len;
+    }
     if (err == DTQ_OK)
         err = unseal(c->tx->store, c->table, found->key, found->raw, ret_value);
     if (err == DTQ_OK)
@@ -321,6 +331,8 @@ dtq_err store_cursor_del(struct store_cursor *c)
     assert(c->tx->write);
     if (c->tx->failed != DTQ_OK)
         return c->tx->failed;
+    if (c->tx->redo != NULL)
+        store_redo_del(c->tx->redo, c->table, (struct dtqi_slice){c->key, c->key_bytes});
     return written(c->tx, c->tx->store->ops->cursor_del(c));
 }
 

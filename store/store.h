@@ -25,8 +25,8 @@ struct store_cursor;
 
 enum store_durability {
     STORE_SYNC,  /* a commit is on the disk when it returns */
-    STORE_ASYNC, /* a commit may be lost with the machine (not with the process); store_sync() makes
-                    it durable */
+    STORE_ASYNC, /* a commit may be lost with the machine (not with the process): it is written,
+                    and nobody waits for the disk; store_sync() makes it durable */
 };
 
 struct store_cfg {

@@ -41,7 +41,8 @@ struct store {
 struct store_tx {
     struct store *store;
     bool write;
-    dtq_err failed; /* a write of this transaction failed: it cannot be committed */
+    dtq_err failed;          /* a write of this transaction failed: it cannot be committed */
+    struct store_redo *redo; /* the backend's, where writes are noted; NULL: they are not */
     unsigned cursors_open;
 };
 
@@ -49,6 +50,8 @@ struct store_cursor {
     struct store_tx *tx;
     unsigned table;
     bool backward;
+    uint32_t key_bytes; /* of what it stands on, where writes are noted */
+    uint8_t key[STORE_KEY_BYTES_MAX];
 };
 
 /* Errors are those of store.h; a backend that returns one has called store_set_error(), but for
@@ -56,7 +59,7 @@ struct store_cursor {
 struct store_ops {
     void (*close)(struct store *s);
     void (*space)(const struct store *s, uint64_t *ret_used, uint64_t *ret_max);
-    dtq_err (*begin)(struct store *s, bool write, struct store_tx **ret_tx);
+    dtq_err (*begin)(struct store *s, bool write, struct store_tx **ret_tx); /* sets redo, too */
     dtq_err (*commit)(struct store_tx *tx); /* frees the transaction, whatever it returns */
     void (*abort)(struct store_tx *tx);
     dtq_err (*sync)(struct store *s);

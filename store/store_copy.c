@@ -1,6 +1,7 @@
 #include "store_copy.h"
 
 #include "store_dir.h"
+#include "store_redo.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -119,6 +120,34 @@ dtq_err store_copy(struct store_pages *p, const struct store_kind *kind, const c
     return err;
 }
 
+dtq_err store_copy_redo(struct store_pages *p, const struct store_kind *kind, const char *from,
+                        const char *to, char *why, size_t why_bytes)
+{
+    struct store_why sentence = {why, why_bytes};
+    struct store_file_size size;
+    struct store_cfg cfg = {.dir = to,
+                            .kind = kind->kind,
+                            .tables = kind->tables,
+                            .tables_n = kind->tables_n,
+                            .durability = STORE_SYNC};
+    struct store *store;
+    dtq_err err;
+
+    if (!store_dir_has(from, STORE_REDO_FILE))
+        return DTQ_OK;
+    store_pages_size(p, &size);
+    cfg.map_bytes_max = 2 * size.file_bytes + MAP_BYTES_SPARE;
+    err = store_open(&cfg, &store, why, why_bytes);
+    if (err != DTQ_OK)
+        return err;
+    err = store_redo_recover(store, from, size.commits + 1);
+    if (err != DTQ_OK)
+        (void)store_why(sentence, err, "cannot do the last writes again in '%s': %s", to,
+                        store_errmsg(store));
+    store_close(store);
+    return err;
+}
+
 /* ---- in the place of the old one */
 
 static bool same_size(const struct store_pages *a, const struct store_pages *b, unsigned tables_n)
@@ -169,7 +198,11 @@ dtq_err store_compact(struct store_pages *p, const struct store_kind *kind, cons
     if (err == DTQ_OK)
         err = read_back(p, kind, path, ret_size, sentence);
     if (err == DTQ_OK)
+        err = store_copy_redo(p, kind, dir, path, why, why_bytes);
+    if (err == DTQ_OK)
         err = store_dir_replace(dir, path, sentence);
+    if (err == DTQ_OK)
+        err = store_dir_remove(dir, STORE_REDO_FILE, sentence);
     store_dir_remove_copy(dir);
     return err;
 }

@@ -18,6 +18,11 @@ DTQ_MUST_USE dtq_err store_copy(struct store_pages *p, const struct store_kind *
                                 const char *dir, const struct store_visitor *visitor,
                                 uint64_t *ret_records, char *why, size_t why_bytes);
 
+/* What was written to the store in `from`, which `p` has open, and that LMDB has not committed
+ * (store_redo.h), is done in the copy of it in `to`. */
+DTQ_MUST_USE dtq_err store_copy_redo(struct store_pages *p, const struct store_kind *kind,
+                                     const char *from, const char *to, char *why, size_t why_bytes);
+
 /*
  * Put a copy in the place of the store in `dir`, which `p` has open: without free pages, and with
  * full ones. The copy is read back before it takes the place; until then nothing is changed, and at

@@ -213,6 +213,16 @@ dtq_err store_dir_cut(const char *dir, const char *name, struct store_why why)
     return why_errno(why, "write to", path);
 }
 
+dtq_err store_dir_remove(const char *dir, const char *name, struct store_why why)
+{
+    char path[PATH_MAX];
+    dtq_err err = path_join(dir, name, path, why);
+
+    if (err == DTQ_OK && unlink(path) != 0 && errno != ENOENT)
+        return why_errno(why, "remove", path);
+    return err;
+}
+
 dtq_err store_dir_replace(const char *dir, const char *from, struct store_why why)
 {
     char old_path[PATH_MAX];

@@ -37,6 +37,8 @@ DTQ_MUST_USE dtq_err store_dir_mark(const char *dir, struct store_why why);
 bool store_dir_has(const char *dir, const char *name);
 /* Make a file empty; it need not be there. */
 DTQ_MUST_USE dtq_err store_dir_cut(const char *dir, const char *name, struct store_why why);
+/* It need not be there. */
+DTQ_MUST_USE dtq_err store_dir_remove(const char *dir, const char *name, struct store_why why);
 /* Put the data file of the store in `from` in the place of that in `dir`, durably: whatever
  * happens, one of them is there. */
 DTQ_MUST_USE dtq_err store_dir_replace(const char *dir, const char *from, struct store_why why);

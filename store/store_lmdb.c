@@ -11,6 +11,9 @@
  * other flush too, but its manual promises integrity only where the file system keeps the order of
  * writes, and ext4 and xfs do not: a power cut could leave a root whose pages were never written.
  *
+ * So with STORE_ASYNC LMDB's transaction stays open over many of ours, which go to a file that is
+ * not flushed instead (store_redo.h): until that is full, somebody reads, or store_sync().
+ *
  * Room. The file is allocated ahead of what is used (fallocate), so a full disk shows when room is
  * made, before anything was written, and deletes still find pages when new data finds none.
  *
@@ -24,9 +27,11 @@
 #include "store_dir.h"
 #include "store_guard.h"
 #include "store_pages.h"
+#include "store_redo.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <lmdb.h>
 #include <stdio.h>
 #include <sys/random.h>
@@ -47,6 +52,10 @@ struct lmdb_store {
     MDB_dbi tables[STORE_TABLES_MAX];
     int fd;      /* of the data file, LMDB's */
     int lock_fd; /* of the directory's lock */
+    int redo_fd; /* -1: every commit is one of LMDB's */
+    struct store_redo redo;
+    struct lmdb_tx *kept; /* LMDB's transaction with what is in `redo`; NULL: it is all committed */
+    uint64_t last_commit; /* the newest when the store was opened */
     int guard;
     char *dir;
     uint64_t page_bytes;
@@ -275,7 +284,22 @@ static dtq_err turn(struct lmdb_store *l)
     return err == DTQ_ENOSPC ? DTQ_OK : err;
 }
 
-static dtq_err lmdb_begin(struct store *s, bool write, struct store_tx **ret_tx)
+static dtq_err commit_kept(struct lmdb_store *l);
+
+/* One more of ours in the transaction that is open. */
+static dtq_err begin_in_kept(struct lmdb_store *l, struct store_tx **ret_tx)
+{
+    struct store_tx *tx = &l->kept->base;
+
+    l->kept = NULL;
+    tx->failed = DTQ_OK;
+    store_redo_begin(&l->redo);
+    *ret_tx = tx;
+    return DTQ_OK;
+}
+
+/* Who reads sees everything that was kept, and what it freed can be used. */
+static dtq_err begin_anew(struct store *s, bool write, struct store_tx **ret_tx)
 {
     struct lmdb_tx *t;
     dtq_err err = write && lmdb_of(s)->turn_due ? turn(lmdb_of(s)) : DTQ_OK;
@@ -294,8 +318,23 @@ static dtq_err lmdb_begin(struct store *s, bool write, struct store_tx **ret_tx)
     t->base.store = s;
     if (write)
         make_room(t);
+    if (write && lmdb_of(s)->redo_fd >= 0) {
+        t->base.redo = &lmdb_of(s)->redo;
+        store_redo_begin(t->base.redo);
+    }
     *ret_tx = &t->base;
     return DTQ_OK;
+}
+
+static dtq_err lmdb_begin(struct store *s, bool write, struct store_tx **ret_tx)
+{
+    struct lmdb_store *l = lmdb_of(s);
+    dtq_err err;
+
+    if (write && l->kept != NULL && !l->turn_due)
+        return begin_in_kept(l, ret_tx);
+    err = commit_kept(l);
+    return err == DTQ_OK ? begin_anew(s, write, ret_tx) : err;
 }
 
 /* LMDB frees the cursors of a write transaction itself. */
@@ -308,13 +347,52 @@ static void close_cursors(struct lmdb_tx *t)
             mdb_cursor_close(t->cursors[i]);
 }
 
-static void lmdb_abort(struct store_tx *tx)
+static void end(struct lmdb_tx *t)
 {
-    struct lmdb_tx *t = (struct lmdb_tx *)tx;
-
     close_cursors(t);
     mdb_txn_abort(t->txn);
     free(t);
+}
+
+/* The transaction as it was before the last of ours: LMDB has nothing to go back to, so what was
+ * kept is done again. */
+static dtq_err do_kept_again(struct lmdb_store *l)
+{
+    struct lmdb_tx *t = calloc(1, sizeof *t);
+    dtq_err err;
+    int rc;
+
+    if (t == NULL)
+        return store_set_error(&l->base, DTQ_ENOMEM, "out of memory");
+    rc = mdb_txn_begin(l->env, NULL, 0, &t->txn);
+    if (rc != 0) {
+        free(t);
+        return lmdb_err(&l->base, rc, "beginning a transaction");
+    }
+    t->base = (struct store_tx){.store = &l->base, .write = true, .redo = &l->redo};
+    make_room(t);
+    err = store_redo_again(&l->redo, &t->base);
+    if (err == DTQ_OK)
+        l->kept = t;
+    else
+        end(t);
+    return err;
+}
+
+static void lmdb_abort(struct store_tx *tx)
+{
+    struct lmdb_tx *t = (struct lmdb_tx *)tx;
+    struct lmdb_store *l = lmdb_of_tx(tx);
+    bool has_kept = tx->redo != NULL && l->redo.records != 0;
+    bool has_writes = tx->redo != NULL && store_redo_drop(tx->redo);
+
+    if (has_kept && !has_writes) {
+        l->kept = t;
+        return;
+    }
+    end(t);
+    if (has_kept && do_kept_again(l) != DTQ_OK)
+        l->base.lost = true; /* the next open does it */
 }
 
 static bool disk_is_full(const struct lmdb_store *l)
@@ -352,21 +430,52 @@ static dtq_err commit_failed(struct lmdb_store *l, int rc)
     return lmdb_err(&l->base, rc, "writing to the disk");
 }
 
+static dtq_err commit_now(struct lmdb_tx *t)
+{
+    struct lmdb_store *l = lmdb_of_tx(&t->base);
+    bool has_kept = l->redo.records != 0;
+    int rc = mdb_txn_commit(t->txn);
+    dtq_err err;
+
+    free(t);
+    store_redo_clear(&l->redo);
+    if (rc == 0) {
+        lengthen_to(l, file_bytes(l)); /* a transaction that took more than was kept back */
+        return DTQ_OK;
+    }
+    err = commit_failed(l, rc);
+    if (!has_kept)
+        return err;
+    l->base.lost = true; /* what was answered before is in the file: the next open does it */
+    return DTQ_EIO;
+}
+
+static dtq_err commit_kept(struct lmdb_store *l)
+{
+    struct lmdb_tx *t = l->kept;
+
+    l->kept = NULL;
+    return t != NULL ? commit_now(t) : DTQ_OK;
+}
+
 static dtq_err lmdb_commit(struct store_tx *tx)
 {
     struct lmdb_tx *t = (struct lmdb_tx *)tx;
     struct lmdb_store *l = lmdb_of_tx(tx);
-    int rc = mdb_txn_commit(t->txn);
 
-    free(t);
-    if (rc != 0)
-        return commit_failed(l, rc);
-    lengthen_to(l, file_bytes(l)); /* a transaction that took more than was kept back */
+    if (tx->redo == NULL ||
+        !store_redo_write(tx->redo, l->redo_fd, &l->base.uid, mdb_txn_id(t->txn)))
+        return commit_now(t);
+    l->kept = t;
     return DTQ_OK;
 }
 
 static dtq_err lmdb_sync(struct store *s)
 {
+    dtq_err err = commit_kept(lmdb_of(s));
+
+    if (err != DTQ_OK)
+        return err;
     return lmdb_err(s, mdb_env_sync(lmdb_of(s)->env, 1), "flushing to the disk");
 }
 
@@ -681,6 +790,7 @@ static dtq_err env_open(struct lmdb_store *l, const struct store_cfg *cfg, struc
     if (rc != 0)
         return open_failed(rc, cfg->dir, "open the store", why);
     l->map_bytes = info.me_mapsize; /* at least what the file has already */
+    l->last_commit = info.me_last_txnid;
     return check_length(l, cfg->dir, why);
 }
 
@@ -755,6 +865,10 @@ static void lmdb_close(struct store *s)
 {
     struct lmdb_store *l = lmdb_of(s);
 
+    (void)!commit_kept(l); /* else the next open does it */
+    if (l->redo_fd >= 0)
+        close(l->redo_fd);
+    store_redo_done(&l->redo);
     if (l->env != NULL)
         mdb_env_close(l->env);
     store_guard_remove(l->guard);
@@ -804,6 +918,25 @@ static dtq_err look_at_file(const struct store_cfg *cfg, struct store_why why)
     return store_dir_cut(cfg->dir, DATA_FILE, why);
 }
 
+/* Do what was kept and not committed; from then on it is kept again, or old records go. Without the
+ * file, or the memory, every commit is one of LMDB's. */
+static dtq_err open_redo(struct lmdb_store *l, const struct store_cfg *cfg, struct store_why why)
+{
+    char path[PATH_MAX];
+    dtq_err err = store_redo_recover(&l->base, l->dir, l->last_commit + 1);
+
+    if (err != DTQ_OK)
+        return store_why(why, err, "the last writes to the store in '%s' cannot be done again: %s",
+                         l->dir, l->base.errmsg);
+    if (snprintf(path, sizeof path, "%s/" STORE_REDO_FILE, l->dir) >= (int)sizeof path)
+        return DTQ_OK;
+    if (cfg->durability == STORE_SYNC)
+        (void)unlink(path);
+    else if (store_redo_init(&l->redo))
+        l->redo_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    return DTQ_OK;
+}
+
 /* LMDB maps its lock file and writes through the map: its blocks must be there before, or a full
  * disk is a SIGBUS after all. */
 static dtq_err open_in(struct lmdb_store *l, const struct store_cfg *cfg, struct store_why why)
@@ -823,6 +956,8 @@ static dtq_err open_in(struct lmdb_store *l, const struct store_cfg *cfg, struct
     if (err == DTQ_OK)
         watch_map(l);
     if (err == DTQ_OK)
+        err = open_redo(l, cfg, why);
+    if (err == DTQ_OK)
         err = store_dir_mark(cfg->dir, why);
     if (err == DTQ_OK)
         store_dir_remove_copy(cfg->dir);
@@ -838,7 +973,7 @@ dtq_err store_open(const struct store_cfg *cfg, struct store **ret_store, char *
 
     if (l == NULL)
         return store_why(sentence, DTQ_ENOMEM, "out of memory");
-    l->lock_fd = l->guard = -1;
+    l->lock_fd = l->redo_fd = l->guard = -1;
     if (cfg->uid != NULL)
         l->base.uid = *cfg->uid;
     l->dir = strdup(cfg->dir);

@@ -462,6 +462,52 @@ static void a_compacted_store_has_the_same_records_and_no_free_pages(void **stat
     assert_int_not_equal(access(w->copy, F_OK), 0);
 }
 
+/* With --durability=async, by a process that is killed behind it. */
+static void put_and_die(const struct world *w)
+{
+    struct store_cfg cfg = config(w->dir);
+    struct store_tx *tx;
+    struct store *s;
+    char why[STORE_WHY_BYTES];
+
+    cfg.durability = STORE_ASYNC;
+    if (store_open(&cfg, &s, why, sizeof why) != DTQ_OK || store_begin(s, true, &tx) != DTQ_OK ||
+        store_put(tx, 0, (struct dtqi_slice){"late", 4}, (struct dtqi_slice){"news", 4}, 0) !=
+            DTQ_OK ||
+        store_commit(tx) != DTQ_OK)
+        _exit(1);
+    _exit(0);
+}
+
+static void a_compacted_store_has_what_was_not_flushed(void **state)
+{
+    struct world *w = *state;
+    struct store_visitor nobody = {0};
+    struct store_cfg cfg = config(w->dir);
+    struct store_file_size size;
+    struct dtqi_slice value;
+    struct store_pages *p;
+    struct store_tx *tx;
+    struct store *s;
+    pid_t child = fork();
+    int status;
+
+    assert_true(child >= 0);
+    if (child == 0)
+        put_and_die(w);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(store_pages_open(w->dir, kinds, 2, &p, w->why, sizeof w->why), DTQ_OK);
+    if (store_compact(p, garden, w->dir, &nobody, &size, w->why, sizeof w->why) != DTQ_OK)
+        fail_msg("%s", w->why);
+    store_pages_close(p);
+    assert_int_equal(store_open(&cfg, &s, w->why, sizeof w->why), DTQ_OK);
+    assert_int_equal(store_begin(s, false, &tx), DTQ_OK);
+    assert_int_equal(store_get(tx, 0, (struct dtqi_slice){"late", 4}, &value), DTQ_OK);
+    store_abort(tx);
+    store_close(s);
+}
+
 static void a_damaged_store_is_not_compacted(void **state)
 {
     struct world *w = *state;
@@ -513,6 +559,7 @@ int main(int argc, char **argv)
         TEST(what_hangs_below_a_lost_page_is_saved),
         TEST(the_daemons_way_refuses_damage_and_survives_it),
         TEST(a_compacted_store_has_the_same_records_and_no_free_pages),
+        TEST(a_compacted_store_has_what_was_not_flushed),
         TEST(a_damaged_store_is_not_compacted),
         TEST(the_tools_wait_for_nobody),
     };

@@ -1339,20 +1339,195 @@ static void a_short_write_on_a_disk_with_space_is_an_error(void **state)
     expect_lost(w);
 }
 
-static void async_leaves_the_last_flush_to_sync(void **state)
+static void reopen_async(struct world *w)
 {
-    struct world *w = *state;
-
     close_world(w);
     w->cfg.durability = STORE_ASYNC;
     open_world(w);
-    put(w->store, "apple", "red");
+}
+
+static void async_leaves_flushes_to_sync(void **state)
+{
+    struct world *w = *state;
+
+    reopen_async(w);
     fault.flushes = 0;
+    put(w->store, "apple", "red");
+    put(w->store, "pear", "green");
+    assert_int_equal(fault.flushes, 0);
     assert_int_equal(store_sync(w->store), DTQ_OK);
-    assert_int_equal(fault.flushes, 1);
+    assert_int_equal(fault.flushes, 2); /* pages, then the root */
     close_world(w);
     open_world(w);
     expect(w->store, "apple", "red");
+    expect(w->store, "pear", "green");
+}
+
+static void async_shows_a_reader_what_was_committed(void **state)
+{
+    struct world *w = *state;
+
+    reopen_async(w);
+    put(w->store, "apple", "red");
+    expect(w->store, "apple", "red");
+    put(w->store, "apple", "yellow");
+    expect(w->store, "apple", "yellow");
+}
+
+/* As if the process had been killed: what it wrote is there, and nothing that it did not. */
+static void in_a_process_that_dies(struct world *w, void (*act)(struct world *w))
+{
+    pid_t child;
+    int status;
+
+    reopen_async(w);
+    close_world(w);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        open_world(w);
+        act(w);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void put_and_delete(struct world *w)
+{
+    struct store_tx *tx;
+    struct store_cursor *c;
+    struct dtqi_slice key;
+    struct dtqi_slice value;
+
+    put(w->store, "apple", "red");
+    put(w->store, "pear", "green");
+    put(w->store, "plum", "blue");
+    assert_int_equal(store_begin(w->store, true, &tx), DTQ_OK);
+    assert_int_equal(store_del(tx, FRUIT, text("pear")), DTQ_OK);
+    assert_int_equal(store_cursor_open(tx, FRUIT, false, &c), DTQ_OK);
+    assert_int_equal(store_seek(c, text("apple"), &key, &value), DTQ_OK);
+    assert_int_equal(store_cursor_del(c), DTQ_OK);
+    store_cursor_close(c);
+    assert_int_equal(store_commit(tx), DTQ_OK);
+}
+
+static void async_commits_survive_the_death_of_the_process(void **state)
+{
+    struct world *w = *state;
+
+    in_a_process_that_dies(w, put_and_delete);
+    open_world(w);
+    expect(w->store, "plum", "blue");
+    expect(w->store, "apple", NULL);
+    expect(w->store, "pear", NULL);
+}
+
+static void abort_the_second(struct world *w)
+{
+    struct store_tx *tx;
+
+    put(w->store, "apple", "red");
+    assert_int_equal(store_begin(w->store, true, &tx), DTQ_OK);
+    assert_int_equal(store_put(tx, FRUIT, text("apple"), text("brown"), 0), DTQ_OK);
+    assert_int_equal(store_put(tx, FRUIT, text("pear"), text("green"), 0), DTQ_OK);
+    store_abort(tx);
+    put(w->store, "plum", "blue");
+}
+
+static void async_aborts_only_what_was_not_committed(void **state)
+{
+    struct world *w = *state;
+
+    reopen_async(w);
+    abort_the_second(w);
+    expect(w->store, "apple", "red");
+    expect(w->store, "plum", "blue");
+    expect(w->store, "pear", NULL);
+}
+
+static void async_forgets_what_was_aborted_when_the_process_dies(void **state)
+{
+    struct world *w = *state;
+
+    in_a_process_that_dies(w, abort_the_second);
+    open_world(w);
+    expect(w->store, "apple", "red");
+    expect(w->store, "plum", "blue");
+    expect(w->store, "pear", NULL);
+}
+
+static void change_what_was_committed(struct world *w)
+{
+    put(w->store, "apple", "red");
+    assert_int_equal(store_sync(w->store), DTQ_OK);
+    put(w->store, "apple", "green");
+    assert_int_equal(store_sync(w->store), DTQ_OK);
+}
+
+static void async_does_not_do_old_records_again(void **state)
+{
+    struct world *w = *state;
+
+    in_a_process_that_dies(w, change_what_was_committed);
+    open_world(w);
+    expect(w->store, "apple", "green");
+}
+
+static void damage_the_second_record(const struct world *w)
+{
+    char path[PATH_MAX];
+    uint8_t byte = 0xff;
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s/redo", w->dir);
+    fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, &byte, 1, lseek(fd, 0, SEEK_END) - 1), 1);
+    close(fd);
+}
+
+static void put_two(struct world *w)
+{
+    put(w->store, "apple", "red");
+    put(w->store, "apple", "green");
+}
+
+static void async_stops_at_a_record_that_does_not_read_back(void **state)
+{
+    struct world *w = *state;
+
+    in_a_process_that_dies(w, put_two);
+    damage_the_second_record(w);
+    open_world(w);
+    expect(w->store, "apple", "red");
+}
+
+static void put_much(struct world *w)
+{
+    static char much[40000];
+    struct store_tx *tx;
+
+    memset(much, 'x', sizeof much);
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(store_begin(w->store, true, &tx), DTQ_OK);
+        assert_int_equal(store_put(tx, TREE, (struct dtqi_slice){&i, sizeof i},
+                                   (struct dtqi_slice){much, sizeof much - i}, 0),
+                         DTQ_OK);
+        assert_int_equal(store_commit(tx), DTQ_OK);
+    }
+}
+
+static void async_keeps_more_than_its_record_holds(void **state)
+{
+    struct world *w = *state;
+    struct store_tx *tx;
+
+    in_a_process_that_dies(w, put_much);
+    open_world(w);
+    assert_int_equal(store_begin(w->store, false, &tx), DTQ_OK);
+    assert_int_equal(store_count(tx, TREE), 5);
+    store_abort(tx);
 }
 
 static void sync_flushes_in_every_commit(void **state)
@@ -1537,7 +1712,14 @@ int main(void)
         DIRECTORY(after_a_failed_write_nothing_is_written_any_more),
         DIRECTORY(after_a_failed_write_of_the_root_nothing_is_written_any_more),
         DIRECTORY(a_short_write_on_a_disk_with_space_is_an_error),
-        DIRECTORY(async_leaves_the_last_flush_to_sync),
+        DIRECTORY(async_leaves_flushes_to_sync),
+        DIRECTORY(async_shows_a_reader_what_was_committed),
+        DIRECTORY(async_commits_survive_the_death_of_the_process),
+        DIRECTORY(async_aborts_only_what_was_not_committed),
+        DIRECTORY(async_forgets_what_was_aborted_when_the_process_dies),
+        DIRECTORY(async_does_not_do_old_records_again),
+        DIRECTORY(async_stops_at_a_record_that_does_not_read_back),
+        DIRECTORY(async_keeps_more_than_its_record_holds),
         DIRECTORY(sync_flushes_in_every_commit),
         {"a_real_full_disk_is_survived", a_real_full_disk_is_survived, in_directory, unmount_disk,
          NULL},
