@@ -39,6 +39,7 @@ struct options {
     uint64_t keep;
     uint64_t plan;
     uint64_t packets;
+    const char *act; /* NULL: all of them */
 };
 
 struct chaos {
@@ -525,6 +526,7 @@ static void configure(struct chaos *x)
         .workers = (uint32_t)o->workers,
         .producers = (uint32_t)o->producers,
         .packets = o->packets != 0,
+        .only = o->act != NULL ? plan_act_of(o->act) : 0,
     };
     x->cast_cfg = (struct cast_cfg){
         .bin = CHAOS_BIN,
@@ -550,10 +552,11 @@ struct option_row {
 
 static int usage(const struct option_row *rows)
 {
-    fprintf(stderr, "chaos [--NAME=N ..]\n");
+    fprintf(stderr, "chaos [--NAME=N ..] [--act=NAME]\n");
     for (; rows->name != NULL; rows++)
         fprintf(stderr, "  --%-12s %s (%llu)\n", rows->name, rows->help,
                 (unsigned long long)*rows->at);
+    fprintf(stderr, "  --%-12s %s\n", "act", "nothing but this one, by its name");
     return 2;
 }
 
@@ -603,7 +606,9 @@ int main(int argc, char **argv)
         .heartbeat_ms = 200 * CHAOS_SLOWNESS,
     };
     for (int i = 1; i < argc; i++)
-        if (!parse(argv[i], rows))
+        if (strncmp(argv[i], "--act=", 6) == 0 && plan_act_of(argv[i] + 6) != 0)
+            o->act = argv[i] + 6;
+        else if (!parse(argv[i], rows))
             return usage(rows);
     if (o->workers == 0 || o->producers == 0 || o->seconds == 0 || o->heartbeat_ms < 50)
         return usage(rows);

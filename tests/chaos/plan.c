@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ACT_MS_MAX 12000u
 
@@ -31,6 +32,14 @@ const char *plan_act_name(enum act act)
 const char *plan_pair_name(enum pair pair)
 {
     return pair_names[pair];
+}
+
+uint32_t plan_act_of(const char *name)
+{
+    for (uint32_t i = 0; i < ACTS_N; i++)
+        if (strcmp(name, act_names[i]) == 0)
+            return i + 1;
+    return 0;
 }
 
 enum role plan_role(const struct plan_cfg *cfg, uint32_t actor)
@@ -220,6 +229,20 @@ static void play_resets(struct maker *m)
     }
 }
 
+/* Every link comes and goes by itself all the time, and mostly stays away for less than death. */
+static void play_flapping(struct maker *m)
+{
+    uint32_t dead_ms = m->cfg->dead_ms;
+
+    for (int pair = 0; pair < PAIRS_N; pair++)
+        for (uint32_t at_ms = m->from_ms + between(m, 0, dead_ms / 2); at_ms < m->to_ms;) {
+            uint32_t ms = between(m, dead_ms / 6, dead_ms);
+
+            cut(m, at_ms, (enum pair)pair, ms);
+            at_ms += ms + between(m, dead_ms / 6, dead_ms);
+        }
+}
+
 static void play_mixed(struct maker *m)
 {
     uint32_t dead_ms = m->cfg->dead_ms;
@@ -266,6 +289,7 @@ static void play(struct maker *m, enum act act)
     case ACT_DELAY: all_links(m, CUT_DELAY, between(m, 1, m->cfg->dead_ms / 12 + 1)); break;
     case ACT_SLOW: all_links(m, CUT_SLOW, 125000); break;
     case ACT_RESETS: play_resets(m); break;
+    case ACT_FLAPPING: play_flapping(m); break;
     case ACT_MIXED: play_mixed(m); break;
     case ACT_PACKETS: play_packets(m); break;
     case ACTS_N: break;
@@ -322,8 +346,13 @@ void plan_make(const struct plan_cfg *cfg, struct plan *ret_plan)
 
     *ret_plan = (struct plan){0};
     shuffle(&m, acts, acts_n);
-    for (uint32_t i = 0; i < acts_n || at_ms + act_ms < cfg->run_ms; i++) {
-        enum act act = i < acts_n ? acts[i] : further_act(&m, acts_n);
+    if (cfg->only != 0)
+        act_ms = cfg->run_ms < ACT_MS_MAX ? cfg->run_ms : ACT_MS_MAX;
+    for (uint32_t i = 0; (i < acts_n && cfg->only == 0) || i == 0 || at_ms + act_ms < cfg->run_ms;
+         i++) {
+        enum act act = cfg->only != 0 ? (enum act)(cfg->only - 1)
+                       : i < acts_n   ? acts[i]
+                                      : further_act(&m, acts_n);
         uint32_t calm_ms = job_below(&m.random, act_ms / 4 + 1);
 
         m.from_ms = at_ms;

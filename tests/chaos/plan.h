@@ -56,6 +56,7 @@ enum role { ROLE_VENTILATOR, ROLE_SINK, ROLE_WORKER, ROLE_PRODUCER, ROLES };
     X(ACT_DELAY, "delay")             \
     X(ACT_SLOW, "slow links")         \
     X(ACT_RESETS, "resets")           \
+    X(ACT_FLAPPING, "flapping")       \
     X(ACT_MIXED, "everything")        \
     X(ACT_PACKETS, "packets") /* last: only in a network of our own */
 
@@ -98,7 +99,8 @@ struct plan_cfg {
     uint32_t away_ms; /* of the sink */
     uint32_t workers;
     uint32_t producers;
-    bool packets; /* faults below TCP too */
+    bool packets;  /* faults below TCP too */
+    uint32_t only; /* 1 + the one act that is played, again and again; 0: all of them */
 };
 
 struct plan {
@@ -112,6 +114,8 @@ void plan_print(const struct plan *plan);
 void plan_free(struct plan *plan);
 enum role plan_role(const struct plan_cfg *cfg, uint32_t actor);
 const char *plan_act_name(enum act act);
+/* 1 + the act of that name; 0: there is none. */
+uint32_t plan_act_of(const char *name);
 const char *plan_pair_name(enum pair pair);
 
 #endif
