@@ -39,6 +39,7 @@ struct options {
     uint64_t keep;
     uint64_t plan;
     uint64_t packets;
+    uint64_t delay_ms;
     const char *act; /* NULL: all of them */
 };
 
@@ -526,6 +527,7 @@ static void configure(struct chaos *x)
         .workers = (uint32_t)o->workers,
         .producers = (uint32_t)o->producers,
         .packets = o->packets != 0,
+        .delay_ms = (uint32_t)o->delay_ms,
         .only = o->act != NULL ? plan_act_of(o->act) : 0,
     };
     x->cast_cfg = (struct cast_cfg){
@@ -592,6 +594,7 @@ int main(int argc, char **argv)
         {"keep", &o->keep, 1, "1: keep logs and data"},
         {"plan", &o->plan, 1, "1: print what would be done, do nothing"},
         {"packets", &o->packets, 1, "1: faults below TCP too, in a network namespace of its own"},
+        {"delay", &o->delay_ms, 10000, "milliseconds, each way, of the act; 0: as the seed says"},
         {NULL, NULL, 0, NULL},
     };
 

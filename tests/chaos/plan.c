@@ -243,6 +243,13 @@ static void play_flapping(struct maker *m)
         }
 }
 
+static void play_delay(struct maker *m)
+{
+    uint32_t most_ms = m->cfg->dead_ms / 12 + 1;
+
+    all_links(m, CUT_DELAY, m->cfg->delay_ms != 0 ? m->cfg->delay_ms : between(m, 1, most_ms));
+}
+
 static void play_mixed(struct maker *m)
 {
     uint32_t dead_ms = m->cfg->dead_ms;
@@ -286,7 +293,7 @@ static void play(struct maker *m, enum act act)
     case ACT_REBOOT: play_reboot(m); break;
     case ACT_CRASH_LOOP: play_crash_loop(m); break;
     case ACT_SLOTS: play_slots(m); break;
-    case ACT_DELAY: all_links(m, CUT_DELAY, between(m, 1, m->cfg->dead_ms / 12 + 1)); break;
+    case ACT_DELAY: play_delay(m); break;
     case ACT_SLOW: all_links(m, CUT_SLOW, 125000); break;
     case ACT_RESETS: play_resets(m); break;
     case ACT_FLAPPING: play_flapping(m); break;

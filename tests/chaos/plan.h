@@ -99,8 +99,9 @@ struct plan_cfg {
     uint32_t away_ms; /* of the sink */
     uint32_t workers;
     uint32_t producers;
-    bool packets;  /* faults below TCP too */
-    uint32_t only; /* 1 + the one act that is played, again and again; 0: all of them */
+    bool packets;      /* faults below TCP too */
+    uint32_t delay_ms; /* of ACT_DELAY; 0: up to a quarter of dead_ms */
+    uint32_t only;     /* 1 + the one act that is played, again and again; 0: all of them */
 };
 
 struct plan {

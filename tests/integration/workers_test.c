@@ -356,6 +356,27 @@ static void the_time_limit_kills_all_processes_of_a_command(void **state)
     wait_gone((pid_t)atol(pid));
 }
 
+/* It is killed while it still starts more; what got away would be found when the test ends. Nothing
+ * of dtq's bounds how many there are: that is for the limits of the worker's user or its unit. */
+static void hundreds_of_processes_of_a_task_die_with_it(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    cluster_start_worker(c,
+                         "--exec=many=sh -c 'n=0; while [ $n -lt 400 ]; do "
+                         "sh -c \"sleep 1000 & sleep 1000\" & n=$((n + 1)); done; wait'",
+                         "--exec=fine=echo fine", "--time-limit=1s", "-c1", NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        r = dtq_run(c, NULL, "submit", "many", "--no-retry", "--wait", NULL);
+        assert_int_equal(r->status, 1);
+        expect_in(r, r->said, "failed (timeout)");
+    }
+    assert_string_equal(dtq_expect(c, 0, NULL, "submit", "fine", "--wait", NULL), "fine\n");
+}
+
 static void a_command_says_by_its_status_how_it_ended(void **state)
 {
     struct cluster *c = *state;
@@ -430,6 +451,7 @@ int main(int argc, char **argv)
         STORY(a_handler_that_exits_has_crashed),
         STORY(the_time_limit_kills_all_processes_of_a_handler),
         STORY(the_time_limit_kills_all_processes_of_a_command),
+        STORY(hundreds_of_processes_of_a_task_die_with_it),
         STORY(a_command_says_by_its_status_how_it_ended),
         STORY(a_worker_serves_the_queues_it_is_told),
         STORY(a_burst_worker_ends_when_there_is_nothing_left),
