@@ -38,7 +38,7 @@ const struct opt submit_table[] = {
      .type = OPT_TIME,
      OPT_AT(struct submit_options, eta_wall_ms),
      .meta = "TIME",
-     .help = "do not start it before this time (RFC 3339)"},
+     .help = "do not start it before this time (RFC 3339), by the clock of the ventilator's host"},
     {.name = "expires",
      .type = OPT_DURATION,
      OPT_AT(struct submit_options, expires_ms),

@@ -48,6 +48,40 @@ uint64_t proc_wall_ms(void)
     return clock_us(CLOCK_REALTIME) / 1000;
 }
 
+/* A number that the kernel makes up at each boot. Where it cannot be read each start passes for a
+ * boot, and the wall clock is asked how long that took. */
+static uint64_t boot_number(void)
+{
+    uint64_t number = 0xcbf29ce484222325ull;
+    char text[37] = "";
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+
+    if (fd >= 0)
+        close(fd);
+    if (n != (ssize_t)sizeof text - 1) {
+        proc_random(&number, sizeof number);
+        return number;
+    }
+    for (size_t i = 0; i < sizeof text - 1; i++)
+        number = (number ^ (unsigned char)text[i]) * 0x100000001b3ull;
+    return number;
+}
+
+static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
+static uint64_t boot;
+
+static void boot_ask(void)
+{
+    boot = boot_number();
+}
+
+struct host_time proc_host_time(void)
+{
+    pthread_once(&boot_once, boot_ask);
+    return (struct host_time){boot, clock_us(CLOCK_BOOTTIME) / 1000, proc_wall_ms()};
+}
+
 void proc_random(void *ret, size_t bytes)
 {
     unsigned char *at = ret;

@@ -6,12 +6,16 @@
 #define DTQ_PROC_H
 
 #include "dtq/base.h"
+#include "steady.h"
 
 #include <stdbool.h>
 
 uint64_t proc_now_ms(void);  /* CLOCK_MONOTONIC */
 uint64_t proc_now_us(void);  /* CLOCK_MONOTONIC */
 uint64_t proc_wall_ms(void); /* CLOCK_REALTIME */
+
+/* For the steady clock: the boot of this host, CLOCK_BOOTTIME, CLOCK_REALTIME. */
+struct host_time proc_host_time(void);
 
 /* From the kernel; waits only before its generator is seeded, at the boot of the machine. Ends the
  * process if the kernel has none. */

@@ -6,7 +6,7 @@
 
 static const char *const table_names[TABLES] = {
     [OUTCOMES] = "outcomes",       [BODIES] = "bodies", [STREAM] = "stream",
-    [VENTILATORS] = "ventilators", [RUNS] = "runs",
+    [VENTILATORS] = "ventilators", [RUNS] = "runs",     [CLOCK] = "clock",
 };
 
 #define INLINE_BODY_BYTES_MAX 512u
@@ -36,6 +36,43 @@ void results_store_cfg(struct store_cfg *cfg)
     cfg->tables_n = TABLES;
 }
 
+/* ---------------------------------------------------------------- the steady clock */
+
+/* One record. */
+static dtq_err load_mark(struct results *r)
+{
+    struct store_tx *tx;
+    struct dtqi_slice value;
+    dtq_err err = store_begin(r->store, false, &tx);
+
+    if (err != DTQ_OK)
+        return err;
+    err = store_get(tx, CLOCK, slice("mark", 4), &value);
+    if (err == DTQ_OK && value.len == sizeof r->mark)
+        memcpy(&r->mark, value.at, sizeof r->mark);
+    else if (err == DTQ_OK)
+        err = DTQ_ECORRUPT;
+    r->is_empty = store_count(tx, OUTCOMES) == 0;
+    store_abort(tx);
+    return err == DTQ_ENOTFOUND ? DTQ_OK : err;
+}
+
+static bool is_mark_due(const struct results *r, const struct results_batch *batch)
+{
+    return batch->mark.steady_ms != 0 && steady_is_mark_due(&r->mark, &batch->mark);
+}
+
+static dtq_err put_mark(struct store_tx *tx, const struct steady_mark *mark)
+{
+    return store_put(tx, CLOCK, slice("mark", 4), slice(mark, sizeof *mark), STORE_SPARE);
+}
+
+void results_start_clock(const struct results *r, const struct host_time *now,
+                         struct steady *ret_clock)
+{
+    steady_start(ret_clock, &r->mark, now, r->is_empty);
+}
+
 dtq_err results_open(struct store *store, const struct results_cfg *cfg, const dtqi_uid *run,
                      struct results **ret_results, char *why, size_t why_bytes)
 {
@@ -50,6 +87,8 @@ dtq_err results_open(struct store *store, const struct results_cfg *cfg, const d
     if (r->ventilators == NULL)
         goto fail;
     err = load_ventilators(r);
+    if (err == DTQ_OK)
+        err = load_mark(r);
     if (err == DTQ_OK)
         err = begin_run(r);
     if (err != DTQ_OK)
@@ -568,13 +607,15 @@ static dtq_err write_batch(struct results *r, struct store_tx *tx, struct result
         err = put_changed_ventilators(r, tx);
     if (err == DTQ_OK && batch->sweep_max != 0)
         err = results_sweep(r, tx, batch);
+    if (err == DTQ_OK && is_mark_due(r, batch))
+        err = put_mark(tx, &batch->mark);
     batch->held = store_count(tx, OUTCOMES);
     return err;
 }
 
 static bool has_changes(const struct results *r, const struct results_batch *batch)
 {
-    if (batch->won != 0 || batch->swept != 0)
+    if (batch->won != 0 || batch->swept != 0 || is_mark_due(r, batch))
         return true;
     for (uint32_t i = 0; i < r->ventilators_n; i++)
         if (r->ventilators[i].is_changed || r->ventilators[i].is_new)
@@ -612,6 +653,8 @@ void results_apply(struct results *r, struct results_batch *batch)
     r->sweep_before = r->sweep;
     batch->err = apply(r, batch);
     end_ventilators(r, batch->err == DTQ_OK);
+    if (batch->err == DTQ_OK && is_mark_due(r, batch))
+        r->mark = batch->mark;
     if (batch->err != DTQ_OK) {
         r->sweep = r->sweep_before;
         results_explain(r, batch->err, batch->why, sizeof batch->why);

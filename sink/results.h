@@ -6,7 +6,9 @@
  * An outcome can be read until its time to live is over, and stands as a tombstone until at least
  * `outcome_memory_ms` after its commit (R31). Everything here runs in the commit thread, writes and
  * reads in one order. The structs of requests and answers are plain data that cross threads by
- * pointer: the core makes one, the thread works on it, the core frees it.
+ * pointer: the core makes one, the thread works on it, the core frees it. Wall times are those of
+ * the steady clock (steady.h), whose mark is kept in here, too: no jump of the host's clock makes
+ * an outcome end early.
  */
 #ifndef DTQ_RESULTS_H
 #define DTQ_RESULTS_H
@@ -14,6 +16,7 @@
 #include "bounds.h"
 #include "buf.h"
 #include "msg.h"
+#include "steady.h"
 
 #include <stdbool.h>
 
@@ -62,7 +65,8 @@ struct results_batch {
     uint32_t proposals_n;
     struct results_ack *acks;
     uint32_t acks_n;
-    uint32_t sweep_max; /* look at so many records for what has expired; 0: none */
+    uint32_t sweep_max;      /* look at so many records for what has expired; 0: none */
+    struct steady_mark mark; /* the shell's; written now and then. All 0: none */
 
     /* answer */
     dtq_err err; /* DTQ_OK: everything is durable. DTQ_ENOSPC, DTQ_ENOMEM: nothing of it is, the
@@ -153,6 +157,9 @@ void results_store_cfg(struct store_cfg *cfg);
 DTQ_MUST_USE dtq_err results_open(struct store *store, const struct results_cfg *cfg,
                                   const dtqi_uid *run, struct results **ret_results, char *why,
                                   size_t why_bytes);
+/* The steady clock of this start. */
+void results_start_clock(const struct results *r, const struct host_time *now,
+                         struct steady *ret_clock);
 void results_close(struct results *r); /* takes NULL; does not close the store */
 
 /* Apply one batch in one transaction, and commit it; the result is in batch->err. */

@@ -19,7 +19,7 @@
  * ventilators  store of a ventilator -> struct ventilator_record
  * runs         ventilator number, start -> struct run_record
  */
-enum results_table { OUTCOMES, BODIES, STREAM, VENTILATORS, RUNS, TABLES };
+enum results_table { OUTCOMES, BODIES, STREAM, VENTILATORS, RUNS, CLOCK, TABLES };
 
 enum record_flag {
     RECORD_BODY_APART = 1, /* in table `bodies` */
@@ -98,7 +98,9 @@ struct results {
     uint32_t ventilators_n;
     struct sweep sweep;
     struct sweep sweep_before;
-    dtq_id *ids; /* scratch: entries of one stream chunk */
+    struct steady_mark mark; /* as committed */
+    bool is_empty;           /* there was no outcome at the start */
+    dtq_id *ids;             /* scratch: entries of one stream chunk */
     uint32_t *tickets;
     uint8_t *kinds;
     uint32_t scratch_size;

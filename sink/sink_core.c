@@ -781,6 +781,26 @@ static void on_event(struct sink *s, const struct sink_event *event)
     assert(!"a type of event");
 }
 
+/* The store gets the time with every commit. After a jump it is told at once, so that a start after
+ * a boot does not take the jump for time that has passed. */
+static void note_jump(struct sink *s)
+{
+    uint64_t ahead_ms = s->host_wall_ms - s->wall_ms;
+    uint64_t by_ms = ahead_ms - s->host_ahead_ms;
+
+    if (by_ms < STEADY_JUMP_MS || 0 - by_ms < STEADY_JUMP_MS)
+        return;
+    s->host_ahead_ms = ahead_ms;
+    s->sweep_at_ms = s->now_ms;
+}
+
+uint64_t sink_host_wall_ms(const struct sink *s, uint64_t wall_ms)
+{
+    uint64_t host_ms = wall_ms + s->host_wall_ms - s->wall_ms;
+
+    return host_ms <= DTQI_WALL_MS_MAX ? host_ms : 0;
+}
+
 void sink_step(struct sink *s, const struct sink_event *event, struct sink_actions *out)
 {
     if (s->has_exited)
@@ -788,6 +808,8 @@ void sink_step(struct sink *s, const struct sink_event *event, struct sink_actio
     s->out = out;
     s->now_ms = event->now_ms;
     s->wall_ms = event->wall_ms;
+    s->host_wall_ms = event->host_wall_ms;
+    note_jump(s);
     on_event(s, event);
     update_intake(s);
     if (s->must_exit)

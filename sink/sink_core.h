@@ -51,8 +51,9 @@ enum sink_event_type {
 
 struct sink_event {
     enum sink_event_type type;
-    uint64_t now_ms; /* monotonic */
-    uint64_t wall_ms;
+    uint64_t now_ms;       /* monotonic */
+    uint64_t wall_ms;      /* by the steady clock: does not jump */
+    uint64_t host_wall_ms; /* what the wall clock of the host says; may jump */
     uint32_t peer;
     uint32_t route;
     const struct dtqi_msg *msg; /* borrowed during the step */

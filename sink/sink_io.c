@@ -33,6 +33,7 @@ struct sink_io {
     const struct sink_io_cfg *cfg;
     struct store *store;
     struct results *results;
+    struct steady clock;
     struct sink *sink;
     struct sink_actions actions;
     struct work *work;
@@ -186,16 +187,22 @@ static void on_exit_action(struct sink_io *io, const struct sink_action *a)
         log_error("exit", log_text("why", a->text));
 }
 
+static void commit(struct sink_io *io, struct results_batch *batch)
+{
+    struct host_time now = proc_host_time();
+
+    batch->mark = steady_mark(&io->clock, &now);
+    io->is_synced = false;
+    push_work(io, WORK_COMMIT, batch);
+}
+
 static void do_action(struct sink_io *io, const struct sink_action *a)
 {
     switch (a->type) {
     case SINK_ACT_CONTROL_SEND: send_control(io, &a->msg); return;
     case SINK_ACT_CONTROL_RECONNECT: reconnect(io); return;
     case SINK_ACT_RESULTS_SEND: send_results(io, a->route, &a->msg); return;
-    case SINK_ACT_COMMIT:
-        io->is_synced = false;
-        push_work(io, WORK_COMMIT, a->batch);
-        return;
+    case SINK_ACT_COMMIT: commit(io, a->batch); return;
     case SINK_ACT_READ: push_work(io, WORK_READ, a->read); return;
     case SINK_ACT_INTAKE_PAUSE: io->is_paused = true; return;
     case SINK_ACT_INTAKE_RESUME: io->is_paused = false; return;
@@ -206,8 +213,11 @@ static void do_action(struct sink_io *io, const struct sink_action *a)
 
 static void step_once(struct sink_io *io, struct sink_event event)
 {
+    struct host_time now = proc_host_time();
+
     event.now_ms = proc_now_ms();
-    event.wall_ms = proc_wall_ms();
+    event.wall_ms = steady_ms(&io->clock, &now);
+    event.host_wall_ms = now.wall_ms;
     sink_step(io->sink, &event, &io->actions);
     for (uint32_t i = 0; i < io->actions.n; i++)
         do_action(io, &io->actions.items[i]);
@@ -352,6 +362,17 @@ static void loop(struct sink_io *io)
     }
 }
 
+static void start_clock(struct sink_io *io)
+{
+    struct host_time now = proc_host_time();
+    int64_t ahead_ms;
+
+    results_start_clock(io->results, &now, &io->clock);
+    ahead_ms = (int64_t)(steady_ms(&io->clock, &now) - now.wall_ms);
+    if (ahead_ms <= -(int64_t)STEADY_JUMP_MS || ahead_ms >= (int64_t)STEADY_JUMP_MS)
+        log_warn("wall_clock_has_jumped", log_i64("steady_ahead_ms", ahead_ms));
+}
+
 /* ---------------------------------------------------------------- opening and closing */
 
 static dtq_err open_store(struct sink_io *io, const dtqi_uid *run, char *why, size_t why_bytes)
@@ -371,7 +392,10 @@ static dtq_err open_store(struct sink_io *io, const dtqi_uid *run, char *why, si
     err = store_open(&cfg, &io->store, why, why_bytes);
     if (err != DTQ_OK)
         return err;
-    return results_open(io->store, &results, run, &io->results, why, why_bytes);
+    err = results_open(io->store, &results, run, &io->results, why, why_bytes);
+    if (err == DTQ_OK)
+        start_clock(io);
+    return err;
 }
 
 /* The endpoint to tell others, for one that was bound. */

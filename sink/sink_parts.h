@@ -143,7 +143,9 @@ struct sink {
     struct sink_counters counters;
     struct sink_actions *out; /* of this step */
     uint64_t now_ms;
-    uint64_t wall_ms;
+    uint64_t wall_ms;       /* of the steady clock .. */
+    uint64_t host_wall_ms;  /* .. and of the host .. */
+    uint64_t host_ahead_ms; /* .. which was ahead by so much when that was noted */
     bool is_stopping;
     bool must_exit;
     bool has_exited;
@@ -220,7 +222,9 @@ void sink_peers_init(struct sink *s);
 void sink_peers_tick(struct sink *s);
 uint64_t sink_peers_deadline_ms(const struct sink *s);
 void sink_peer_message(struct sink *s, uint32_t peer, const struct dtqi_msg *msg);
-/* The wall clock of a ventilator, as far as it is known. */
+/* What the host's wall clock says at a time of the steady clock: for people. */
+uint64_t sink_host_wall_ms(const struct sink *s, uint64_t wall_ms);
+/* The clock of a ventilator, as far as it is known. */
 uint64_t sink_peer_wall_ms(const struct sink *s, const dtqi_uid *store);
 void sink_peers_committed(struct sink *s, const struct group *g);
 void sink_peer_read(struct sink *s, struct job *job);

@@ -68,7 +68,7 @@ static uint32_t dictionary_add(struct dictionary *d, struct dtqi_str word)
     return d->n++;
 }
 
-static void parcel_add(struct parcel *p, const struct results_outcome *row)
+static void parcel_add(const struct sink *s, struct parcel *p, const struct results_outcome *row)
 {
     uint32_t i = p->n++;
 
@@ -79,7 +79,7 @@ static void parcel_add(struct parcel *p, const struct results_outcome *row)
     p->codes[i] = row->code;
     p->started_wall_ms[i] = row->started_wall_ms;
     p->durations_us[i] = row->duration_us;
-    p->committed_wall_ms[i] = row->committed_wall_ms;
+    p->committed_wall_ms[i] = sink_host_wall_ms(s, row->committed_wall_ms);
     p->workers.index[i] = dictionary_add(&p->workers, row->worker);
     p->names.index[i] = dictionary_add(&p->names, row->name);
     p->queues.index[i] = dictionary_add(&p->queues, row->queue);
@@ -294,7 +294,7 @@ static void send_to_route(struct sink *s, const struct group *g, const struct ro
             if (!parcel_init(s, &p, n - i))
                 return; /* asked for again by WAIT */
         }
-        parcel_add(&p, &row);
+        parcel_add(s, &p, &row);
     }
     if (p.n != 0)
         parcel_send(s, &p, r, 0);
@@ -363,7 +363,7 @@ static void send_rows(struct sink *s, const struct job *job)
             if (!parcel_init(s, &p, job->read.ids_n))
                 return;
         }
-        parcel_add(&p, &row);
+        parcel_add(s, &p, &row);
     }
     if (p.n != 0)
         parcel_send(s, &p, r, job->request);
@@ -401,7 +401,7 @@ static void page_answered(struct sink *s, struct job *job)
     if (!sink_hold_room(s, 2) || !parcel_init(s, &p, read->outcomes_n))
         return;
     for (uint32_t i = 0; i < read->outcomes_n; i++)
-        parcel_add(&p, &read->outcomes[i]);
+        parcel_add(s, &p, &read->outcomes[i]);
     act = sink_act(s, SINK_ACT_RESULTS_SEND);
     if (act == NULL)
         return;

@@ -26,7 +26,7 @@ dtq_core(vent_core
 # journal.h names types of store.h; nothing of it is called.
 target_include_directories(vent_core PUBLIC ${CMAKE_SOURCE_DIR}/store)
 
-foreach(part core dead key move queue random session submit task window)
+foreach(part clock core dead key move queue random session submit task window)
   dtq_unit_test(vent_${part} vent_core dtq_journal dtq_wire)
 endforeach()
 

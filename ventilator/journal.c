@@ -298,6 +298,41 @@ static dtq_err meta_put(struct store_tx *tx, const char *name, uint64_t number)
     return store_put(tx, TABLE_META, text_key(name), journal_out_slice(&out), STORE_SPARE);
 }
 
+/* The mark of the steady clock; all of it 0 when there is none yet. */
+static dtq_err mark_get(struct journal *j, struct store_tx *tx, struct steady_mark *ret)
+{
+    struct steady_mark mark = {0};
+    struct dtqi_slice value;
+    struct journal_in in;
+    dtq_err err = store_get(tx, TABLE_META, text_key("clock"), &value);
+
+    if (err == DTQ_ENOTFOUND) {
+        *ret = mark;
+        return DTQ_OK;
+    }
+    if (err != DTQ_OK)
+        return err;
+    in = journal_in_of(value);
+    if (!journal_in_u64(&in, &mark.steady_ms) || !journal_in_u64(&in, &mark.host.boot) ||
+        !journal_in_u64(&in, &mark.host.up_ms) || !journal_in_u64(&in, &mark.host.wall_ms) ||
+        in.len != 0)
+        return bad_record(j, TABLE_META);
+    *ret = mark;
+    return DTQ_OK;
+}
+
+static dtq_err mark_put(struct store_tx *tx, const struct steady_mark *mark)
+{
+    uint8_t room[32];
+    struct journal_out out = {.at = room};
+
+    journal_out_u64(&out, mark->steady_ms);
+    journal_out_u64(&out, mark->host.boot);
+    journal_out_u64(&out, mark->host.up_ms);
+    journal_out_u64(&out, mark->host.wall_ms);
+    return store_put(tx, TABLE_META, text_key("clock"), journal_out_slice(&out), STORE_SPARE);
+}
+
 static dtq_err load_memory(struct journal *j, struct store_tx *tx)
 {
     dtq_err err;
@@ -313,6 +348,8 @@ static dtq_err load_memory(struct journal *j, struct store_tx *tx)
         err = each_record(j, tx, TABLE_COMMON, take_common, NULL);
     if (err == DTQ_OK)
         err = meta_get(j, tx, "seq", &j->seq_reserved);
+    if (err == DTQ_OK)
+        err = mark_get(j, tx, &j->mark);
     j->seq_next = j->seq_reserved;
     return err;
 }
@@ -442,7 +479,8 @@ static bool has_counters(const struct journal_counters *c)
 {
     return c->last.n != 0 || c->last.epoch != 0 || c->counted.n != 0 || c->counted.epoch != 0 ||
            c->failures != 0 || c->crashes != 0 || c->proposed != 0 || c->cancel != 0 ||
-           c->suspect != 0 || c->reason != 0 || c->code != 0 || c->due_wall_ms != 0;
+           c->suspect != 0 || c->reason != 0 || c->code != 0 || c->due_wall_ms != 0 ||
+           c->made_wall_ms != 0;
 }
 
 static dtq_err put_record(struct journal *j, struct store_tx *tx, const struct journal_task *task,
@@ -1117,6 +1155,11 @@ static dtq_err write_seq(struct journal *j, struct store_tx *tx)
     return meta_put(tx, "seq", j->seq_reserved);
 }
 
+static bool is_mark_due(const struct journal *j, const struct steady_mark *mark)
+{
+    return mark->steady_ms != 0 && steady_is_mark_due(&j->mark, mark);
+}
+
 static dtq_err apply_batch(struct journal *j, struct journal_batch *batch)
 {
     struct store_tx *tx;
@@ -1135,6 +1178,8 @@ static dtq_err apply_batch(struct journal *j, struct journal_batch *batch)
         err = journal_commons_write(j->commons, tx, TABLE_COMMON);
     if (err == DTQ_OK)
         err = write_seq(j, tx);
+    if (err == DTQ_OK && is_mark_due(j, &batch->mark))
+        err = mark_put(tx, &batch->mark);
     if (err != DTQ_OK) {
         store_abort(tx);
         return err;
@@ -1154,6 +1199,8 @@ void journal_apply(struct journal *j, struct journal_batch *batch)
     if (batch->err == DTQ_OK) {
         queues_written(j);
         journal_commons_written(j->commons);
+        if (is_mark_due(j, &batch->mark))
+            j->mark = batch->mark;
     } else {
         batch->present_n = 0;
         restore_memory(j);
@@ -1286,6 +1333,8 @@ static dtq_err load_start(struct journal *j, struct store_tx *tx, struct journal
     start->seq_next = j->seq_next > 0 ? j->seq_next : 1;
     start->keys_n = store_count(tx, TABLE_KEYS);
     start->past_n = store_count(tx, TABLE_PAST) / 2;
+    start->dead_n = store_count(tx, TABLE_DEAD);
+    start->mark = j->mark;
     return DTQ_OK;
 }
 
@@ -1329,6 +1378,22 @@ dtq_err journal_open(struct store *store, uint32_t random32, struct journal **re
     *ret_journal = j;
     *ret_start = start;
     return DTQ_OK;
+}
+
+dtq_err journal_start_clock(struct journal *j, const struct journal_start *start,
+                            const struct host_time *now, struct steady *ret_clock)
+{
+    struct journal_batch batch = {0};
+    bool is_empty = start->keys_n == 0 && start->dead_n == 0 && start->past_n == 0;
+
+    for (uint32_t i = 0; i < start->queues_n; i++)
+        is_empty &= start->queues[i].ready == 0 && start->queues[i].delayed == 0;
+    steady_start(ret_clock, &start->mark, now, is_empty);
+    batch.mark = steady_mark(ret_clock, now);
+    journal_apply(j, &batch);
+    if (batch.err == DTQ_OK && is_mark_due(j, &start->mark))
+        batch.err = store_sync(j->store); /* with STORE_ASYNC the commit may be lost */
+    return batch.err != DTQ_ENOSPC ? batch.err : DTQ_OK;
 }
 
 void journal_start_done(struct journal_start *start)

@@ -7,6 +7,10 @@
  * (attempts, failures, crashes) are in a table of their own, so that a retry does not write the
  * payload again.
  *
+ * Wall times in here are those of the steady clock (steady.h), whose mark is kept in here, too. A
+ * due time that is to follow the wall clock of the host has JOURNAL_DUE_BY_WALL added, and so comes
+ * behind all others in the order of due times.
+ *
  * Everything here runs in the journal thread, writes and reads in one order (R22). The structs of
  * requests and answers are plain data that cross threads by pointer: the core makes a batch, the
  * thread works on it, the core frees it.
@@ -17,6 +21,7 @@
 #include "bounds.h"
 #include "buf.h"
 #include "msg.h"
+#include "steady.h"
 #include "store.h"
 
 struct journal;
@@ -34,6 +39,8 @@ extern const char *const journal_tables[JOURNAL_TABLES_N];
 #define JOURNAL_PAST_FORGOTTEN_MAX 4096u /* by one JOURNAL_PAST_FORGET */
 #define JOURNAL_SCAN_MAX 65536u          /* ids that one SCAN looks at */
 #define JOURNAL_READ_BYTES_MAX (256ull * 1024 * 1024) /* of one answer; beyond: DTQ_ENOMEM */
+
+#define JOURNAL_DUE_BY_WALL (DTQI_WALL_MS_MAX + 1)
 
 struct journal_key {
     bool delayed;
@@ -58,7 +65,9 @@ struct journal_counters {
     uint8_t suspect;  /* 1: was prefetched on a worker that died (R21) */
     uint8_t reason;   /* dtq_reason of the last failure */
     int32_t code;
-    uint64_t due_wall_ms; /* in backoff until then; 0: no */
+    uint64_t due_wall_ms;  /* in backoff until then; 0: no */
+    uint64_t made_wall_ms; /* when the producer made the task, if the time in its id is by another
+                              clock; 0: it is not */
 };
 
 struct journal_task {
@@ -181,6 +190,7 @@ struct journal_batch {
     uint32_t workers_n;
     struct journal_sink *sinks;
     uint32_t sinks_n;
+    struct steady_mark mark; /* the shell's; written now and then. All 0: none */
 
     /* answer */
     dtq_err
@@ -247,6 +257,8 @@ struct journal_start {
     uint64_t seq_next;
     uint64_t keys_n; /* idempotency keys that are kept */
     uint64_t past_n; /* histories of tasks that are no more */
+    uint64_t dead_n; /* dead letters that are kept */
+    struct steady_mark mark;
     struct journal_queue *queues;
     uint32_t queues_n;
     struct journal_applied *applied;
@@ -268,6 +280,10 @@ struct journal_start {
 DTQ_MUST_USE dtq_err journal_open(struct store *store, uint32_t random32,
                                   struct journal **ret_journal, struct journal_start *ret_start,
                                   char *why, size_t why_bytes);
+/* The steady clock of this start, which is on the disk when the call returns: like the epoch it is
+ * not to be forgotten once somebody has heard of it. With a full disk it is written later. */
+DTQ_MUST_USE dtq_err journal_start_clock(struct journal *j, const struct journal_start *start,
+                                         const struct host_time *now, struct steady *ret_clock);
 void journal_start_done(struct journal_start *start);
 void journal_close(struct journal *j); /* takes NULL; does not close the store */
 

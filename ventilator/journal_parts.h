@@ -6,7 +6,7 @@
 #include "journal_record.h"
 
 enum journal_table {
-    TABLE_META,     /* "format", "epoch", "seq": numbers of 8 bytes */
+    TABLE_META,     /* "format", "epoch", "seq": numbers of 8 bytes; "clock": four of them */
     TABLE_TASKS,    /* key -> record */
     TABLE_IDS,      /* id -> key */
     TABLE_COUNTERS, /* key -> counters: in the order of tasks, so that a load walks both */
@@ -51,8 +51,9 @@ struct journal {
 
     struct journal_commons *commons;
 
-    uint64_t seq_reserved; /* as committed: a restart begins here */
-    uint64_t seq_next;     /* of what this process has seen */
+    uint64_t seq_reserved;   /* as committed: a restart begins here */
+    uint64_t seq_next;       /* of what this process has seen */
+    struct steady_mark mark; /* as committed */
 
     uint8_t *scratch;
     size_t scratch_room;

@@ -315,7 +315,7 @@ static bool attempt_in(struct journal_in *in, struct journal_attempt *ret)
     return journal_in_u64(in, &ret->epoch) && journal_in_plain32(in, &ret->n);
 }
 
-void journal_counters_out(struct journal_out *out, const struct journal_counters *c)
+static void counters_write(struct journal_out *out, const struct journal_counters *c)
 {
     attempt_out(out, &c->last);
     attempt_out(out, &c->counted);
@@ -327,6 +327,14 @@ void journal_counters_out(struct journal_out *out, const struct journal_counters
     journal_out_u8(out, c->reason);
     journal_out_plain(out, (uint32_t)c->code);
     journal_out_plain(out, c->due_wall_ms);
+}
+
+/* The last number was not there in the first version of this record, and seldom is. */
+void journal_counters_out(struct journal_out *out, const struct journal_counters *c)
+{
+    counters_write(out, c);
+    if (c->made_wall_ms != 0)
+        journal_out_plain(out, c->made_wall_ms);
 }
 
 static bool counters_read(struct journal_in *in, struct journal_counters *ret)
@@ -353,13 +361,14 @@ bool journal_counters_in(struct dtqi_slice value, struct journal_counters *ret)
 {
     struct journal_in in = journal_in_of(value);
 
-    return counters_read(&in, ret) && in.len == 0;
+    return counters_read(&in, ret) &&
+           (in.len == 0 || (journal_in_plain(&in, &ret->made_wall_ms) && in.len == 0));
 }
 
 void journal_dead_head_out(struct journal_out *out, const struct journal_dead *dead)
 {
     journal_key_out(out, &dead->key);
-    journal_counters_out(out, &dead->counters);
+    counters_write(out, &dead->counters);
     journal_out_plain(out, dead->at_wall_ms);
     journal_out_plain(out, dead->text.len);
     journal_out_plain(out, dead->history.len);

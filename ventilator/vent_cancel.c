@@ -89,7 +89,7 @@ static dtq_state recovered_state(const struct vent *v, const struct task *t)
 {
     const struct past *p = past_of(v, t);
 
-    return p != NULL && p->counters.due_wall_ms > v->wall_ms ? DTQ_SCHEDULED : DTQ_READY;
+    return p != NULL && !vent_is_due(v, p->counters.due_wall_ms) ? DTQ_SCHEDULED : DTQ_READY;
 }
 
 static bool ask_journal(struct vent *v, uint32_t wait, const struct dtqi_cancel *m)

@@ -60,7 +60,7 @@ static void check_task(const struct vent *v, const struct task *t)
     if (t->expiry != NONE)
         assert(v->expiries.at[t->expiry] == task_index(v, t));
     if (t->state == TASK_SCHEDULED)
-        assert(v->due.at[t->next] == task_index(v, t));
+        assert(v->due[t->since_ms >= JOURNAL_DUE_BY_WALL].heap.at[t->next] == task_index(v, t));
     if (t->state == TASK_LEASED || t->state == TASK_STOPPING || t->state == TASK_DONE) {
         assert(t->worker < v->workers_n);
         assert(v->workers[t->worker].state != WORKER_FREE);
@@ -112,7 +112,7 @@ static void check_tasks(const struct vent *v)
         assert(counts[s] == v->counts[s]);
     assert(bytes == v->resident_bytes);
     assert(vent_records(v) == v->map.count);
-    assert(v->due.n == v->counts[TASK_SCHEDULED]);
+    assert(vent_scheduled(v) == v->counts[TASK_SCHEDULED]);
 }
 
 static uint32_t check_lot(const struct vent *v, const struct lot *lot)

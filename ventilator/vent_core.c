@@ -244,7 +244,7 @@ dtq_err vent_new(const struct vent_cfg *cfg, const struct journal_start *start, 
     v->past_n = start->past_n;
     v->seq = v->seq_start = start->seq_next;
     v->now_ms = v->start_ms = v->deadline_ms = now_ms;
-    v->wall_ms = wall_ms;
+    v->wall_ms = v->host_wall_ms = wall_ms;
     vent_sinks_init(v, start);
     vent_moves_init(v);
     err = vent_tasks_init(v);
@@ -440,6 +440,7 @@ void vent_step(struct vent *v, const struct vent_event *event, struct vent_actio
     if (event->now_ms > v->now_ms)
         v->now_ms = event->now_ms;
     v->wall_ms = event->wall_ms;
+    v->host_wall_ms = event->host_wall_ms;
     note_stall(v, last_ms);
     v->deadline_ms = v->now_ms;
     switch (event->type) {

@@ -96,8 +96,9 @@ enum vent_event_type {
 
 struct vent_event {
     enum vent_event_type type;
-    uint64_t now_ms;  /* monotonic; never goes back */
-    uint64_t wall_ms; /* since the Unix epoch; may jump */
+    uint64_t now_ms;       /* monotonic; never goes back */
+    uint64_t wall_ms;      /* since the Unix epoch, by the steady clock: does not jump */
+    uint64_t host_wall_ms; /* what the wall clock of the host says; may jump */
     union {
         struct {
             uint32_t route;

@@ -90,6 +90,16 @@ static struct vent_read *ask(struct vent *v, const struct dtqi_operate *m)
     return r;
 }
 
+/* Ids are by our clock; how old a dead letter is people tell by the wall clock. */
+static uint64_t before_ms(const struct vent *v, const struct dtqi_operate *m)
+{
+    uint64_t at_ms = m->before_wall_ms;
+
+    if (at_ms == 0 || m->operation != DTQI_DEAD_PURGE)
+        return at_ms;
+    return at_least_1(vent_steady_wall_ms(v, at_ms));
+}
+
 void vent_on_dead_operation(struct vent *v, uint32_t route, const struct dtqi_operate *m)
 {
     const char *busy = busy_with(v);
@@ -113,7 +123,7 @@ void vent_on_dead_operation(struct vent *v, uint32_t route, const struct dtqi_op
         .operation = (uint8_t)m->operation,
         .route = route,
         .request = m->request,
-        .before_wall_ms = m->before_wall_ms,
+        .before_wall_ms = before_ms(v, m),
     };
     if (m->target.len != 0)
         memcpy(v->dead_job.queue, m->target.at, m->target.len);

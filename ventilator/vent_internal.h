@@ -110,7 +110,8 @@ struct task {
     const void *body; /* in buf */
     struct dtqi_buf *buf;
     uint64_t seq;      /* order of admission */
-    uint64_t since_ms; /* in this state; SCHEDULED: wall time that it waits for; DONE: see report */
+    uint64_t since_ms; /* in this state; SCHEDULED: wall time that it waits for, maybe with
+                          JOURNAL_DUE_BY_WALL; DONE: see report */
     uint32_t body_len;
     uint32_t spec;
     uint32_t attempt; /* number of the last one given or adopted (R2) */
@@ -178,7 +179,7 @@ struct note {
 /* What only some tasks have. */
 struct past {
     struct journal_counters counters; /* `last` is filled in when written */
-    uint64_t key_due_wall_ms;         /* TASK_DELAYED */
+    uint64_t key_due_wall_ms;         /* TASK_DELAYED; with JOURNAL_DUE_BY_WALL */
     uint64_t epoch;                   /* of task->attempt, when that is not of this epoch; else 0 */
     struct note *notes[NOTES_MAX];    /* the last ones, oldest first */
     uint32_t notes_n;
@@ -559,6 +560,7 @@ struct vent_read {
     bool out; /* the shell has it */
     uint32_t queue;
     uint64_t boundary_moves;
+    uint8_t clock; /* READ_DUE */
     uint32_t worker;
     uint64_t session;
     uint32_t owner; /* claim, wait */
@@ -569,6 +571,20 @@ struct vent_read {
     uint64_t until_ms;            /* .. but not for longer */
     struct vent_read *next;
     struct vent_read *prev;
+};
+
+/* Delayed tasks wait by one of two clocks, which may drift apart at any time: so each has an order
+ * of its own, in memory and in the journal. */
+enum due_clock { DUE_STEADY, DUE_BY_WALL, DUE_CLOCKS };
+
+struct due {
+    struct heap heap;
+    bool unloaded; /* there are delayed tasks at or behind the boundary */
+    bool loading;
+    uint64_t boundary_wall_ms;
+    uint64_t boundary_seq;
+    uint64_t moves;
+    uint64_t load_after_ms; /* there was no memory */
 };
 
 struct vent {
@@ -583,7 +599,8 @@ struct vent {
     bool stopped;
 
     uint64_t now_ms;
-    uint64_t wall_ms;
+    uint64_t wall_ms;      /* of the steady clock: ids, durations .. */
+    uint64_t host_wall_ms; /* .. and of the host, which may jump */
     uint64_t start_ms;
     uint64_t deadline_ms;
     uint64_t stall_ms; /* sum of what the loop was late by (R13) */
@@ -652,14 +669,12 @@ struct vent {
     uint64_t purge_after_ms; /* not before this */
 
     /* time */
-    struct heap due;
+    struct due due[DUE_CLOCKS];
     struct heap expiries;
-    struct heap gates; /* queues that their rate closes */
-    bool due_unloaded; /* there are delayed tasks at or behind the boundary */
-    bool due_loading;
-    uint64_t due_boundary_wall_ms;
-    uint64_t due_boundary_seq;
-    uint64_t due_moves;
+    struct heap gates;      /* queues that their rate closes */
+    uint64_t host_ahead_ms; /* what the host's wall clock was ahead of ours when that was written */
+    uint64_t mark_at_ms;    /* when the journal is to be told the time, for a start after a boot */
+    bool mark_due;
     struct list deadwait;
     struct list held[DTQI_SINKS_MAX];
     uint64_t done_check_ms;
@@ -964,6 +979,7 @@ void vent_bring_back(struct vent *v, const struct journal_task *jt, struct dtqi_
 void vent_recovered(struct vent *v, struct task *t);
 void vent_release_held(struct vent *v);
 bool vent_has_room(const struct vent *v);
+uint32_t vent_window_room(const struct vent *v); /* so many tasks more */
 /* .. in lists of active or stuck queues */
 void vent_queue_place(struct vent *v, struct queue *q, enum queue_place place);
 /* Queues that found no worker are tried again. */
@@ -971,6 +987,13 @@ void vent_unstick(struct vent *v);
 
 /* ---------------------------------------------------------------- vent_time.c */
 
+/* Due times are by the steady clock, or with JOURNAL_DUE_BY_WALL by that of the host. */
+bool vent_is_due(const struct vent *v, uint64_t due_wall_ms);
+/* What the host's wall clock says at a time of the steady clock: for people. */
+uint64_t vent_host_wall_ms(const struct vent *v, uint64_t wall_ms);
+uint64_t vent_steady_wall_ms(const struct vent *v, uint64_t host_wall_ms); /* and back */
+uint64_t vent_due_host_wall_ms(const struct vent *v, uint64_t due_wall_ms);
+uint32_t vent_scheduled(const struct vent *v);
 void vent_schedule(struct vent *v, struct task *t, uint64_t due_wall_ms);
 void vent_due_unlink(struct vent *v, struct task *t);
 /* The key in the journal's order of due times is at the boundary of what is loaded, or behind it.
@@ -979,6 +1002,8 @@ bool vent_due_is_behind(const struct vent *v, const struct task *t);
 /* Ready tasks that came back out of order, by seq. false: no memory. */
 bool vent_late_add(struct vent *v, struct heap *h, struct task *t);
 void vent_late_remove(struct vent *v, struct heap *h, struct task *t);
+/* When its producer made it: the time in its id, unless that is by another clock. */
+uint64_t vent_made_wall_ms(const struct vent *v, const struct task *t);
 /* 0: never. */
 uint64_t vent_expires_wall_ms(const struct vent *v, const struct task *t);
 bool vent_is_expired(const struct vent *v, const struct task *t);
@@ -987,9 +1012,11 @@ void vent_expiry_remove(struct vent *v, struct task *t);
 uint64_t vent_backoff_ms(struct vent *v, const struct dtqi_spec *spec, uint32_t failures);
 void vent_time_tick(struct vent *v);
 dtq_err vent_time_init(struct vent *v);
-/* The half of the due heap that is due last leaves memory, or is moved so that it can (R42). */
+/* The half of the due heaps that is due last leaves memory, or is moved so that it can (R42). */
 void vent_due_evict(struct vent *v);
 void vent_due_loaded(struct vent *v, struct vent_read *r);
+/* The journal has delayed tasks. */
+void vent_due_begin(struct vent *v);
 /* The delayed task of this key could not come into memory. */
 void vent_due_leave_out(struct vent *v, const struct journal_key *key);
 void vent_heap_done(struct heap *h);

@@ -45,6 +45,7 @@ struct vent_io {
     int signals;
     struct store *store;
     struct journal *journal;
+    struct steady clock;
     struct work *work;
     bool syncing;        /* a WORK_SYNC is under way */
     uint64_t sync_at_ms; /* UINT64_MAX: nothing to sync */
@@ -178,6 +179,9 @@ static void send_to_route(struct vent_io *io, uint32_t route, const struct dtqi_
 /* Without memory even for the request, the core gets the answer at once. */
 static void write_journal(struct vent_io *io, struct journal_batch *batch)
 {
+    struct host_time now = proc_host_time();
+
+    batch->mark = steady_mark(&io->clock, &now);
     if (work_push(io->work, (struct work_item){.at = batch, .kind = WORK_WRITE}) == DTQ_OK)
         return;
     batch->err = DTQ_ENOMEM;
@@ -240,8 +244,11 @@ static void execute(struct vent_io *io, const struct vent_action *action)
 /* One step, and what it asks for. Each action brings about one event at most. */
 static void step(struct vent_io *io, struct vent_event *event)
 {
+    struct host_time now = proc_host_time();
+
     event->now_ms = proc_now_ms();
-    event->wall_ms = proc_wall_ms();
+    event->wall_ms = steady_ms(&io->clock, &now);
+    event->host_wall_ms = now.wall_ms;
     vent_step(io->vent, event, &io->actions);
     if (!reserve_pending(io, io->actions.n)) {
         die(io, "out of memory"); /* the journal has everything that was confirmed */
@@ -566,15 +573,30 @@ static dtq_err open_journal(struct vent_io *io, const struct vent_io_cfg *cfg,
     return journal_open(io->store, random32, &io->journal, ret_start, why, why_bytes);
 }
 
+static dtq_err start_clock(struct vent_io *io, const struct journal_start *start)
+{
+    struct host_time now = proc_host_time();
+    dtq_err err = journal_start_clock(io->journal, start, &now, &io->clock);
+    int64_t ahead_ms = (int64_t)(steady_ms(&io->clock, &now) - now.wall_ms);
+
+    if (ahead_ms <= -(int64_t)STEADY_JUMP_MS || ahead_ms >= (int64_t)STEADY_JUMP_MS)
+        log_warn("wall_clock_has_jumped", log_i64("steady_ahead_ms", ahead_ms));
+    return err;
+}
+
 static dtq_err open_core(struct vent_io *io, const struct vent_io_cfg *cfg,
                          const struct journal_start *start, char *why, size_t why_bytes)
 {
     struct vent_cfg core = cfg->core;
+    struct host_time now;
     dtq_err err;
 
     proc_random(&core.seed, sizeof core.seed);
     cut_limits(&core);
-    err = vent_new(&core, start, proc_now_ms(), proc_wall_ms(), &io->vent);
+    err = start_clock(io, start);
+    now = proc_host_time();
+    if (err == DTQ_OK)
+        err = vent_new(&core, start, proc_now_ms(), steady_ms(&io->clock, &now), &io->vent);
     if (err == DTQ_OK)
         err = work_start("dtq-journal", run_work, io, 1, &io->work);
     if (err != DTQ_OK)

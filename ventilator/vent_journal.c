@@ -584,7 +584,7 @@ static uint64_t applied_ahead(const struct vent *v)
 static bool has_lazy(const struct vent *v)
 {
     bool any = v->dirty.n != 0 || v->deletes.n != 0 || v->roster_n != 0 || v->settings_due ||
-               v->dead_dels_n != 0 || v->keys_forget_due || v->past_forget_due ||
+               v->dead_dels_n != 0 || v->keys_forget_due || v->past_forget_due || v->mark_due ||
                applied_ahead(v) != 0;
 
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
@@ -666,6 +666,7 @@ void vent_journal_tick(struct vent *v)
     gather_puts(v);
     gather_applied(v);
     gather_peers(v);
+    v->mark_due = false;
     v->urgent = false;
     v->lazy_ms = 0;
     if (v->dirty.n != 0 || v->deletes.n != 0 || v->settings_due ||

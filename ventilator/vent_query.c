@@ -71,7 +71,7 @@ static void fill_resident(struct vent *v, const struct task *t, struct dtqi_task
         .state = vent_public_state(v, t),
         .attempt = t->attempt,
         .worker = holder_name(v, t),
-        .due_wall_ms = t->state == TASK_SCHEDULED ? t->since_ms : 0,
+        .due_wall_ms = t->state == TASK_SCHEDULED ? vent_due_host_wall_ms(v, t->since_ms) : 0,
         .payload_bytes = t->body_len,
         .sink = v->sinks[t->sink].store,
         .why = dtqi_str(vent_why(v, t)),
@@ -120,7 +120,7 @@ static void fill_journaled(struct vent *v, const struct journal_task *jt,
     const struct queue *q = vent_queue_of_number(v, jt->key.queue);
     bool is_cancelled =
         jt->counters.cancel != 0 || (q != NULL && jt->key.seq < q->settings.purge_seq);
-    bool is_due = due <= v->wall_ms;
+    bool is_due = vent_is_due(v, due);
     dtq_state state = journaled_state(jt, is_cancelled, is_due);
 
     *info = (struct dtqi_task_info){
@@ -130,7 +130,7 @@ static void fill_journaled(struct vent *v, const struct journal_task *jt,
         .attempt = jt->counters.last.n,
         .failures = jt->counters.failures,
         .crashes = jt->counters.crashes,
-        .due_wall_ms = state == DTQ_SCHEDULED ? due : 0,
+        .due_wall_ms = state == DTQ_SCHEDULED ? vent_due_host_wall_ms(v, due) : 0,
         .payload_bytes = jt->body.len,
         .sink = jt->sink,
         .why = dtqi_str(why_journaled(v, jt, is_cancelled, is_due)),
@@ -155,7 +155,7 @@ static void fill_dead(struct vent *v, const struct journal_task *jt, bool bodies
         .payload_bytes = jt->body.len,
         .sink = jt->sink,
         .durable = true,
-        .dead_wall_ms = jt->dead_wall_ms,
+        .dead_wall_ms = vent_host_wall_ms(v, jt->dead_wall_ms),
         .reason = (dtq_reason)jt->counters.reason,
         .code = jt->counters.code,
         .error = vent_copy_str(v, (struct dtqi_str){jt->text.at, jt->text.len}),
@@ -555,7 +555,7 @@ static uint64_t oldest_ready(const struct vent *v, const struct queue *q)
         for (uint32_t rank = 0; q->lots[s] != NULL && rank < DTQI_PRIORITIES; rank++)
             if (q->lots[s]->ranks >> rank & 1)
                 oldest = oldest_of(v, &q->lots[s]->fifo[rank], oldest);
-    return oldest != UINT64_MAX ? oldest : 0;
+    return oldest != UINT64_MAX ? vent_host_wall_ms(v, oldest) : 0;
 }
 
 static void fill_queue(const struct vent *v, const struct queue *q, struct dtqi_queue_info *info)
@@ -680,7 +680,7 @@ static void count_by_sink(const struct vent *v, struct dtqi_sink_info *by_index)
 
 static bool is_all_in_memory(const struct vent *v)
 {
-    bool any = v->due_unloaded;
+    bool any = v->due[DUE_STEADY].unloaded || v->due[DUE_BY_WALL].unloaded;
 
     for (uint32_t i = 0; i < v->queues_n; i++)
         any |= v->queues[i].used && v->queues[i].unloaded;

@@ -168,7 +168,8 @@ static void queue_start(struct vent *v, const struct journal_queue *jq)
         v->queue_number = jq->number;
     v->purging += jq->settings.purge_seq != 0;
     set_unloaded(v, q, jq->ready != 0);
-    v->due_unloaded |= jq->delayed != 0;
+    if (jq->delayed != 0)
+        vent_due_begin(v);
 }
 
 dtq_err vent_queues_init(struct vent *v, const struct journal_start *start)
@@ -427,6 +428,11 @@ bool vent_has_room(const struct vent *v)
            vent_records(v) < v->cfg.resident_tasks_max - v->cfg.resident_tasks_max / 8;
 }
 
+uint32_t vent_window_room(const struct vent *v)
+{
+    return window_tasks(v) < window_max(v) ? window_max(v) - window_tasks(v) : 0;
+}
+
 static bool is_behind(const struct vent *v, const struct queue *q, const struct task *t)
 {
     uint8_t rank = spec_of(v, t)->rank;
@@ -494,7 +500,7 @@ void vent_release(struct vent *v, struct task *t)
         vent_propose(v, t, (dtq_state)p->counters.proposed);
     else if (vent_is_expired(v, t))
         vent_propose(v, t, DTQ_EXPIRED);
-    else if (p != NULL && p->counters.due_wall_ms > v->wall_ms)
+    else if (p != NULL && !vent_is_due(v, p->counters.due_wall_ms))
         vent_schedule(v, t, p->counters.due_wall_ms);
     else if (is_behind(v, q, t))
         vent_park(v, t);
@@ -582,7 +588,7 @@ static void shrink_window(struct vent *v)
 
     if (n <= max / 8 && !is_heavy)
         return;
-    if (v->due.n > window_tasks(v) / 2) {
+    if (vent_scheduled(v) > window_tasks(v) / 2) {
         vent_due_evict(v);
         return;
     }
@@ -740,7 +746,8 @@ void vent_loaded(struct vent *v, struct vent_read *r)
 static bool has_counters(const struct journal_counters *c)
 {
     return c->last.n != 0 || c->counted.n != 0 || c->failures != 0 || c->crashes != 0 ||
-           c->proposed != 0 || c->cancel != 0 || c->suspect != 0 || c->due_wall_ms != 0;
+           c->proposed != 0 || c->cancel != 0 || c->suspect != 0 || c->due_wall_ms != 0 ||
+           c->made_wall_ms != 0;
 }
 
 static bool recover_past(struct vent *v, struct task *t, const struct journal_task *jt)

@@ -319,10 +319,17 @@ static struct refusal refusal_of_spec(const struct dtqi_spec *s)
     return accepted;
 }
 
-static struct refusal refusal_of_time(const struct vent *v, const dtq_id *id)
+/* When the task was made, by our clock. Ids that are made by another one say how far that is off.
+ */
+static uint64_t made_ms(const struct dtqi_submit *m, const dtq_id *id)
 {
-    uint64_t id_ms = dtqi_id_wall_ms(id);
+    int64_t at_ms = (int64_t)dtqi_id_wall_ms(id) + m->id_clock_ms;
 
+    return at_ms > 0 ? (uint64_t)at_ms : 0;
+}
+
+static struct refusal refusal_of_time(const struct vent *v, uint64_t id_ms)
+{
     if (id_ms + v->cfg.dedupe_window_ms < v->wall_ms)
         return (struct refusal){DTQI_TOO_OLD, "the id is older than the dedupe window"};
     if (id_ms > v->wall_ms + v->cfg.clock_ahead_ms)
@@ -369,19 +376,52 @@ static struct refusal join(struct vent *v, struct submission *s, uint32_t i, str
     return accepted;
 }
 
+/* A delay counts from when the task was made, so that it is the same whenever it comes here; but it
+ * is no longer from now on than it was meant to be. A time of day is one of the wall clock. Of both
+ * the one that is further off now is waited for. 0: nothing to wait for. */
+static uint64_t due_of(const struct vent *v, const struct dtqi_submit *m, uint32_t i)
+{
+    uint64_t delay_ms = dtqi_col64(m->delay_ms, i);
+    uint64_t not_before_ms = dtqi_col64(m->not_before_wall_ms, i);
+    uint64_t made = made_ms(m, &m->ids[i]);
+    uint64_t at_ms = (made < v->wall_ms ? made : v->wall_ms) + delay_ms;
+
+    if (delay_ms == 0 || at_ms < v->wall_ms)
+        at_ms = v->wall_ms;
+    if (not_before_ms > v->host_wall_ms && not_before_ms - v->host_wall_ms > at_ms - v->wall_ms)
+        return not_before_ms + JOURNAL_DUE_BY_WALL;
+    return at_ms > v->wall_ms ? at_ms : 0;
+}
+
 /* It waits for its time: the journal keeps it in the order of due times. */
-static bool delay(struct vent *v, struct task *t, uint64_t not_before_wall_ms)
+static bool delay(struct vent *v, struct task *t, uint64_t due_wall_ms)
 {
     struct past *p;
 
-    if (not_before_wall_ms <= v->wall_ms)
+    if (due_wall_ms == 0)
         return true;
     p = vent_past(v, t);
     if (p == NULL)
         return false;
     t->flags |= TASK_DELAYED;
-    p->key_due_wall_ms = not_before_wall_ms;
-    p->counters.due_wall_ms = not_before_wall_ms;
+    p->key_due_wall_ms = due_wall_ms;
+    p->counters.due_wall_ms = due_wall_ms;
+    return true;
+}
+
+/* The time in its id is by another clock than ours: what counts from there needs the time itself.
+ */
+static bool note_made(struct vent *v, struct task *t, const struct dtqi_submit *m)
+{
+    struct past *p;
+
+    if (m->id_clock_ms == 0 || spec_of(v, t)->spec.expires_ms == 0)
+        return true;
+    p = vent_past(v, t);
+    if (p == NULL)
+        return false;
+    p->counters.made_wall_ms = at_least_1(made_ms(m, &t->id));
+    t->flags |= TASK_DIRTY; /* written with the task */
     return true;
 }
 
@@ -484,7 +524,7 @@ static struct refusal admit_entry(struct vent *v, struct submission *s, uint32_t
     t->sink = s->sink;
     t->reply_to = m->reply_to;
     is_keyed = spec_of(v, t)->spec.key.len != 0;
-    if (!delay(v, t, dtqi_col64(m->not_before_wall_ms, i)) || (is_keyed && !vent_key_add(v, t)) ||
+    if (!note_made(v, t, m) || !delay(v, t, due_of(v, m, i)) || (is_keyed && !vent_key_add(v, t)) ||
         ((m->resend || is_keyed) && !claim_entry(v, s, t, i))) {
         vent_task_free(v, t);
         return (struct refusal){DTQI_BUSY, "too many claims, or out of memory"};
@@ -508,7 +548,7 @@ static struct refusal entry(struct vent *v, struct submission *s, uint32_t i)
         return join(v, s, i, t, spec);
     if (s->m->bodies[i].len > v->cfg.task_bytes_max)
         return (struct refusal){DTQI_TOO_LARGE, "the payload is over the ventilator's limit"};
-    r = refusal_of_time(v, &s->m->ids[i]);
+    r = refusal_of_time(v, made_ms(s->m, &s->m->ids[i]));
     if (r.reason != DTQI_REFUSAL_NONE)
         return r;
     if (s->all.reason == DTQI_REFUSAL_NONE)

@@ -174,7 +174,8 @@ void vent_tasks_done(struct vent *v)
             free(v->pasts[i].notes[k]);
     for (uint32_t i = 0; i < v->specs_n; i++)
         dtqi_buf_unref(v->specs[i].buf);
-    vent_heap_done(&v->due);
+    for (uint32_t i = 0; i < DUE_CLOCKS; i++)
+        vent_heap_done(&v->due[i].heap);
     vent_heap_done(&v->expiries);
     dtqi_idmap_done(&v->map);
     free(v->pasts);

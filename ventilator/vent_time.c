@@ -1,7 +1,13 @@
 #include "vent_internal.h"
 
-#define WALL_CHECK_MS 1000u /* wall clocks may jump: look again after this, at the latest */
-#define DUE_AHEAD_MS 5000u  /* delayed tasks are loaded so long before their time, at the latest */
+#define WALL_CHECK_MS                                                           \
+    1000u /* clocks may jump, hosts sleep: look again after this, at the latest \
+           */
+#define MARK_EACH_MS                                                            \
+    60000u /* so much of a delay may be waited for again after a boot, at worst \
+            */
+#define LOAD_RETRY_MS 100u
+#define DUE_AHEAD_MS 5000u /* delayed tasks are loaded so long before their time, at the latest */
 
 /* Three heaps of tasks: by due time, by expiry, by seq; and one of queues. */
 enum order { BY_DUE, BY_EXPIRY, BY_SEQ, BY_RATE };
@@ -137,21 +143,96 @@ void vent_heap_done(struct heap *h)
 }
 
 /* Room for every record at once: memory that is not used costs nothing, and adding cannot fail. */
-dtq_err vent_time_init(struct vent *v)
+static dtq_err heap_init(const struct vent *v, struct heap *h)
 {
-    v->due.at = malloc(v->cfg.resident_tasks_max * sizeof *v->due.at);
-    v->expiries.at = malloc(v->cfg.resident_tasks_max * sizeof *v->expiries.at);
-    if (v->due.at == NULL || v->expiries.at == NULL)
-        return DTQ_ENOMEM;
-    v->due.room = v->expiries.room = v->cfg.resident_tasks_max;
-    return DTQ_OK;
+    h->at = malloc(v->cfg.resident_tasks_max * sizeof *h->at);
+    h->room = h->at != NULL ? v->cfg.resident_tasks_max : 0;
+    return h->at != NULL ? DTQ_OK : DTQ_ENOMEM;
 }
 
-void vent_due_wall(struct vent *v, uint64_t wall_ms)
+dtq_err vent_time_init(struct vent *v)
 {
-    uint64_t in_ms = wall_ms > v->wall_ms ? wall_ms - v->wall_ms : 0;
+    dtq_err err = heap_init(v, &v->expiries);
+
+    for (uint32_t i = 0; err == DTQ_OK && i < DUE_CLOCKS; i++)
+        err = heap_init(v, &v->due[i].heap);
+    v->due[DUE_BY_WALL].boundary_wall_ms = JOURNAL_DUE_BY_WALL;
+    v->mark_at_ms = v->now_ms + MARK_EACH_MS;
+    return err;
+}
+
+/* ---------------------------------------------------------------- clocks */
+
+static enum due_clock clock_of(uint64_t due_wall_ms)
+{
+    return due_wall_ms >= JOURNAL_DUE_BY_WALL ? DUE_BY_WALL : DUE_STEADY;
+}
+
+/* Until a due or expiry time; 0: it has come. */
+static uint64_t left_ms(const struct vent *v, uint64_t due_wall_ms)
+{
+    uint64_t now_ms =
+        clock_of(due_wall_ms) == DUE_BY_WALL ? v->host_wall_ms | JOURNAL_DUE_BY_WALL : v->wall_ms;
+
+    return due_wall_ms > now_ms ? due_wall_ms - now_ms : 0;
+}
+
+bool vent_is_due(const struct vent *v, uint64_t due_wall_ms)
+{
+    return left_ms(v, due_wall_ms) == 0;
+}
+
+uint64_t vent_host_wall_ms(const struct vent *v, uint64_t wall_ms)
+{
+    uint64_t host_ms = wall_ms + v->host_wall_ms - v->wall_ms;
+
+    return host_ms <= DTQI_WALL_MS_MAX ? host_ms : 0;
+}
+
+uint64_t vent_steady_wall_ms(const struct vent *v, uint64_t host_wall_ms)
+{
+    uint64_t at_ms = host_wall_ms + v->wall_ms - v->host_wall_ms;
+
+    return at_ms <= DTQI_WALL_MS_MAX ? at_ms : 0;
+}
+
+uint64_t vent_due_host_wall_ms(const struct vent *v, uint64_t due_wall_ms)
+{
+    if (clock_of(due_wall_ms) == DUE_BY_WALL)
+        return due_wall_ms - JOURNAL_DUE_BY_WALL;
+    return vent_host_wall_ms(v, due_wall_ms);
+}
+
+/* Our own deadline for it; never far off. */
+void vent_due_wall(struct vent *v, uint64_t due_wall_ms)
+{
+    uint64_t in_ms = left_ms(v, due_wall_ms);
 
     due_at(v, v->now_ms + (in_ms < WALL_CHECK_MS ? in_ms : WALL_CHECK_MS));
+}
+
+static bool has_jumped(const struct vent *v)
+{
+    uint64_t ahead_ms = v->host_wall_ms - v->wall_ms;
+    uint64_t by_ms = ahead_ms - v->host_ahead_ms;
+
+    return by_ms >= STEADY_JUMP_MS && 0 - by_ms >= STEADY_JUMP_MS;
+}
+
+/* The journal gets the time with every batch. When there is none, and time matters, one is made:
+ * after a boot the time is taken up from there. */
+static void mark_clock(struct vent *v)
+{
+    bool matters = v->backlog_tasks != 0 || v->keys_n != 0;
+
+    if (matters && v->now_ms < v->mark_at_ms)
+        due_at(v, v->mark_at_ms);
+    if (!has_jumped(v) && (!matters || v->now_ms < v->mark_at_ms))
+        return;
+    v->host_ahead_ms = v->host_wall_ms - v->wall_ms;
+    v->mark_at_ms = v->now_ms + MARK_EACH_MS;
+    v->mark_due = true;
+    vent_lazy(v);
 }
 
 /* ---------------------------------------------------------------- late ones */
@@ -188,11 +269,19 @@ void vent_gate_remove(struct vent *v, uint32_t queue)
 
 /* ---------------------------------------------------------------- expiry */
 
+uint64_t vent_made_wall_ms(const struct vent *v, const struct task *t)
+{
+    const struct past *p = past_of(v, t);
+
+    return p != NULL && p->counters.made_wall_ms != 0 ? p->counters.made_wall_ms
+                                                      : dtqi_id_wall_ms(&t->id);
+}
+
 uint64_t vent_expires_wall_ms(const struct vent *v, const struct task *t)
 {
     uint64_t expires_ms = spec_of(v, t)->spec.expires_ms;
 
-    return expires_ms != 0 ? dtqi_id_wall_ms(&t->id) + expires_ms : 0;
+    return expires_ms != 0 ? vent_made_wall_ms(v, t) + expires_ms : 0;
 }
 
 bool vent_is_expired(const struct vent *v, const struct task *t)
@@ -226,39 +315,58 @@ static void expire(struct vent *v)
 
 /* ---------------------------------------------------------------- due times */
 
+static struct due *due_of(struct vent *v, const struct task *t)
+{
+    return &v->due[clock_of(t->since_ms)];
+}
+
+uint32_t vent_scheduled(const struct vent *v)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < DUE_CLOCKS; i++)
+        n += v->due[i].heap.n;
+    return n;
+}
+
+static bool is_key_behind(const struct due *d, uint64_t due_wall_ms, uint64_t seq)
+{
+    if (!d->unloaded || due_wall_ms < d->boundary_wall_ms)
+        return false;
+    return due_wall_ms > d->boundary_wall_ms || seq >= d->boundary_seq;
+}
+
 bool vent_due_is_behind(const struct vent *v, const struct task *t)
 {
     const struct past *p = past_of(v, t);
 
-    if (!v->due_unloaded || (t->flags & TASK_DELAYED) == 0)
+    if ((t->flags & TASK_DELAYED) == 0)
         return false;
     assert(p != NULL);
-    if (p->key_due_wall_ms != v->due_boundary_wall_ms)
-        return p->key_due_wall_ms > v->due_boundary_wall_ms;
-    return t->seq >= v->due_boundary_seq;
+    return is_key_behind(&v->due[clock_of(p->key_due_wall_ms)], p->key_due_wall_ms, t->seq);
 }
 
 void vent_schedule(struct vent *v, struct task *t, uint64_t due_wall_ms)
 {
     vent_task_move(v, t, TASK_SCHEDULED);
     t->since_ms = due_wall_ms;
-    heap_add(v, &v->due, task_index(v, t), BY_DUE);
+    heap_add(v, &due_of(v, t)->heap, task_index(v, t), BY_DUE);
     vent_expiry_add(v, t);
     vent_due_wall(v, due_wall_ms);
 }
 
 void vent_due_unlink(struct vent *v, struct task *t)
 {
-    heap_remove(v, &v->due, task_index(v, t), BY_DUE);
+    heap_remove(v, &due_of(v, t)->heap, task_index(v, t), BY_DUE);
 }
 
-static void fire(struct vent *v)
+static void fire(struct vent *v, struct due *d)
 {
-    while (v->due.n != 0) {
-        struct task *t = task_at(v, v->due.at[0]);
+    while (d->heap.n != 0) {
+        struct task *t = task_at(v, d->heap.at[0]);
         struct past *p = past_of(v, t);
 
-        if (t->since_ms > v->wall_ms) {
+        if (!vent_is_due(v, t->since_ms)) {
             vent_due_wall(v, t->since_ms);
             return;
         }
@@ -268,15 +376,42 @@ static void fire(struct vent *v)
     }
 }
 
-static void load_due(struct vent *v)
+static bool is_far(const struct vent *v, const struct due *d)
 {
-    struct vent_read *r;
-    uint32_t limit = vent_has_room(v) ? v->cfg.load_tasks : v->share;
+    return d->boundary_wall_ms > DUE_AHEAD_MS &&
+           !vent_is_due(v, d->boundary_wall_ms - DUE_AHEAD_MS);
+}
 
-    if (!v->due_unloaded || v->due_loading || (!vent_has_room(v) && v->due.n >= v->share))
+/* No more than fit: of two orders one would push out the other, and be pushed out by it. */
+static uint32_t load_limit(const struct vent *v)
+{
+    uint32_t room = vent_window_room(v);
+
+    if (!vent_has_room(v))
+        return v->share;
+    return room < v->cfg.load_tasks ? room : v->cfg.load_tasks;
+}
+
+/* What is held after a start (R33) is in no order, and in memory all the same. */
+static bool has_room_for(const struct vent *v, const struct due *d)
+{
+    return vent_has_room(v) || d->heap.n + v->counts[TASK_HELD] < v->share;
+}
+
+static void load_due(struct vent *v, enum due_clock clock)
+{
+    struct due *d = &v->due[clock];
+    struct vent_read *r;
+    uint32_t limit = load_limit(v);
+
+    if (!d->unloaded || d->loading || !has_room_for(v, d))
         return;
-    if (v->due.n > v->cfg.load_tasks / 2 && v->due_boundary_wall_ms > v->wall_ms + DUE_AHEAD_MS) {
-        vent_due_wall(v, v->due_boundary_wall_ms - DUE_AHEAD_MS);
+    if (v->now_ms < d->load_after_ms) {
+        due_at(v, d->load_after_ms);
+        return;
+    }
+    if (d->heap.n > v->cfg.load_tasks / 2 && is_far(v, d)) {
+        vent_due_wall(v, d->boundary_wall_ms - DUE_AHEAD_MS);
         return;
     }
     r = vent_read_new(v, READ_DUE, JOURNAL_DUE, NULL, 0);
@@ -284,62 +419,94 @@ static void load_due(struct vent *v)
         return;
     r->read.limit = limit;
     r->read.bytes_max = v->cfg.load_bytes;
-    r->boundary_moves = v->due_moves;
-    if (v->due_boundary_wall_ms != 0 || v->due_boundary_seq != 0) {
+    r->clock = clock;
+    r->boundary_moves = d->moves;
+    if (d->boundary_wall_ms != 0 || d->boundary_seq != 0) {
         r->read.has_after = true; /* the last key that can be before the boundary */
         r->read.after = (struct journal_key){
             .delayed = true,
             .rank = UINT8_MAX,
             .queue = UINT32_MAX,
-            .due_wall_ms = v->due_boundary_wall_ms - (v->due_boundary_seq == 0),
-            .seq = v->due_boundary_seq - 1,
+            .due_wall_ms = d->boundary_wall_ms - (d->boundary_seq == 0),
+            .seq = d->boundary_seq - 1,
         };
     }
-    v->due_loading = true;
+    d->loading = true;
     vent_read_send(v, r);
+}
+
+/* false: it could not come into memory. */
+static bool bring(struct vent *v, const struct journal_task *jt, struct dtqi_buf *buf)
+{
+    struct task *t;
+
+    if (vent_task_find(v, &jt->id) != NULL)
+        return true; /* R22 */
+    t = vent_recover(v, jt, buf);
+    if (t == NULL)
+        return false;
+    v->counters.tasks_loaded++;
+    vent_recovered(v, t);
+    return true;
+}
+
+/* So many of an answer belong to this clock: those by the wall clock come behind all others. */
+static uint32_t count_of(const struct vent_read *r)
+{
+    uint32_t n = 0;
+
+    while (n < r->read.tasks_n && clock_of(r->read.tasks[n].key.due_wall_ms) == r->clock)
+        n++;
+    return n;
 }
 
 void vent_due_loaded(struct vent *v, struct vent_read *r)
 {
+    struct due *d = &v->due[r->clock];
     const struct journal_read *a = &r->read;
-    const struct journal_task *last = a->tasks_n != 0 ? &a->tasks[a->tasks_n - 1] : NULL;
+    uint32_t n = count_of(r);
 
-    v->due_loading = false;
-    if (r->boundary_moves != v->due_moves || a->err != DTQ_OK)
+    d->loading = false;
+    if (r->boundary_moves != d->moves || a->err != DTQ_OK)
         return; /* tasks before these have left memory since: asked for again */
-    for (uint32_t i = 0; i < a->tasks_n; i++) {
-        const struct journal_task *jt = &a->tasks[i];
-        struct task *t;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct journal_key *key = &a->tasks[i].key;
 
-        if (vent_task_find(v, &jt->id) != NULL)
-            continue; /* R22 */
-        t = vent_recover(v, jt, a->buf);
-        if (t == NULL) {
-            v->due_boundary_wall_ms = jt->key.due_wall_ms;
-            v->due_boundary_seq = jt->key.seq;
+        if (!bring(v, &a->tasks[i], a->buf)) {
+            d->boundary_wall_ms = key->due_wall_ms;
+            d->boundary_seq = key->seq;
+            d->load_after_ms = v->now_ms + LOAD_RETRY_MS;
             return;
         }
-        v->counters.tasks_loaded++;
-        vent_recovered(v, t);
     }
-    if (a->end || last == NULL) {
-        v->due_unloaded = false;
+    if (n == 0 || n < a->tasks_n || a->end) {
+        d->unloaded = false;
         return;
     }
-    v->due_boundary_wall_ms = last->key.due_wall_ms;
-    v->due_boundary_seq = last->key.seq + 1;
+    d->boundary_wall_ms = a->tasks[n - 1].key.due_wall_ms;
+    d->boundary_seq = a->tasks[n - 1].key.seq + 1;
+}
+
+void vent_due_begin(struct vent *v)
+{
+    for (uint32_t i = 0; i < DUE_CLOCKS; i++)
+        v->due[i].unloaded = true;
+}
+
+static void boundary_back(struct due *d, uint64_t due_wall_ms, uint64_t seq)
+{
+    d->unloaded = true;
+    d->boundary_wall_ms = due_wall_ms;
+    d->boundary_seq = seq;
+    d->moves++;
 }
 
 void vent_due_leave_out(struct vent *v, const struct journal_key *key)
 {
-    if (v->due_unloaded &&
-        (key->due_wall_ms > v->due_boundary_wall_ms ||
-         (key->due_wall_ms == v->due_boundary_wall_ms && key->seq >= v->due_boundary_seq)))
-        return;
-    v->due_unloaded = true;
-    v->due_boundary_wall_ms = key->due_wall_ms;
-    v->due_boundary_seq = key->seq;
-    v->due_moves++;
+    struct due *d = &v->due[clock_of(key->due_wall_ms)];
+
+    if (!is_key_behind(d, key->due_wall_ms, key->seq))
+        boundary_back(d, key->due_wall_ms, key->seq);
 }
 
 static bool may_leave(const struct task *t)
@@ -347,28 +514,28 @@ static bool may_leave(const struct task *t)
     return vent_is_clean(t) && t->wait == NONE && (t->flags & TASK_NO_KEY) == 0;
 }
 
+/* Its key may be by another clock than what it waits for now: it was delayed, and failed since. */
 static void evict(struct vent *v, struct task *t)
 {
     const struct past *p = past_of(v, t);
 
     assert(p != NULL);
-    v->due_boundary_wall_ms = p->key_due_wall_ms;
-    v->due_boundary_seq = t->seq;
-    v->due_unloaded = true;
-    v->due_moves++;
+    boundary_back(&v->due[clock_of(p->key_due_wall_ms)], p->key_due_wall_ms, t->seq);
     v->counters.tasks_evicted++;
     vent_task_free(v, t);
 }
 
 void vent_due_evict(struct vent *v)
 {
-    uint32_t keep = v->due.n / 2;
+    struct heap *steady = &v->due[DUE_STEADY].heap;
+    struct heap *by_wall = &v->due[DUE_BY_WALL].heap;
+    struct heap *h = steady->n >= by_wall->n ? steady : by_wall;
+    uint32_t keep = h->n / 2;
 
-    if (!heap_sort(v, &v->due, BY_DUE))
+    if (!heap_sort(v, h, BY_DUE))
         return;
-    for (uint32_t i = v->due.n; i > keep;
-         i--) { /* each is the last one, or comes after those kept */
-        struct task *t = task_at(v, v->due.at[i - 1]);
+    for (uint32_t i = h->n; i > keep; i--) { /* each is the last one, or comes after those kept */
+        struct task *t = task_at(v, h->at[i - 1]);
 
         if (!may_leave(t))
             continue;
@@ -383,10 +550,13 @@ void vent_due_evict(struct vent *v)
 
 void vent_time_tick(struct vent *v)
 {
+    mark_clock(v);
     vent_gates_tick(v);
-    fire(v);
+    for (uint32_t i = 0; i < DUE_CLOCKS; i++)
+        fire(v, &v->due[i]);
     expire(v);
-    load_due(v);
+    for (uint32_t i = 0; i < DUE_CLOCKS; i++)
+        load_due(v, (enum due_clock)i);
 }
 
 /* ---------------------------------------------------------------- backoff */

@@ -240,7 +240,7 @@ static void do_actions(struct world *w)
 static void step(struct world *w, struct sink_event event)
 {
     event.now_ms = 1000;
-    event.wall_ms = START_MS;
+    event.wall_ms = event.host_wall_ms = START_MS;
     sink_step(w->sink, &event, &w->actions);
     do_actions(w);
 }

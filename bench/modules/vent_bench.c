@@ -142,7 +142,7 @@ static void collect(struct bench *b)
 static void step(struct bench *b, struct vent_event *ev)
 {
     ev->now_ms = b->now_ms;
-    ev->wall_ms = WALL_MS + b->now_ms;
+    ev->wall_ms = ev->host_wall_ms = WALL_MS + b->now_ms;
     vent_step(b->v, ev, &b->out);
     collect(b);
     vent_actions_reset(&b->out);

@@ -58,13 +58,13 @@ uint32_t client_jitter(struct client *c, uint32_t ms)
     return ms / 2 + (uint32_t)(client_random(c) % (ms / 2 + 1));
 }
 
-/* The ventilator's clock, carried on by our monotonic one, so that a local clock that jumps makes
- * no ids of another day (R4). */
-uint64_t client_wall_ms(const struct client *c)
+/* The ventilator's clock, or the local one as long as that is not known; carried on by our
+ * monotonic one, so that clocks that jump make no ids of another day (R4). */
+uint64_t client_wall_ms(struct client *c)
 {
-    if (c->welcome_wall_ms == 0)
-        return c->now.wall_ms;
-    return c->welcome_wall_ms + (c->now.now_ms - c->welcome_ms);
+    if (c->clock_base_ms == 0)
+        c->clock_base_ms = c->now.wall_ms - c->now.now_ms;
+    return c->clock_base_ms + c->now.now_ms;
 }
 
 /* ---------------------------------------------------------------- life */
@@ -458,8 +458,7 @@ static void on_welcome(struct client *c, const struct dtqi_welcome *w)
 
     v->link = LINK_OPEN;
     c->vent_store = w->store;
-    c->welcome_ms = c->now.now_ms;
-    c->welcome_wall_ms = w->wall_ms;
+    c->clock_base_ms = w->wall_ms - c->now.now_ms;
     c->task_bytes_max = w->task_bytes_max;
     c->is_refused = false;
     set_hello_text(c, DTQ_OK, dtqi_str(""));

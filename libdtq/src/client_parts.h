@@ -111,12 +111,14 @@ struct batch {
     struct batch *previous;
     enum batch_place place;
     uint32_t sink;
-    bool resend;    /* a copy was sent that may have been accepted */
-    bool has_times; /* a task starts later */
-    bool unproven;  /* a copy was sent when the sink may not have known that we follow */
+    bool resend;     /* a copy was sent that may have been accepted */
+    bool has_times;  /* a task has not_before_wall_ms .. */
+    bool has_delays; /* .. or delay_ms */
+    bool unproven;   /* a copy was sent when the sink may not have known that we follow */
     uint64_t request;
     uint64_t sent_ms;
-    uint64_t due_ms; /* BATCH_RETRY */
+    uint64_t due_ms;        /* BATCH_RETRY */
+    uint64_t clock_base_ms; /* of the clock that made the ids; 0: the ventilator's */
     uint64_t bytes;
     uint32_t n;
     uint32_t left; /* entries with a record */
@@ -125,6 +127,7 @@ struct batch {
     dtq_id *ids;
     uint32_t *spec_index;
     uint64_t *not_before_wall_ms;
+    uint64_t *delay_ms;
     struct dtqi_slice *bodies;
     struct dtqi_spec *specs;
     uint32_t specs_n;
@@ -191,8 +194,7 @@ struct client {
     uint64_t hello_again_ms; /* there are tasks and no sink */
     uint32_t hello_backoff_ms;
     dtqi_uid vent_store;
-    uint64_t welcome_ms; /* our time when the ventilator's was .. */
-    uint64_t welcome_wall_ms;
+    uint64_t clock_base_ms; /* ids are made by this and our time; 0: no clock was asked yet */
     uint64_t task_bytes_max;
     dtq_err hello_err; /* why there is no welcome, when it was said */
     bool is_refused;   /* for good, as far as the ventilator is concerned */
@@ -252,7 +254,7 @@ void *client_scratch(struct client *c, uint32_t n, size_t bytes_each);
 uint64_t client_random(struct client *c);
 /* A time in the second half of `ms`. */
 uint32_t client_jitter(struct client *c, uint32_t ms);
-uint64_t client_wall_ms(const struct client *c);
+uint64_t client_wall_ms(struct client *c);
 static inline bool client_can_send(const struct client *c)
 {
     return c->peers[CLIENT_VENTILATOR].link == LINK_OPEN;

@@ -58,6 +58,7 @@ static void destroy(struct batch *b)
     free(b->ids);
     free(b->spec_index);
     free(b->not_before_wall_ms);
+    free(b->delay_ms);
     free(b->bodies);
     free(b->specs);
     free(b);
@@ -93,13 +94,14 @@ static struct batch *take_spare(struct client *c)
                         .ids = kept.ids,
                         .spec_index = kept.spec_index,
                         .not_before_wall_ms = kept.not_before_wall_ms,
+                        .delay_ms = kept.delay_ms,
                         .bodies = kept.bodies,
                         .specs = kept.specs,
                         .specs_size = kept.specs_size};
     return b;
 }
 
-static struct batch *batch_new(struct client *c, uint32_t sink, bool resend)
+static struct batch *batch_new(struct client *c, uint32_t sink, bool resend, uint64_t clock_base_ms)
 {
     struct batch *b = take_spare(c);
 
@@ -112,6 +114,7 @@ static struct batch *batch_new(struct client *c, uint32_t sink, bool resend)
     }
     b->sink = sink;
     b->resend = resend;
+    b->clock_base_ms = clock_base_ms;
     b->place = BATCH_FORMING;
     c->forming[sink] = b;
     return b;
@@ -137,6 +140,7 @@ static bool has_room(struct batch *b)
         !grow_column(&b->ids, size, sizeof *b->ids) ||
         !grow_column(&b->spec_index, size, sizeof *b->spec_index) ||
         !grow_column(&b->not_before_wall_ms, size, sizeof *b->not_before_wall_ms) ||
+        !grow_column(&b->delay_ms, size, sizeof *b->delay_ms) ||
         !grow_column(&b->bodies, size, sizeof *b->bodies))
         return false;
     b->size = size;
@@ -194,6 +198,8 @@ struct entry {
     struct dtqi_slice spec;
     struct dtqi_slice body;
     uint64_t not_before_wall_ms;
+    uint64_t delay_ms;
+    uint64_t clock_base_ms;
 };
 
 static void unform(struct client *c, struct batch *b)
@@ -210,20 +216,21 @@ static bool is_full(const struct batch *b, uint64_t bytes)
 }
 
 /* The batch that is forming for a sink, if another task fits; else a new one. */
-static struct batch *batch_for(struct client *c, uint32_t sink, bool resend, uint64_t bytes)
+static struct batch *batch_for(struct client *c, uint32_t sink, bool resend, const struct entry *e)
 {
     struct batch *b = c->forming[sink];
 
-    if (b != NULL && (is_full(b, bytes) || b->resend != resend)) {
+    if (b != NULL && (is_full(b, e->body.len + e->spec.len) || b->resend != resend ||
+                      b->clock_base_ms != e->clock_base_ms)) {
         unform(c, b);
         b = NULL;
     }
-    return b != NULL ? b : batch_new(c, sink, resend);
+    return b != NULL ? b : batch_new(c, sink, resend, e->clock_base_ms);
 }
 
 static bool append(struct client *c, uint32_t sink, bool resend, const struct entry *e)
 {
-    struct batch *b = batch_for(c, sink, resend, e->body.len + e->spec.len);
+    struct batch *b = batch_for(c, sink, resend, e);
     struct record *r = rec_at(c, e->record);
     uint32_t n;
 
@@ -239,7 +246,9 @@ static bool append(struct client *c, uint32_t sink, bool resend, const struct en
     b->records[n] = e->record;
     b->ids[n] = r->id;
     b->not_before_wall_ms[n] = e->not_before_wall_ms;
+    b->delay_ms[n] = e->delay_ms;
     b->has_times |= e->not_before_wall_ms != 0;
+    b->has_delays |= e->delay_ms != 0;
     b->n++;
     b->left++;
     b->bytes = b->buf->total;
@@ -313,6 +322,7 @@ static void compact(struct client *c, struct batch *b)
         b->ids[to] = b->ids[i];
         b->spec_index[to] = b->spec_index[i];
         b->not_before_wall_ms[to] = b->not_before_wall_ms[i];
+        b->delay_ms[to] = b->delay_ms[i];
         b->bodies[to] = b->bodies[i];
         rec_at(c, b->records[to])->batch_index = to;
         to++;
@@ -322,13 +332,6 @@ static void compact(struct client *c, struct batch *b)
 }
 
 /* ---------------------------------------------------------------- taking a task in */
-
-static uint64_t start_wall_ms(const struct client *c, const struct client_task *t)
-{
-    uint64_t at = t->delay_ms != 0 ? client_wall_ms(c) + t->delay_ms : 0;
-
-    return at > t->not_before_wall_ms ? at : t->not_before_wall_ms;
-}
 
 static uint64_t deadline_ms(const struct client *c, const struct client_task *t)
 {
@@ -390,7 +393,9 @@ dtq_err client_submit(struct client *c, const struct client_task *t, struct clie
     e.record = rec_new(c, &id, REC_QUEUED);
     if (e.record == NONE)
         return DTQ_ENOMEM;
-    e.not_before_wall_ms = start_wall_ms(c, t);
+    e.not_before_wall_ms = t->not_before_wall_ms;
+    e.delay_ms = t->delay_ms; /* from the time in the id: however often and late it is sent */
+    e.clock_base_ms = t->again != NULL ? 0 : c->clock_base_ms;
     if (!append(c, client_sink_of(c, &id), t->again != NULL, &e)) {
         rec_release(c, e.record);
         return DTQ_ENOMEM;
@@ -458,7 +463,8 @@ static dtq_err err_of(uint32_t reason)
 /* Refused before anybody looked whether an earlier copy was taken: that stays unknown. */
 static bool is_open_question(const struct batch *b, uint32_t reason)
 {
-    return b->resend && (reason == DTQI_TOO_OLD || reason == DTQI_NO_SUCH_SINK);
+    return b->resend &&
+           (reason == DTQI_TOO_OLD || reason == DTQI_BAD_TIME || reason == DTQI_NO_SUCH_SINK);
 }
 
 /* A definite refusal: this copy had no effect. Some are worth another try before the deadline. */
@@ -708,13 +714,14 @@ static bool split(struct client *c, struct batch *b)
 {
     for (uint32_t i = 0; i < b->n; i++) {
         uint32_t index = b->records[i];
-        struct entry e = {.record = index};
+        struct entry e = {.record = index, .clock_base_ms = b->clock_base_ms};
 
         if (index == NONE)
             continue;
         e.spec = b->specs[b->spec_index[i]].raw;
         e.body = b->bodies[i];
         e.not_before_wall_ms = b->not_before_wall_ms[i];
+        e.delay_ms = b->delay_ms[i];
         if (!append(c, client_sink_of(c, &b->ids[i]), b->resend, &e))
             return false;
         b->records[i] = NONE;
@@ -789,6 +796,15 @@ static uint32_t also_sent_to(const struct client *c, const struct batch *b, dtqi
     return n;
 }
 
+/* R4: the ids may have been made by another clock than the one that the ventilator told last: by
+ * the local one, or by that of its last start. What is less than a second is the way of WELCOME. */
+static int64_t id_clock_ms(const struct client *c, const struct batch *b)
+{
+    int64_t ahead_ms = b->clock_base_ms != 0 ? (int64_t)(c->clock_base_ms - b->clock_base_ms) : 0;
+
+    return ahead_ms > -1000 && ahead_ms < 1000 ? 0 : ahead_ms;
+}
+
 static bool send_batch(struct client *c, struct batch *b)
 {
     dtqi_uid *others = client_scratch(c, SENT_TO_MAX, sizeof *others);
@@ -810,6 +826,8 @@ static bool send_batch(struct client *c, struct batch *b)
         .specs_n = b->specs_n,
         .spec_index = b->specs_n > 1 ? b->spec_index : NULL,
         .not_before_wall_ms = b->has_times ? b->not_before_wall_ms : NULL,
+        .delay_ms = b->has_delays ? b->delay_ms : NULL,
+        .id_clock_ms = id_clock_ms(c, b),
         .resend = b->resend,
         .also_sent_to = others,
         .also_sent_to_n = also_sent_to(c, b, others),

@@ -559,6 +559,11 @@ bool codec_read_sinks(struct codec_reader *r, const void *from, struct dtqi_msg 
 
 /* ---- submit */
 
+static uint64_t magnitude(int64_t value)
+{
+    return value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+}
+
 bool codec_read_submit(struct codec_reader *r, const void *from, struct dtqi_msg *msg)
 {
     READ(submit, Submit);
@@ -566,6 +571,7 @@ bool codec_read_submit(struct codec_reader *r, const void *from, struct dtqi_msg
     out->request = in->request;
     out->resend = in->resend != 0;
     out->reply_to = in->reply_to;
+    out->id_clock_ms = in->id_clock_ms;
     return ids(r, "ids", in->ids, &out->ids, &out->n) &&
            required_16(r, "sink", in->sink, &out->sink) &&
            specs(r, in->specs, in->n_specs, out->n, codec_read_foreign_spec, &out->specs,
@@ -574,6 +580,9 @@ bool codec_read_submit(struct codec_reader *r, const void *from, struct dtqi_msg
            indexes(r, "spec_index", out->spec_index, out->n, out->specs_n) &&
            COLUMN(r, in, out, not_before_wall_ms) &&
            range64(r, "not_before_wall_ms", out->not_before_wall_ms, out->n, DTQI_WALL_MS_MAX) &&
+           COLUMN(r, in, out, delay_ms) &&
+           range64(r, "delay_ms", out->delay_ms, out->n, DTQI_DURATION_MS_MAX) &&
+           in_range(r, "id_clock_ms", magnitude(in->id_clock_ms), DTQI_WALL_MS_MAX) &&
            uids(r, "also_sent_to", in->also_sent_to, in->n_also_sent_to, &out->also_sent_to,
                 &out->also_sent_to_n) &&
            slices(r, in->lengths, in->n_lengths, in->bodies, out->n, &out->bodies);

@@ -411,6 +411,8 @@ bool codec_write_submit(struct codec_writer *w, const struct dtqi_msg *msg, void
     out->sink = required_16(&in->sink);
     COLUMN(in, out, spec_index);
     COLUMN(in, out, not_before_wall_ms);
+    COLUMN(in, out, delay_ms);
+    out->id_clock_ms = in->id_clock_ms;
     out->resend = in->resend;
     out->reply_to = in->reply_to;
     return specs(w, in->specs, in->specs_n, &out->specs, &out->n_specs) &&

@@ -293,6 +293,8 @@ struct dtqi_submit {
     uint32_t specs_n;
     const uint32_t *spec_index;
     const uint64_t *not_before_wall_ms;
+    const uint64_t *delay_ms; /* from the time in the id */
+    int64_t id_clock_ms;      /* to be added to the times in `ids` */
     bool resend;
     const dtqi_uid *also_sent_to;
     uint32_t also_sent_to_n;

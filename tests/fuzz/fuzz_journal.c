@@ -205,7 +205,8 @@ static void run_core(struct journal *j, const struct journal_start *start)
     if (vent_new(&cfg, start, 1000, WALL_MS, &v) != DTQ_OK)
         return;
     for (uint64_t now_ms = 1000; now_ms < 60000; now_ms += 6000) {
-        struct vent_event ev = {.type = VENT_EV_TICK, .now_ms = now_ms, .wall_ms = WALL_MS};
+        struct vent_event ev = {
+            .type = VENT_EV_TICK, .now_ms = now_ms, .wall_ms = WALL_MS, .host_wall_ms = WALL_MS};
         struct vent_event answers[8];
         uint32_t n = 0;
 

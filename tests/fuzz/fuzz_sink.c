@@ -79,7 +79,7 @@ static void step(struct bench *b, struct sink_event ev)
     if (b->over)
         return;
     ev.now_ms = b->now_ms;
-    ev.wall_ms = b->talk.wall_ms;
+    ev.wall_ms = ev.host_wall_ms = b->talk.wall_ms;
     talk_starve(&b->talk);
     sink_step(b->sink, &ev, &b->out);
     talk_feed();

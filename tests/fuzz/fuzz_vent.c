@@ -87,6 +87,7 @@ static void step(struct bench *b, struct vent_event ev)
         return;
     ev.now_ms = b->now_ms;
     ev.wall_ms = b->talk.wall_ms;
+    ev.host_wall_ms = WALL_MS + (uint64_t)((int64_t)b->now_ms + b->wall_offset_ms);
     talk_starve(&b->talk);
     vent_step(b->v, &ev, &b->out);
     talk_feed();
@@ -186,7 +187,7 @@ static void time_passes(struct bench *b)
     b->now_ms += ms;
     if (talk_choice(&b->talk, 16) == 15)
         b->wall_offset_ms += ((int64_t)talk_choice(&b->talk, 256) - 128) * 60000;
-    b->talk.wall_ms = WALL_MS + (uint64_t)((int64_t)b->now_ms + b->wall_offset_ms);
+    b->talk.wall_ms = WALL_MS + b->now_ms;
     tick(b);
 }
 

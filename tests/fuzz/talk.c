@@ -308,6 +308,8 @@ static void steer_submit(struct talk *t, struct dtqi_buf *buf, struct dtqi_submi
         not_before[i] = t->wall_ms + i * 100;
     s->not_before_wall_ms = talk_choice(t, 4) == 3 ? not_before : NULL;
     s->reply_to = talk_choice(t, 3);
+    s->delay_ms = s->reply_to == 2 ? not_before : NULL; /* far away */
+    s->id_clock_ms = s->reply_to == 1 ? s->id_clock_ms % 600000 : 0;
 }
 
 static struct dtqi_failure *copy_failures(struct dtqi_buf *buf, const struct dtqi_failure *list,

@@ -25,6 +25,8 @@ struct sent {
     uint32_t n;
     dtq_id ids[SENT_IDS_MAX];
     uint64_t first_not_before_wall_ms;
+    uint64_t first_delay_ms;
+    int64_t id_clock_ms;
     char first_body[64];
     uint32_t specs_n;
     dtqi_uid sink;
@@ -67,6 +69,8 @@ static inline void note_submit(struct sent *s, const struct dtqi_submit *m)
     if (m->also_sent_to_n != 0)
         s->also_sent_to = m->also_sent_to[0];
     s->first_not_before_wall_ms = dtqi_col64(m->not_before_wall_ms, 0);
+    s->first_delay_ms = dtqi_col64(m->delay_ms, 0);
+    s->id_clock_ms = m->id_clock_ms;
     memcpy(s->ids, m->ids, (m->n < SENT_IDS_MAX ? m->n : SENT_IDS_MAX) * sizeof *s->ids);
     snprintf(s->first_body, sizeof s->first_body, "%.*s", (int)m->bodies[0].len,
              (const char *)m->bodies[0].at);

@@ -354,6 +354,9 @@ static void make_submit(struct maker *m, uint32_t n, struct dtqi_submit *s)
     s->specs = specs(m, s->specs_n);
     s->spec_index = index_col(m, n, s->specs_n);
     s->not_before_wall_ms = col64(m, n, DTQI_WALL_MS_MAX);
+    s->delay_ms = col64(m, n, DTQI_DURATION_MS_MAX);
+    s->id_clock_ms = (int64_t)number(m, DTQI_WALL_MS_MAX);
+    s->id_clock_ms = is_there(m) ? -s->id_clock_ms : s->id_clock_ms;
     s->resend = is_there(m);
     s->also_sent_to_n = is_there(m) ? (uint32_t)number(m, 3) : 0;
     s->also_sent_to = uids(m, s->also_sent_to_n);

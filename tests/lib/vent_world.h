@@ -47,7 +47,10 @@ struct world {
     struct store *store;
     struct journal *journal;
     uint64_t now_ms;
-    int64_t wall_offset_ms;
+    int64_t wall_offset_ms; /* the host's wall clock has jumped by so much */
+    uint64_t boot;          /* another number: the host has booted */
+    uint64_t boot_ms;       /* .. at this time */
+    struct steady clock;
 
     struct world_sent *sent;
     struct world_sent **sent_tail;
@@ -84,9 +87,19 @@ static inline dtqi_uid world_uid(uint8_t mark)
     return uid;
 }
 
+static inline struct host_time world_host(const struct world *w)
+{
+    uint64_t wall_ms = WORLD_WALL_MS + w->now_ms - WORLD_START_MS + (uint64_t)w->wall_offset_ms;
+
+    return (struct host_time){w->boot + 1, w->now_ms - w->boot_ms, wall_ms};
+}
+
+/* By the steady clock of the ventilator. */
 static inline uint64_t world_wall_ms(const struct world *w)
 {
-    return (uint64_t)((int64_t)(WORLD_WALL_MS + w->now_ms - WORLD_START_MS) + w->wall_offset_ms);
+    struct host_time now = world_host(w);
+
+    return steady_ms(&w->clock, &now);
 }
 
 /* Id number n, made when the world began. */
@@ -220,6 +233,7 @@ static inline void world_event(struct world *w, struct vent_event *ev)
 {
     ev->now_ms = w->now_ms;
     ev->wall_ms = world_wall_ms(w);
+    ev->host_wall_ms = world_host(w).wall_ms;
     vent_step(w->v, ev, &w->out);
     vent_check(w->v);
     world_execute(w);
@@ -232,6 +246,7 @@ static inline void world_journal(struct world *w)
         struct journal_batch *batch = w->jobs[0].batch;
         struct journal_read *read = w->jobs[0].read;
         struct vent_event ev = {.type = VENT_EV_JOURNAL_READ_DONE};
+        struct host_time host = world_host(w);
 
         w->jobs_n--;
         memmove(w->jobs, w->jobs + 1, w->jobs_n * sizeof w->jobs[0]);
@@ -239,6 +254,7 @@ static inline void world_journal(struct world *w)
             ev.type = VENT_EV_JOURNAL_WRITTEN;
             ev.batch = batch;
             batch->err = w->journal_err;
+            batch->mark = steady_mark(&w->clock, &host);
             if (w->journal_err == DTQ_OK)
                 journal_apply(w->journal, batch);
             if (w->space_max != 0) {
@@ -351,10 +367,12 @@ static inline void world_clear(struct world *w)
 static inline void world_start(struct world *w)
 {
     struct journal_start start;
+    struct host_time now = world_host(w);
     char why[200] = "";
 
     if (journal_open(w->store, w->id_next + 77, &w->journal, &start, why, sizeof why) != DTQ_OK)
         fail_msg("%s", why);
+    assert_int_equal(journal_start_clock(w->journal, &start, &now, &w->clock), DTQ_OK);
     assert_int_equal(vent_new(&w->cfg, &start, w->now_ms, world_wall_ms(w), &w->v), DTQ_OK);
     journal_start_done(&start);
     world_tick(w);
@@ -432,6 +450,8 @@ struct world_task {
     uint32_t crash_limit;
     uint64_t expires_ms;
     uint64_t not_before_wall_ms;
+    uint64_t delay_ms;
+    int64_t id_clock_ms;
     const char *body;  /* NULL: "body" */
     uint32_t body_len; /* 0: strlen(body) */
     bool resend;
@@ -467,6 +487,7 @@ static inline uint64_t world_submit_ids(struct world *w, const dtq_id *ids, uint
     };
     struct dtqi_slice *bodies = calloc(n, sizeof *bodies);
     uint64_t *not_before = calloc(n, sizeof *not_before);
+    uint64_t *delay = calloc(n, sizeof *delay);
     const char *body = task->body != NULL ? task->body : "body";
     struct dtqi_msg msg = {.type = DTQI_SUBMIT};
 
@@ -476,6 +497,7 @@ static inline uint64_t world_submit_ids(struct world *w, const dtq_id *ids, uint
         bodies[i] = (struct dtqi_slice){body, task->body_len != 0 ? task->body_len
                                                                   : (uint32_t)strlen(body)};
         not_before[i] = task->not_before_wall_ms;
+        delay[i] = task->delay_ms;
     }
     msg.submit = (struct dtqi_submit){
         .request = ++w->requests,
@@ -485,6 +507,8 @@ static inline uint64_t world_submit_ids(struct world *w, const dtq_id *ids, uint
         .specs = &spec,
         .specs_n = 1,
         .not_before_wall_ms = task->not_before_wall_ms != 0 ? not_before : NULL,
+        .delay_ms = task->delay_ms != 0 ? delay : NULL,
+        .id_clock_ms = task->id_clock_ms,
         .resend = task->resend,
         .reply_to = task->reply_to,
         .bodies = bodies,
@@ -492,6 +516,7 @@ static inline uint64_t world_submit_ids(struct world *w, const dtq_id *ids, uint
     world_msg(w, task->route != 0 ? task->route : PRODUCER, &msg);
     free(bodies);
     free(not_before);
+    free(delay);
     dtqi_buf_unref(buf);
     return w->requests;
 }

@@ -47,6 +47,25 @@ uint64_t sim_wall_ms(const struct sim *s, const struct node *n)
     return WALL_MS_START + sim_now_ms(s) + (uint64_t)n->wall_offset_ms;
 }
 
+struct host_time sim_host(const struct sim *s, const struct node *n)
+{
+    return (struct host_time){n->boot + 1, sim_now_ms(s) - n->boot_ms, sim_wall_ms(s, n)};
+}
+
+uint64_t sim_steady_ms(const struct sim *s, const struct node *n)
+{
+    struct host_time now = sim_host(s, n);
+
+    return steady_ms(&n->clock, &now);
+}
+
+struct steady_mark sim_mark(const struct sim *s, const struct node *n)
+{
+    struct host_time now = sim_host(s, n);
+
+    return steady_mark(&n->clock, &now);
+}
+
 /* ---------------------------------------------------------------- events, a binary heap */
 
 static bool is_before(const struct event *a, const struct event *b)
@@ -312,6 +331,7 @@ static void node_start(struct sim *s, struct node *n)
         drop_shell(s, n);
         return;
     }
+    n->has_booted = false;
     sim_wake(s, n, s->now_us + sim_between(s, s->cfg.think_us));
 }
 
@@ -389,6 +409,19 @@ void sim_jump_clock(struct sim *s, enum sim_kind kind, uint32_t index, int64_t m
     story(s, "%s: the clock jumps by %lld ms", n->name, (long long)ms);
     n->wall_offset_ms += ms;
     s->has_jumped |= kind == SIM_VENTILATOR;
+}
+
+/* Its wall clock is what it was when the disk was last told the time, and has gone on since; or
+ * that is not so, and it comes up a day behind. */
+void sim_boot(struct sim *s, enum sim_kind kind, uint32_t index, bool is_behind)
+{
+    struct node *n = sim_node(s, kind, index);
+
+    assert(!n->is_up);
+    n->boot++;
+    n->has_booted = true;
+    n->boot_ms = sim_now_ms(s);
+    n->wall_offset_ms = n->mark_offset_ms - (is_behind ? 24 * 3600 * 1000ll : 0);
 }
 
 /* ---------------------------------------------------------------- who reaches whom */
@@ -520,6 +553,8 @@ static void calm_down(struct sim *s)
             sim_disk_limit(s, n->kind, n->index, UINT64_MAX);
         sim_resume(s, n->kind, n->index);
         node_start(s, n);
+        if (n->kind == SIM_VENTILATOR)
+            n->wall_offset_ms = 0; /* or what is to start at a time of day would wait for it */
     }
 }
 

@@ -86,6 +86,7 @@ struct sim_plan {
     uint32_t crash_limit; /* 0: the default */
     uint32_t expires_ms;  /* 0: never */
     uint32_t delay_ms;
+    bool by_wall; /* not a delay, but the time of day at which that is over */
     uint32_t time_limit_ms;
     uint32_t priority;
     uint32_t queue; /* 0..2 */
@@ -162,6 +163,8 @@ void sim_copy_disk(struct sim *s, uint32_t sink);
 void sim_restore_disk(struct sim *s, uint32_t sink);
 void sim_accept(struct sim *s, uint32_t sink);
 void sim_jump_clock(struct sim *s, enum sim_kind kind, uint32_t index, int64_t ms);
+/* The host of a node that is not up boots. */
+void sim_boot(struct sim *s, enum sim_kind kind, uint32_t index, bool is_behind);
 
 void sim_run_until_ms(struct sim *s, uint64_t ms);
 uint64_t sim_now_ms(const struct sim *s);

@@ -157,6 +157,22 @@ static uint32_t sink_of(struct sim *s, const dtqi_uid *store)
 }
 
 /* What leaves the journal has its outcome at a sink. */
+/* R6: neither a clock that jumps nor a start of the ventilator makes an id too old or too new. */
+void check_no_refusal_for_time(struct sim *s, const struct node *client, struct dtqi_str text)
+{
+    static const char *const whys[] = {"dedupe window", "from the future"};
+
+    for (uint32_t i = 0; i < 2; i++)
+        if (text.len != 0 && memmem(text.at, text.len, whys[i], strlen(whys[i])) != NULL)
+            sim_fail(s, "a task of %s was refused for the time in its id", client->name);
+}
+
+/* What WELCOME is late by is missing in the ids of a client. */
+static bool has_passed(const struct sim *s, const struct task_info *t, uint64_t ms)
+{
+    return sim_now_ms(s) + SIM_WELCOME_LATE_MS >= t->submitted_ms + ms;
+}
+
 static void check_removal(struct sim *s, const struct journal_op *op)
 {
     uint32_t task = check_task(s, &op->task.id);
@@ -215,7 +231,14 @@ static const char *wrong_attempt(const struct task_info *t, uint64_t epoch, uint
     return a->end == ATTEMPT_SUCCEEDED ? NULL : "succeeded in an attempt that did not end well";
 }
 
-static const char *wrong_outcome(const struct task_info *t, uint32_t kind)
+static const char *wrong_expiry(const struct sim *s, const struct task_info *t)
+{
+    if (t->plan.expires_ms == 0)
+        return "expired, but it never does";
+    return has_passed(s, t, t->plan.expires_ms) ? NULL : "expired before its time";
+}
+
+static const char *wrong_outcome(const struct sim *s, const struct task_info *t, uint32_t kind)
 {
     switch (kind) {
     case DTQ_SUCCEEDED:
@@ -223,7 +246,7 @@ static const char *wrong_outcome(const struct task_info *t, uint32_t kind)
             return "succeeded, but no run has ended well";
         return NULL;
     case DTQ_FAILED: return may_fail_for_good(t) ? NULL : "failed before it may";
-    case DTQ_EXPIRED: return t->plan.expires_ms != 0 ? NULL : "expired, but it never does";
+    case DTQ_EXPIRED: return wrong_expiry(s, t);
     case DTQ_CANCELLED: return t->cancel ? NULL : "is cancelled, but nobody wanted that";
     }
     return "has an outcome that is none";
@@ -245,7 +268,7 @@ static void commit_one(struct sim *s, struct node *sink, const struct dtqi_outco
     }
     t = &s->tasks[task];
     story_task(task, name);
-    wrong = wrong_outcome(t, kind);
+    wrong = wrong_outcome(s, t, kind);
     if (wrong == NULL && kind == DTQ_SUCCEEDED)
         wrong = wrong_attempt(t, o->epoch, dtqi_col32(o->attempts, i, 1));
     if (t->outcome != 0)
@@ -354,6 +377,8 @@ void check_dispatch(struct sim *s, uint64_t session, const struct dtqi_msg *msg)
         }
         t = &s->tasks[task];
         t->dispatched++;
+        if (!t->plan.by_wall && !has_passed(s, t, t->plan.delay_ms))
+            sim_fail(s, "V dispatches %s before its delay is over", story_task(task, name));
         if (t->is_resent && t->outcome != 0 && t->outcome_ms <= t->resent_ms)
             sim_fail(s, "V dispatches %s, which was settled before it was sent again",
                      story_task(task, name));

@@ -79,16 +79,25 @@ static dtq_err submit(struct sim *s, struct node *n, uint32_t task, struct dtqi_
     void *payload = dtqi_buf_alloc(buf, t->plan.payload_bytes);
     struct client_task c = {.payload = {payload, t->plan.payload_bytes},
                             .again = t->has_id ? &t->id : NULL,
-                            .not_before_wall_ms = t->not_before_wall_ms,
                             .timeout_ms = (uint64_t)CLIENT_GIVE_UP_MS,
                             .tag = task,
                             .tell = CLIENT_TELL_EVENT};
 
-    if (t->plan.delay_ms != 0 && t->not_before_wall_ms == 0)
-        c.not_before_wall_ms = t->not_before_wall_ms = sim_wall_ms(s, n) + t->plan.delay_ms;
+    if (!t->has_id)
+        t->submitted_ms = sim_now_ms(s);
+    if (t->plan.by_wall)
+        c.not_before_wall_ms = WALL_MS_START + t->submitted_ms + t->plan.delay_ms;
+    else
+        c.delay_ms = t->plan.delay_ms;
     c.spec = spec_of(&t->plan, buf);
     check_bytes(s, task, 0, payload, t->plan.payload_bytes);
     return client_submit(n->client.core, &c, time_of(s, n), ret_id);
+}
+
+/* A program whose clock is wrong waits for that of the ventilator, as dtq_submit() does. */
+static bool may_submit(const struct node *n)
+{
+    return client_is_welcome(n->client.core) || llabs(n->wall_offset_ms) <= SIM_CLOCK_NEAR_MS;
 }
 
 void client_take_task(struct sim *s, uint32_t task)
@@ -100,7 +109,7 @@ void client_take_task(struct sim *s, uint32_t task)
     dtq_id id;
 
     assert(buf != NULL);
-    if (n->is_up && !n->is_paused)
+    if (n->is_up && !n->is_paused && may_submit(n))
         err = submit(s, n, task, buf, &id);
     dtqi_buf_unref(buf);
     if (err == DTQ_EAGAIN || err == DTQ_EBUSY) {
@@ -151,6 +160,7 @@ static void on_verdict(struct sim *s, struct node *n, const struct client_verdic
     else
         story(s, "%s: %s is refused: %s", n->name, story_task(task, name), dtq_errname(v->err));
     check_verdict(s, n, task, v->err);
+    check_no_refusal_for_time(s, n, v->text);
     if (v->err == DTQ_EUNKNOWN)
         sim_call_at(s, s->now_us + SUBMIT_AGAIN_US, try_again, task);
 }

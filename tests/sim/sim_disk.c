@@ -28,15 +28,25 @@ static void trace_write(struct sim *s, const struct node *n, const struct work *
               dtq_errname(r->err));
 }
 
+static void note_mark(struct node *n, dtq_err err)
+{
+    if (err == DTQ_OK)
+        n->mark_offset_ms = n->wall_offset_ms;
+}
+
 static void do_work(struct sim *s, struct node *n, const struct work *w)
 {
     if (n->kind == SIM_VENTILATOR && w->is_write) {
+        ((struct journal_batch *)w->at)->mark = sim_mark(s, n);
         journal_apply(n->vent.journal, w->at);
+        note_mark(n, ((struct journal_batch *)w->at)->err);
         check_journal_write(s, w->at);
     } else if (n->kind == SIM_VENTILATOR) {
         journal_read(n->vent.journal, w->at);
     } else if (w->is_write) {
+        ((struct results_batch *)w->at)->mark = sim_mark(s, n);
         results_apply(n->sink.results, w->at);
+        note_mark(n, ((struct results_batch *)w->at)->err);
         check_commit(s, n, w->at);
     } else {
         results_read(n->sink.results, w->at);
@@ -115,6 +125,7 @@ void sim_copy_disk(struct sim *s, uint32_t sink)
     if (n->disk.store == NULL || n->disk.copy != NULL)
         return;
     story(s, "%s: its disk is copied", n->name);
+    n->disk.copy_offset_ms = n->mark_offset_ms;
     if (store_memory_clone(n->disk.store, &n->disk.copy) != DTQ_OK)
         abort();
 }
@@ -150,6 +161,9 @@ void sim_restore_disk(struct sim *s, uint32_t sink)
     store_close(n->disk.store);
     if (store_memory_clone(n->disk.copy, &n->disk.store) != DTQ_OK)
         abort();
+    /* From its time to now the wall clock may have jumped only to jump back: nobody could know. */
+    n->wall_offset_ms = n->mark_offset_ms = n->disk.copy_offset_ms;
+    n->has_booted = true;
     s->totals.restores++;
 }
 

@@ -85,6 +85,7 @@ static struct sim_plan random_plan(struct sim *s)
         plan.expires_ms = 1 + sim_below(s, 10000);
     if (sim_chance(s, 10))
         plan.delay_ms = sim_below(s, 5000);
+    plan.by_wall = plan.delay_ms % 4 == 3;
     if (sim_chance(s, 5))
         plan.time_limit_ms = 500;
     return plan;
@@ -233,7 +234,10 @@ static void kill_node(struct sim *s, enum sim_kind kind, uint32_t count)
 static void kill_all(struct sim *s)
 {
     for (uint32_t i = 0; i < s->nodes_n; i++) {
-        sim_kill(s, s->nodes[i].kind, s->nodes[i].index);
+        const struct node *n = &s->nodes[i];
+
+        sim_kill(s, n->kind, n->index);
+        sim_boot(s, n->kind, n->index, sim_chance(s, 20));
         sim_call_at(s, a_while(s), start_node, i);
     }
 }
@@ -365,13 +369,15 @@ static void fail_disk(struct sim *s)
     sim_call_at(s, a_while(s) + 1000000, start_node, number_of(s, n));
 }
 
-/* To some time that is off by a minute at most: within what R6 allows an id to be off, and so that
- * what is delayed by one clock is due by another before everything must be settled. */
+/* By up to a day, either way. */
 static void jump_clock(struct sim *s)
 {
+    const int64_t day_ms = 24 * 3600 * 1000ll;
     struct node *n = random_node(s);
-    int64_t offset_ms = (int64_t)sim_below(s, 120000) - 60000;
+    int64_t offset_ms = (int64_t)sim_below(s, (uint32_t)(2 * day_ms)) - day_ms;
 
+    if (n->has_booted)
+        return; /* nobody could know how long that took */
     sim_jump_clock(s, n->kind, n->index, offset_ms - n->wall_offset_ms);
 }
 

@@ -139,8 +139,9 @@ struct work {
 };
 
 struct disk {
-    struct store *store; /* NULL: no disk */
-    struct store *copy;  /* of an earlier time; NULL: none */
+    struct store *store;    /* NULL: no disk */
+    struct store *copy;     /* of an earlier time; NULL: none */
+    int64_t copy_offset_ms; /* mark_offset_ms of then */
     dtqi_uid uid;
     struct work *head;
     struct work *tail;
@@ -199,7 +200,12 @@ struct node {
     int status;
     uint32_t incarnation;
     int64_t wall_offset_ms;
-    uint64_t wake_us; /* UINT64_MAX: not */
+    uint64_t boot;          /* of its host .. */
+    uint64_t boot_ms;       /* .. since when */
+    bool has_booted;        /* and the program has not started since */
+    int64_t mark_offset_ms; /* of its wall clock, when its disk was told the time */
+    struct steady clock;    /* V, S */
+    uint64_t wake_us;       /* UINT64_MAX: not */
     uint64_t wake_generation;
     uint32_t idle_wakes; /* in a row, within a millisecond */
     uint64_t idle_since_us;
@@ -291,7 +297,7 @@ struct task_info {
     bool has_id; /* a client has taken it */
     uint32_t client;
     struct sim_plan plan;
-    uint64_t not_before_wall_ms;
+    uint64_t submitted_ms;
     enum verdict verdict;
     uint8_t outcome; /* dtq_state, committed by a sink; 0: none */
     uint8_t outcome_reason;
@@ -504,7 +510,13 @@ uint32_t sim_between(struct sim *s, const uint32_t bounds[2]);
 struct event *sim_at(struct sim *s, uint64_t at_us, enum event_type type, struct node *n);
 void sim_call_at(struct sim *s, uint64_t at_us, void (*call)(struct sim *s, uint64_t number),
                  uint64_t number);
-uint64_t sim_wall_ms(const struct sim *s, const struct node *n);
+#define SIM_CLOCK_NEAR_MS 60000    /* so far off a clock may be without anybody's minding it */
+#define SIM_WELCOME_LATE_MS 10000u /* at most, but for very few */
+
+uint64_t sim_wall_ms(const struct sim *s, const struct node *n); /* may jump */
+struct host_time sim_host(const struct sim *s, const struct node *n);
+uint64_t sim_steady_ms(const struct sim *s, const struct node *n); /* of V and S: does not */
+struct steady_mark sim_mark(const struct sim *s, const struct node *n);
 uint32_t sim_add_task(struct sim *s, const struct task_info *info);
 struct node *sim_node(struct sim *s, enum sim_kind kind, uint32_t index);
 struct node *sim_node_at(struct sim *s, struct dtqi_str endpoint, uint32_t *ret_number);
@@ -606,6 +618,7 @@ uint32_t check_crash_limit(const struct task_info *t);
 void check_journal_write(struct sim *s, const struct journal_batch *batch);
 void check_commit(struct sim *s, struct node *sink, const struct results_batch *batch);
 void check_verdict(struct sim *s, struct node *client, uint32_t task, dtq_err err);
+void check_no_refusal_for_time(struct sim *s, const struct node *client, struct dtqi_str text);
 void check_result(struct sim *s, struct node *client, const struct client_result *r);
 /* @return the index of its attempt */
 uint32_t check_feed(struct sim *s, struct node *w, const struct worker_feed *feed);

@@ -31,6 +31,7 @@ bool sink_start(struct sim *s, struct node *n)
 {
     struct results_cfg results = {DTQI_RESULT_TTL_MS, DTQI_OUTCOME_MEMORY_MS};
     struct sink_cfg *cfg;
+    struct host_time now = sim_host(s, n);
     dtqi_uid run = sim_uid(s);
     char why[200];
 
@@ -41,6 +42,7 @@ bool sink_start(struct sim *s, struct node *n)
         trace(s, "%s cannot open its results: %s", n->name, why);
         return false;
     }
+    results_start_clock(n->sink.results, &now, &n->clock);
     check_sink_started(s, n);
     snprintf(n->sink.intake, sizeof n->sink.intake, "tcp://%s:5571", n->name);
     snprintf(n->sink.results_at, sizeof n->sink.results_at, "tcp://%s:5572", n->name);
@@ -147,7 +149,8 @@ static void execute(struct sim *s, struct node *n, const struct sink_action *a, 
 static void step_once(struct sim *s, struct node *n, struct sink_event e, struct missed *m)
 {
     e.now_ms = sim_now_ms(s);
-    e.wall_ms = sim_wall_ms(s, n);
+    e.wall_ms = sim_steady_ms(s, n);
+    e.host_wall_ms = sim_wall_ms(s, n);
     sink_step(n->sink.core, &e, &n->sink.actions);
     for (uint32_t i = 0; i < n->sink.actions.n; i++)
         execute(s, n, &n->sink.actions.items[i], m);

@@ -33,6 +33,7 @@ static bool open_store(struct sim *s, struct node *n)
 bool vent_start(struct sim *s, struct node *n)
 {
     struct journal_start start;
+    struct host_time now;
     char why[200];
     bool ok;
 
@@ -48,7 +49,11 @@ bool vent_start(struct sim *s, struct node *n)
     check_durable(s);
     dead_check(s);
     s->vent_cfg.seed = sim_random(s);
-    ok = vent_new(&s->vent_cfg, &start, sim_now_ms(s), sim_wall_ms(s, n), &n->vent.core) == DTQ_OK;
+    now = sim_host(s, n);
+    if (journal_start_clock(n->vent.journal, &start, &now, &n->clock) == DTQ_OK)
+        n->mark_offset_ms = n->wall_offset_ms;
+    ok =
+        vent_new(&s->vent_cfg, &start, sim_now_ms(s), sim_steady_ms(s, n), &n->vent.core) == DTQ_OK;
     journal_start_done(&start);
     return ok;
 }
@@ -146,7 +151,8 @@ static void execute(struct sim *s, struct node *n, const struct vent_action *a)
 static void step_once(struct sim *s, struct node *n, struct vent_event *e)
 {
     e->now_ms = sim_now_ms(s);
-    e->wall_ms = sim_wall_ms(s, n);
+    e->wall_ms = sim_steady_ms(s, n);
+    e->host_wall_ms = sim_wall_ms(s, n);
     vent_step(n->vent.core, e, &n->vent.actions);
     for (uint32_t i = 0; i < n->vent.actions.n; i++)
         execute(s, n, &n->vent.actions.at[i]);

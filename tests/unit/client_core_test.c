@@ -321,19 +321,69 @@ static void different_specs_are_carried_once_each(void **state)
     assert_int_equal(next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT)->specs_n, 2);
 }
 
-static void a_delay_becomes_a_time_of_the_ventilator(void **state)
+/* So that it is the same however late and often the task is sent (R47). */
+static void a_delay_counts_from_the_time_in_the_id(void **state)
 {
     struct world *w = *state;
     struct client_task t = a_task("x");
+    const struct sent *s;
     dtq_id id;
 
-    w->vent_wall_ms += 5000;
     connect_up(w);
     t.delay_ms = 100;
+    t.not_before_wall_ms = 77;
     assert_int_equal(client_submit(w->c, &t, w->at, &id), DTQ_OK);
     tick(w);
-    assert_int_equal(next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT)->first_not_before_wall_ms,
-                     w->vent_wall_ms + 100);
+    s = next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT);
+    assert_int_equal(s->first_delay_ms, 100);
+    assert_int_equal(s->first_not_before_wall_ms, 77);
+    assert_int_equal(s->id_clock_ms, 0);
+}
+
+/* What was made before the first WELCOME has the time of the local clock as it was at the first of
+ * them, and says how far that is off; what is made later has the ventilator's (R47). */
+static void ids_of_a_local_clock_say_how_far_it_is_off(void **state)
+{
+    const int64_t day_ms = 24 * 3600 * 1000;
+    struct world *w = *state;
+    const struct sent *s;
+    dtq_id id;
+
+    w->at.wall_ms = w->vent_wall_ms + (uint64_t)day_ms;
+    id = submit(w, "early");
+    assert_int_equal(dtqi_id_wall_ms(&id), w->at.wall_ms);
+    w->at.wall_ms -= (uint64_t)(5 * day_ms);
+    connect_up(w);
+    submit(w, "late");
+    tick(w);
+    s = next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT);
+    assert_int_equal(s->n, 1);
+    assert_int_equal(s->id_clock_ms, -day_ms);
+    s = next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT);
+    assert_int_equal(s->n, 1);
+    assert_int_equal(s->id_clock_ms, 0);
+}
+
+/* A ventilator that starts again after a boot may have another clock: what is sent again says so.
+ */
+static void ids_of_the_last_start_of_a_ventilator_say_how_far_its_clock_was_off(void **state)
+{
+    const int64_t day_ms = 24 * 3600 * 1000;
+    struct world *w = *state;
+    const struct sent *s;
+
+    connect_up(w);
+    submit(w, "x");
+    tick(w);
+    step(w, CLIENT_DOWN, CLIENT_VENTILATOR, NULL);
+    pass(w, CLIENT_REOPEN_MS_MIN);
+    w->seen_n = w->sent_n;
+    w->vent_wall_ms += (uint64_t)day_ms;
+    welcome(w);
+    tick(w);
+    s = next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT);
+    assert_true(s->resend);
+    assert_int_equal(s->id_clock_ms, day_ms - CLIENT_REOPEN_MS_MIN); /* the world's stands still */
 }
 
 /* ---------------------------------------------------------------- resending */
@@ -1659,7 +1709,9 @@ int main(void)
         STORY(a_batch_is_full_at_256_kib_and_a_larger_task_goes_alone),
         STORY(the_first_task_wants_to_go_at_once_and_later_ones_gather),
         STORY(different_specs_are_carried_once_each),
-        STORY(a_delay_becomes_a_time_of_the_ventilator),
+        STORY(a_delay_counts_from_the_time_in_the_id),
+        STORY(ids_of_a_local_clock_say_how_far_it_is_off),
+        STORY(ids_of_the_last_start_of_a_ventilator_say_how_far_its_clock_was_off),
         STORY(a_lost_connection_makes_the_unconfirmed_go_out_again),
         STORY(silence_closes_the_connection_and_sends_again),
         STORY(patience_doubles_while_confirmations_fail_to_come),

@@ -182,7 +182,7 @@ static void no_field_of_the_schema_is_forgotten(void **state)
         {DTQI_REFUSED, 4},
         {DTQI_UNKNOWN_SESSION, 1},
         {DTQI_BYE, 2},
-        {DTQI_SUBMIT, 11},
+        {DTQI_SUBMIT, 13},
         {DTQI_SUBMITTED, 6},
         {DTQI_CANCEL, 3},
         {DTQI_CANCEL_REPLY, 4},

@@ -944,6 +944,58 @@ static void tombstone_outlives_a_short_ttl(void **state)
     free(b);
 }
 
+/* Commit one outcome, with what the host's clocks say: `up_ms` since its boot. */
+static void commit_at(struct fixture *f, dtq_id id, struct host_time host)
+{
+    struct batch *b = batch_new(f);
+
+    b->b.mark = (struct steady_mark){f->wall_ms, host};
+    message(b, 1);
+    entry(b, id, DTQ_SUCCEEDED, "x");
+    apply(f, b);
+    assert_int_equal(b->b.won, 1);
+    free(b);
+}
+
+static uint64_t clock_at(struct fixture *f, struct host_time host)
+{
+    struct steady clock;
+
+    results_start_clock(f->results, &host, &clock);
+    return steady_ms(&clock, &host);
+}
+
+/* Neither early nor late, whatever the wall clock was set to while the sink was down. */
+static void the_clock_of_outcomes_goes_on_after_a_restart(void **state)
+{
+    struct fixture *f = *state;
+
+    commit_at(f, id_of(1), (struct host_time){1, 1000, START_MS});
+    start_again(f, 2);
+    assert_int_equal(clock_at(f, (struct host_time){1, 61000, START_MS + 9 * TTL_MS}),
+                     START_MS + 60000);
+    assert_int_equal(clock_at(f, (struct host_time){1, 61000, START_MS - 9 * TTL_MS}),
+                     START_MS + 60000);
+    assert_int_equal(clock_at(f, (struct host_time){2, 10, START_MS + 60000}), START_MS + 60000);
+    assert_int_equal(clock_at(f, (struct host_time){2, 10, START_MS - 60000}), START_MS);
+}
+
+static void the_time_is_written_with_a_commit_now_and_then(void **state)
+{
+    struct fixture *f = *state;
+
+    commit_at(f, id_of(1), (struct host_time){1, 1000, START_MS});
+    f->wall_ms += STEADY_MARK_MS - 1;
+    commit_at(f, id_of(2), (struct host_time){1, 1000 + STEADY_MARK_MS - 1, f->wall_ms});
+    start_again(f, 2);
+    assert_int_equal(clock_at(f, (struct host_time){2, 10, START_MS - 1}), START_MS);
+    f->wall_ms++;
+    commit_at(f, id_of(3), (struct host_time){1, 1000 + STEADY_MARK_MS, f->wall_ms});
+    start_again(f, 3);
+    assert_int_equal(clock_at(f, (struct host_time){2, 10, START_MS - 1}),
+                     START_MS + STEADY_MARK_MS);
+}
+
 static void sweep_looks_at_so_many_records_a_step(void **state)
 {
     struct fixture *f = *state;
@@ -1063,6 +1115,8 @@ int main(void)
         TEST(damaged_part_of_a_stream_is_passed_over),
         TEST(result_is_readable_until_its_ttl),
         TEST(tombstone_outlives_a_short_ttl),
+        TEST(the_clock_of_outcomes_goes_on_after_a_restart),
+        TEST(the_time_is_written_with_a_commit_now_and_then),
         TEST(sweep_looks_at_so_many_records_a_step),
         TEST(sweep_finds_short_lives_among_long_ones),
         TEST(sweep_says_when_something_can_expire),

@@ -28,6 +28,8 @@ struct fixture {
     struct sink_cfg cfg;
     struct sink_actions actions;
     uint64_t now_ms;
+    uint64_t told_committed_ms;
+    uint64_t host_ahead_ms; /* the host's wall clock has jumped by so much */
     struct work {
         struct results_batch *batch;
         struct results_read *read;
@@ -72,6 +74,7 @@ static void say_results(struct fixture *f, const struct dtqi_results *r)
 {
     for (uint32_t i = 0; i < r->n; i++) {
         say(f, " %u=%u", r->ids[i].bytes[15], dtqi_col32(r->kinds, i, DTQ_SUCCEEDED));
+        f->told_committed_ms = dtqi_col64(r->committed_wall_ms, i);
         if (r->bodies[i].len != 0 && r->bodies[i].len < 32)
             say(f, ":%.*s", (int)r->bodies[i].len, (const char *)r->bodies[i].at);
     }
@@ -162,6 +165,7 @@ static void step(struct fixture *f, struct sink_event event)
 {
     event.now_ms = f->now_ms;
     event.wall_ms = START_MS + f->now_ms;
+    event.host_wall_ms = event.wall_ms + f->host_ahead_ms;
     sink_step(f->sink, &event, &f->actions);
     for (uint32_t i = 0; i < f->actions.n; i++)
         do_action(f, &f->actions.items[i]);
@@ -578,6 +582,44 @@ static void outcomes_that_slept_too_long_are_dropped(void **state)
     m.outcomes.heard_wall_ms -= DTQI_OUTCOME_FENCE_MS + DTQI_OUTCOME_SLACK_MS;
     give(f, SINK_EV_INTAKE, 0, &m);
     assert_int_equal(sink_counters(f->sink)->too_old, 1);
+}
+
+/* R47: people are told the time of their clocks; what ends goes by one that does not jump. */
+static void a_jump_is_told_and_changes_no_age(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t day_ms = 24ull * 3600 * 1000;
+
+    connect(f);
+    follow(f, 7, 77);
+    work(f);
+    propose(f, "1", DTQ_SUCCEEDED, "x");
+    tick(f);
+    work(f);
+    f->host_ahead_ms = day_ms;
+    propose(f, "2", DTQ_SUCCEEDED, "x");
+    tick(f);
+    work(f);
+    assert_int_equal(sink_counters(f->sink)->too_old, 0);
+    assert_int_equal(sink_counters(f->sink)->committed, 2);
+    wait_for(f, 7, "1", true, 3);
+    work(f);
+    assert_int_equal(f->told_committed_ms, START_MS + f->now_ms + day_ms);
+}
+
+/* A start after a boot is not to take it for time that has passed. */
+static void a_jump_is_written_down_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    connect(f);
+    f->host_ahead_ms = 0 - (uint64_t)24 * 3600 * 1000;
+    tick(f);
+    assert_int_equal(f->queue_n, 1);
+    assert_non_null(f->queue[0].batch);
+    work(f);
+    tick(f);
+    assert_int_equal(f->queue_n, 0);
 }
 
 /* R24: the two machines' clocks need not agree. */
@@ -1507,6 +1549,8 @@ int main(void)
         TEST(outcomes_for_another_sink_are_refused),
         TEST(outcomes_that_slept_too_long_are_dropped),
         TEST(age_is_told_by_the_ventilators_clock),
+        TEST(a_jump_is_told_and_changes_no_age),
+        TEST(a_jump_is_written_down_at_once),
         TEST(too_large_a_result_does_not_keep_its_neighbours),
         TEST(what_is_no_outcome_is_not_committed),
         TEST(foreign_messages_are_counted),

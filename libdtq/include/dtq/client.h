@@ -109,9 +109,12 @@ typedef struct dtq_task {
     uint64_t time_limit_ms;      /**< of one attempt, then its process group is killed; 0: the
                                     worker's default */
     uint32_t crash_limit;        /**< slots it may kill before it fails for good; 0: 3 */
-    uint64_t delay_ms;           /**< do not start before so long from now; default 0 */
-    uint64_t not_before_wall_ms; /**< or: not before this time, ms since 1970 UTC; default 0 */
-    uint64_t expires_ms;         /**< must start within so long from now; 0: never expires */
+    uint64_t delay_ms;           /**< do not start before so long from now; default 0. A wall clock
+                                    that jumps makes it neither shorter nor longer */
+    uint64_t not_before_wall_ms; /**< or: not before this time, ms since 1970 UTC, by the wall clock
+                                    of the ventilator's host; default 0. With both: the later */
+    uint64_t expires_ms;         /**< must start within so long from now; 0: never expires. As with
+                                    delay_ms, clocks that jump do not matter */
     uint64_t result_ttl_ms;      /**< the sink keeps the result so long; 0: the sink's default */
     int no_result;               /**< not 0: the outcome is kept, its body is not */
     /** Only failures of this list are repeated; NULL: any. Reasons with commas between them, each
