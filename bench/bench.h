@@ -26,6 +26,7 @@ scenario bench_f;
 scenario bench_g;
 scenario bench_i;
 scenario bench_p;
+scenario bench_s;
 
 /* Where JSON lines go: FOLDER/NAME.jsonl, begun anew. */
 void report_begin(const char *folder, const char *name, const char *title);

@@ -142,8 +142,10 @@ uint64_t gauge_wire_bytes(void)
     return bytes;
 }
 
-uint64_t gauge_anonymous_bytes(pid_t pid)
+/* A line of its status: "NAME:  N kB". */
+static uint64_t status_bytes(pid_t pid, const char *name)
 {
+    size_t name_bytes = strlen(name);
     char path[PATH_BYTES];
     char line[LINE_BYTES];
     uint64_t kib = 0;
@@ -152,11 +154,22 @@ uint64_t gauge_anonymous_bytes(pid_t pid)
     snprintf(path, sizeof path, "/proc/%d/status", pid);
     f = fopen(path, "re");
     while (f != NULL && fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "RssAnon: %" SCNu64, &kib) == 1)
+        if (strncmp(line, name, name_bytes) == 0 && line[name_bytes] == ':' &&
+            sscanf(line + name_bytes + 1, "%" SCNu64, &kib) == 1)
             break;
     if (f != NULL)
         fclose(f);
     return kib * 1024;
+}
+
+uint64_t gauge_anonymous_bytes(pid_t pid)
+{
+    return status_bytes(pid, "RssAnon");
+}
+
+uint64_t gauge_resident_bytes(pid_t pid)
+{
+    return status_bytes(pid, "VmRSS");
 }
 
 /* ---------------------------------------------------------------- system calls */

@@ -18,6 +18,8 @@ uint64_t gauge_descendants_cpu_ns(pid_t pid);
 uint64_t gauge_wire_bytes(void);
 /* Memory that is the process's own: anonymous pages, in bytes. */
 uint64_t gauge_anonymous_bytes(pid_t pid);
+/* All of its memory, with pages of files that it has mapped and the kernel may take back. */
+uint64_t gauge_resident_bytes(pid_t pid);
 
 /* CPU time of the whole machine that was spent on somebody, in nanoseconds since the boot. */
 uint64_t gauge_machine_cpu_ns(void);

@@ -24,6 +24,7 @@ static const struct {
     {"G", "sizes: small tasks beside the largest ones", bench_g},
     {"I", "dtq up to the first result", bench_i},
     {"P", "instructions per task of each process, by callgrind", bench_p},
+    {"S", "delays and priorities: how late tasks start, and a million of them waiting", bench_s},
 };
 
 #define SCENARIOS (sizeof scenarios / sizeof *scenarios)
@@ -107,7 +108,7 @@ int main(int argc, char **argv)
     struct opt_spec spec = {
         .program = "dtq_bench",
         .usage = "[OPTION...] [SCENARIO...]",
-        .summary = "Measure dtq beside bare ZeroMQ: scenarios A to P; all of them unless "
+        .summary = "Measure dtq beside bare ZeroMQ: scenarios A to S; all of them unless "
                    "some are named.",
         .groups = &group,
         .groups_n = 1,

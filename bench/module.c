@@ -3,10 +3,13 @@
  *
  *     bench.noop    does nothing; the result is 16 bytes
  *     bench.sleep   payload: milliseconds; the result is empty
+ *     bench.stamp   payload: milliseconds to sleep; the result is when it began: 8 bytes,
+ *                   microseconds since the boot
  *     bench.size    payload: a number of bytes, any blanks behind it; the result has so many
  */
 #include <dtq/handler.h>
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -30,6 +33,17 @@ static int run_sleep(dtq_context *ctx, const void *payload, size_t bytes)
     return 0;
 }
 
+static int run_stamp(dtq_context *ctx, const void *payload, size_t bytes)
+{
+    struct timespec now;
+    uint64_t us;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    run_sleep(ctx, payload, bytes);
+    return dtq_set_result(ctx, &us, sizeof us);
+}
+
 static int run_size(dtq_context *ctx, const void *payload, size_t bytes)
 {
     size_t n = strtoul(payload, NULL, 10);
@@ -44,6 +58,8 @@ static int run_size(dtq_context *ctx, const void *payload, size_t bytes)
     return status;
 }
 
-static const dtq_handler handlers[] = {
-    {"bench.noop", run_noop}, {"bench.sleep", run_sleep}, {"bench.size", run_size}};
+static const dtq_handler handlers[] = {{"bench.noop", run_noop},
+                                       {"bench.sleep", run_sleep},
+                                       {"bench.stamp", run_stamp},
+                                       {"bench.size", run_size}};
 DTQ_MODULE("bench", handlers);

@@ -745,6 +745,16 @@ static void counters_written(struct vent *v, struct task *t, const struct journa
     vent_cancel_marked(v, t);
 }
 
+/* It waits, and may for long. Its neighbours leave memory before it, or after it (R41): each would
+ * keep the whole message that they came in, when priorities are mixed. */
+static void leave_batch(struct task *t)
+{
+    bool stays = t->state == TASK_READY || t->state == TASK_SCHEDULED;
+
+    if (stays && t->buf != NULL && 2ull * t->body_len < t->buf->total)
+        vent_task_own_body(t);
+}
+
 static void put_written(struct vent *v, struct task *t, const struct journal_op *op, bool present)
 {
     transferred(v, t, present ? queue_of(v, t)->number : op->task.key.queue);
@@ -756,6 +766,7 @@ static void put_written(struct vent *v, struct task *t, const struct journal_op 
         t->paper = PAPER_WRITTEN;
         vent_confirm(v, t);
         counters_written(v, t, op);
+        leave_batch(t);
     }
     if (t->state != TASK_GONE)
         return;
