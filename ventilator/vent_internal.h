@@ -987,6 +987,8 @@ void vent_unstick(struct vent *v);
 
 /* ---------------------------------------------------------------- vent_time.c */
 
+/* Until a due time, by its clock; 0: it has come. */
+uint64_t vent_left_ms(const struct vent *v, uint64_t due_wall_ms);
 /* Due times are by the steady clock, or with JOURNAL_DUE_BY_WALL by that of the host. */
 bool vent_is_due(const struct vent *v, uint64_t due_wall_ms);
 /* What the host's wall clock says at a time of the steady clock: for people. */

@@ -326,15 +326,21 @@ static void add_transfer(struct vent *v, struct task *t)
     t->flags |= TASK_IN_BATCH;
 }
 
-/* To the order that its state calls for, if it is not there. */
+/* Is it where its state calls for? A delayed one that has failed since waits for another time. */
+static bool is_placed(struct vent *v, const struct task *t)
+{
+    if (t->state != TASK_SCHEDULED)
+        return (t->flags & TASK_DELAYED) == 0 || t->state != TASK_PARKED;
+    return (t->flags & TASK_DELAYED) != 0 && past_of(v, t)->key_due_wall_ms == t->since_ms;
+}
+
 static void add_move(struct vent *v, struct task *t)
 {
     bool delayed = t->state == TASK_SCHEDULED;
     struct journal_op *op;
 
     t->flags &= (uint16_t)~TASK_MOVE;
-    if (delayed == ((t->flags & TASK_DELAYED) != 0) || (!delayed && t->state != TASK_PARKED) ||
-        (delayed && vent_past(v, t) == NULL))
+    if (is_placed(v, t) || (delayed && vent_past(v, t) == NULL))
         return;
     op = add_op(v, t, JOURNAL_MOVE);
     op->to = op->task.key;
@@ -778,13 +784,14 @@ static void moved(struct vent *v, struct task *t, const struct journal_op *op)
 {
     struct past *p = past_of(v, t);
     struct queue *q = queue_of(v, t);
+    bool was_delayed = (t->flags & TASK_DELAYED) != 0;
 
     t->flags &= (uint16_t) ~(TASK_IN_BATCH | TASK_DELAYED);
     if (op->to.delayed) {
         assert(p != NULL);
         t->flags |= TASK_DELAYED;
         p->key_due_wall_ms = op->to.due_wall_ms;
-        q->delayed++;
+        q->delayed += !was_delayed;
     } else if (q->delayed > 0) {
         q->delayed--;
     }

@@ -769,7 +769,7 @@ static bool recover_past(struct vent *v, struct task *t, const struct journal_ta
     if (jt->key.delayed) {
         t->flags |= TASK_DELAYED;
         p->key_due_wall_ms = jt->key.due_wall_ms;
-        if (jt->key.due_wall_ms > p->counters.due_wall_ms)
+        if (vent_left_ms(v, jt->key.due_wall_ms) > vent_left_ms(v, p->counters.due_wall_ms))
             p->counters.due_wall_ms = jt->key.due_wall_ms;
     }
     return true;

@@ -168,8 +168,7 @@ static enum due_clock clock_of(uint64_t due_wall_ms)
     return due_wall_ms >= JOURNAL_DUE_BY_WALL ? DUE_BY_WALL : DUE_STEADY;
 }
 
-/* Until a due or expiry time; 0: it has come. */
-static uint64_t left_ms(const struct vent *v, uint64_t due_wall_ms)
+uint64_t vent_left_ms(const struct vent *v, uint64_t due_wall_ms)
 {
     uint64_t now_ms =
         clock_of(due_wall_ms) == DUE_BY_WALL ? v->host_wall_ms | JOURNAL_DUE_BY_WALL : v->wall_ms;
@@ -179,7 +178,7 @@ static uint64_t left_ms(const struct vent *v, uint64_t due_wall_ms)
 
 bool vent_is_due(const struct vent *v, uint64_t due_wall_ms)
 {
-    return left_ms(v, due_wall_ms) == 0;
+    return vent_left_ms(v, due_wall_ms) == 0;
 }
 
 uint64_t vent_host_wall_ms(const struct vent *v, uint64_t wall_ms)
@@ -206,7 +205,7 @@ uint64_t vent_due_host_wall_ms(const struct vent *v, uint64_t due_wall_ms)
 /* Our own deadline for it; never far off. */
 void vent_due_wall(struct vent *v, uint64_t due_wall_ms)
 {
-    uint64_t in_ms = left_ms(v, due_wall_ms);
+    uint64_t in_ms = vent_left_ms(v, due_wall_ms);
 
     due_at(v, v->now_ms + (in_ms < WALL_CHECK_MS ? in_ms : WALL_CHECK_MS));
 }
@@ -514,7 +513,6 @@ static bool may_leave(const struct task *t)
     return vent_is_clean(t) && t->wait == NONE && (t->flags & TASK_NO_KEY) == 0;
 }
 
-/* Its key may be by another clock than what it waits for now: it was delayed, and failed since. */
 static void evict(struct vent *v, struct task *t)
 {
     const struct past *p = past_of(v, t);
@@ -539,8 +537,8 @@ void vent_due_evict(struct vent *v)
 
         if (!may_leave(t))
             continue;
-        if ((t->flags & TASK_DELAYED) == 0)
-            vent_paper_move(v, t);
+        if ((t->flags & TASK_DELAYED) == 0 || past_of(v, t)->key_due_wall_ms != t->since_ms)
+            vent_paper_move(v, t); /* or it would be loaded again at once */
         else if (!vent_due_is_behind(v, t))
             evict(v, t);
         else

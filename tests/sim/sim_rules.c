@@ -402,6 +402,15 @@ void rules_failed(struct sim *s, struct task_info *t, const struct dtqi_failure 
     t->retry_in = incarnation(s);
 }
 
+/* A time of day was said when it was submitted; a delay counts from its id, which may be older. */
+static uint64_t begin_of(const struct task_info *t)
+{
+    uint64_t submitted_ms = WALL_MS_START + t->submitted_ms;
+    uint64_t made_ms = dtqi_id_wall_ms(&t->id);
+
+    return t->plan.by_wall || submitted_ms < made_ms ? submitted_ms : made_ms;
+}
+
 /* By V's clock, which must not have jumped between its decision and this. */
 static void check_times(struct sim *s, uint32_t task)
 {
@@ -411,9 +420,8 @@ static void check_times(struct sim *s, uint32_t task)
 
     if (s->has_jumped)
         return;
-    if (wall_ms < t->not_before_wall_ms)
-        sim_fail(s, "V dispatches %s %llu ms before its time", story_task(task, name),
-                 (unsigned long long)(t->not_before_wall_ms - wall_ms));
+    if (wall_ms < begin_of(t) + t->plan.delay_ms)
+        sim_fail(s, "V dispatches %s before its time", story_task(task, name));
     if (t->retry_in == incarnation(s) && sim_now_ms(s) < t->retry_at_ms)
         sim_fail(s, "V dispatches %s %llu ms before its backoff is over", story_task(task, name),
                  (unsigned long long)(t->retry_at_ms - sim_now_ms(s)));
@@ -451,7 +459,7 @@ static bool is_ready(const struct sim *s, const struct task_info *t)
 {
     return t->admitted_in == incarnation(s) && t->verdict == VERDICT_CONFIRMED &&
            t->dispatched == 0 && t->outcome == 0 && !t->cancel && !t->may_move &&
-           t->not_before_wall_ms == 0 && t->plan.expires_ms == 0;
+           t->plan.delay_ms == 0 && t->plan.expires_ms == 0;
 }
 
 static void check_priority(struct sim *s, uint32_t task)
