@@ -378,7 +378,6 @@ void sim_pause(struct sim *s, enum sim_kind kind, uint32_t index)
         return;
     story(s, "%s is paused", n->name);
     n->is_paused = true;
-    s->has_jumped |= kind == SIM_CLIENT; /* it may read a WELCOME, which has the time, late */
 }
 
 void sim_resume(struct sim *s, enum sim_kind kind, uint32_t index)
@@ -409,7 +408,6 @@ void sim_jump_clock(struct sim *s, enum sim_kind kind, uint32_t index, int64_t m
 
     story(s, "%s: the clock jumps by %lld ms", n->name, (long long)ms);
     n->wall_offset_ms += ms;
-    s->has_jumped = true;
 }
 
 /* Its wall clock is what it was when the disk was last told the time, and has gone on since; or
@@ -419,7 +417,6 @@ void sim_boot(struct sim *s, enum sim_kind kind, uint32_t index, bool is_behind)
     struct node *n = sim_node(s, kind, index);
 
     assert(!n->is_up);
-    s->has_jumped |= is_behind;
     n->boot++;
     n->has_booted = true;
     n->boot_ms = sim_now_ms(s);

@@ -106,6 +106,7 @@ uint32_t dead_adopt(struct sim *s, const dtq_id *id, const struct dtqi_spec *spe
     t.client = s->tasks[from].client;
     t.plan = plan_of_requeued(s, from);
     t.requeued_from = 1 + from;
+    t.submitted_ms = sim_now_ms(s);
     t.cancel = s->tasks[from].is_stopped_again;
     t.may_move = s->tasks[from].may_move;
     task = sim_add_task(s, &t);
@@ -181,8 +182,7 @@ static bool is_requeued_in(const struct sim *s, const struct journal_batch *batc
 
 static bool is_old(const struct sim *s, const struct task_info *t)
 {
-    return t->dead_wall_ms + s->vent_cfg.dead_ttl_ms <= sim_wall_ms(s, &s->nodes[VENT]) ||
-           s->has_jumped;
+    return t->dead_wall_ms + s->vent_cfg.dead_ttl_ms <= sim_steady_ms(s, &s->nodes[VENT]);
 }
 
 static void on_dead_del(struct sim *s, const struct journal_batch *batch, const dtq_id *id)

@@ -470,7 +470,6 @@ struct sim {
     uint32_t given_room;
     uint32_t refused_route; /* the last order that V refused */
     uint64_t refused_request;
-    bool has_jumped; /* somebody's clock has, or may not be what V takes it for */
 
     /* What the present ventilator has been told of each sink's stream; see check_frame_to_vent().
      */
