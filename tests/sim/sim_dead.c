@@ -108,7 +108,7 @@ uint32_t dead_adopt(struct sim *s, const dtq_id *id, const struct dtqi_spec *spe
     t.requeued_from = 1 + from;
     t.submitted_ms = sim_now_ms(s);
     t.cancel = s->tasks[from].is_stopped_again;
-    t.may_move = s->tasks[from].may_move;
+    t.may_move = s->tasks[from].may_move || s->queues[t.plan.queue].is_moved;
     task = sim_add_task(s, &t);
     check_add_id(s, task, id);
     story(s, "V makes %s of the dead letter %s", story_task(task, (char[8]){0}),
