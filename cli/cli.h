@@ -8,6 +8,7 @@
 
 #include "dtq/admin.h"
 #include "dtq/client.h"
+#include "dtq/cron.h"
 #include "dtq/dead.h"
 #include "opt.h"
 
@@ -34,6 +35,7 @@ extern const struct cli_command cli_commands[]; /* ended by one without a name *
 
 int cmd_bench(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
+int cmd_cron(int argc, char **argv);
 int cmd_dead(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_list(int argc, char **argv);

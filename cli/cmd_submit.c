@@ -169,19 +169,15 @@ void submit_task_init(const struct submit_options *o, dtq_task *ret_task)
     ret_task->key_ttl_ms = o->key_ttl_ms;
 }
 
-struct payload {
-    void *at;
-    size_t bytes;
-};
-
 /* One byte more than allowed is read, so that a file that is too large is refused and not cut. */
-static int read_payload(const struct cli *c, FILE *f, const char *path, struct payload *ret)
+static int read_payload(const struct cli *c, FILE *f, const char *path, struct submit_payload *ret)
 {
     size_t room = (size_t)DTQ_PAYLOAD_BYTES_MAX + 1;
 
     ret->at = malloc(room);
     if (ret->at == NULL)
         cli_out_of_memory();
+    ret->is_owned = true;
     ret->bytes = fread(ret->at, 1, room, f);
     if (ferror(f))
         return cli_error(c, CLI_FAILED, "cannot read %s: %s", path, strerror(errno));
@@ -192,7 +188,7 @@ static int read_payload(const struct cli *c, FILE *f, const char *path, struct p
 }
 
 static int payload_of_options(const struct cli *c, const struct submit_options *o,
-                              struct payload *ret)
+                              struct submit_payload *ret)
 {
     FILE *f;
     int status;
@@ -205,6 +201,30 @@ static int payload_of_options(const struct cli *c, const struct submit_options *
     status = read_payload(c, f, o->payload_file, ret);
     fclose(f);
     return status;
+}
+
+int submit_payload_get(const struct cli *c, const struct submit_options *o, char *operand,
+                       struct submit_payload *ret)
+{
+    bool is_elsewhere = o->from_stdin || o->payload_file != NULL;
+
+    *ret = (struct submit_payload){0};
+    if (o->from_stdin && o->payload_file != NULL)
+        return cli_error(c, CLI_USAGE, "give one of --stdin and --payload-file");
+    if (is_elsewhere && operand != NULL)
+        return cli_error(c, CLI_USAGE, "the payload is given twice: as '%s' and by %s", operand,
+                         o->from_stdin ? "--stdin" : "--payload-file");
+    if (is_elsewhere)
+        return payload_of_options(c, o, ret);
+    if (operand != NULL)
+        *ret = (struct submit_payload){operand, strlen(operand), false};
+    return OPT_GO;
+}
+
+void submit_payload_done(struct submit_payload *payload)
+{
+    if (payload->is_owned)
+        free(payload->at);
 }
 
 /* ^C while it waits: the task goes on, and its id is still to be had. */
@@ -256,7 +276,7 @@ static int wait_for_result(struct cli *c, const dtq_id *id, int32_t timeout_ms)
 }
 
 static int submit_one(struct cli *c, const struct submit_options *o, const char *name,
-                      struct payload payload)
+                      struct submit_payload payload)
 {
     char text[DTQ_ID_TEXT_BYTES];
     uint64_t started_ms = proc_now_ms();
@@ -300,22 +320,23 @@ static int submit_one(struct cli *c, const struct submit_options *o, const char 
 
 static int submit_single(struct cli *c, const struct submit_options *o)
 {
-    struct payload payload = {0};
-    bool owned = o->from_stdin || o->payload_file != NULL;
-    int status = OPT_GO;
+    struct submit_payload payload;
+    int status = submit_payload_get(c, o, c->parsed.operands_n == 2 ? c->parsed.operands[1] : NULL,
+                                    &payload);
 
-    if (owned && c->parsed.operands_n == 2)
-        return cli_error(c, CLI_USAGE, "the payload is given twice: as '%s' and by %s",
-                         c->parsed.operands[1], o->from_stdin ? "--stdin" : "--payload-file");
-    if (owned)
-        status = payload_of_options(c, o, &payload);
-    else if (c->parsed.operands_n == 2)
-        payload = (struct payload){c->parsed.operands[1], strlen(c->parsed.operands[1])};
     if (status == OPT_GO)
         status = submit_one(c, o, c->parsed.operands[0], payload);
-    if (owned)
-        free(payload.at);
+    submit_payload_done(&payload);
     return status;
+}
+
+int submit_refuse_command(const struct cli *c)
+{
+    if (c->parsed.dashes_at == SIZE_MAX)
+        return OPT_GO;
+    return cli_error(c, CLI_USAGE,
+                     "tasks that are commands ('-- COMMAND') are not in this version: name a "
+                     "handler of the workers instead");
 }
 
 /* What goes together, before anything is sent. */
@@ -327,10 +348,8 @@ static int check(const struct cli *c, const struct submit_options *o)
         o->from_stdin + (o->payload_file != NULL) + (o->each_line != NULL) + (o->jsonl != NULL);
     size_t operands = c->parsed.operands_n;
 
-    if (c->parsed.dashes_at != SIZE_MAX)
-        return cli_error(c, CLI_USAGE,
-                         "tasks that are commands ('-- COMMAND') are not in this version: name a "
-                         "handler of the workers instead");
+    if (submit_refuse_command(c) != OPT_GO)
+        return CLI_USAGE;
     if (ways > 1)
         return cli_error(c, CLI_USAGE,
                          "give one of --stdin, --payload-file, --each-line and --jsonl");

@@ -17,6 +17,7 @@ const struct cli_command cli_commands[] = {
     {"explain", "say why tasks do not run", cmd_explain},
     {"list", "list open tasks", cmd_list},
     {"queue", "list, pause and resume queues; bound what of them runs", cmd_queue},
+    {"cron", "submit tasks again and again, by the clock", cmd_cron},
     {"dead", "list, show, requeue and purge tasks that failed for good", cmd_dead},
     {"sink", "list sinks; go on with one that was restored from an old copy", cmd_sink},
     {"status", "show queues, workers, sinks and counters", cmd_status},

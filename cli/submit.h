@@ -33,6 +33,20 @@ struct submit_options {
 extern const struct opt submit_table[];
 extern const size_t submit_table_n;
 
+struct submit_payload {
+    void *at;
+    size_t bytes;
+    bool is_owned;
+};
+
+/* The payload that an operand (NULL: there is none), --stdin or --payload-file gives.
+ * @return OPT_GO, or the status after a message. submit_payload_done() in any case. */
+int submit_payload_get(const struct cli *c, const struct submit_options *o, char *operand,
+                       struct submit_payload *ret);
+void submit_payload_done(struct submit_payload *payload);
+/* A "--" and what follows it. @return OPT_GO: there is none; or the status after a message. */
+int submit_refuse_command(const struct cli *c);
+
 /* "1s..10m". @return false: it is not of that form, or MIN is larger than MAX. */
 bool submit_parse_backoff(const char *text, uint64_t *ret_min_ms, uint64_t *ret_max_ms);
 /* A task with everything but its name and payload from the options. Strings are borrowed. */

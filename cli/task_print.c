@@ -77,6 +77,8 @@ json_t *task_json(const dtq_task_info *t)
         json_object_set_new(o, "requeued_from", id_json(t->requeued_from));
     if (t->moved_from[0] != '\0')
         json_object_set_new(o, "moved_from", json_string(t->moved_from));
+    if (t->cron[0] != '\0')
+        json_object_set_new(o, "cron", json_string(t->cron));
     if (t->attempts_n > 0)
         json_object_set_new(o, "attempts", attempts_json(t->attempts, t->attempts_n));
     return o;
@@ -120,14 +122,14 @@ void task_print_lineage(const dtq_task_info *t)
 {
     char text[DTQ_ID_TEXT_BYTES];
 
+    task_field("run of", t->cron);
     if (t->requeued_from == NULL)
         return;
     dtq_id_format(t->requeued_from, text);
     task_field("repeats", text);
 }
 
-/* As far as it is text; what would write to the terminal becomes a dot. */
-static void task_print_payload(const void *payload, size_t bytes)
+void task_print_payload(const void *payload, size_t bytes)
 {
     const unsigned char *at = payload;
     size_t n = bytes < PAYLOAD_SHOWN_BYTES ? bytes : PAYLOAD_SHOWN_BYTES;

@@ -14,7 +14,9 @@ void task_field_time(const char *name, uint64_t wall_ms);
 /* A line for each attempt that failed. */
 void attempts_print(const dtq_attempt_info *attempts, size_t n);
 json_t *attempts_json(const dtq_attempt_info *attempts, size_t n);
-/* Which dead letter it repeats. */
+/* As far as it is text; what would write to the terminal becomes a dot. */
+void task_print_payload(const void *payload, size_t bytes);
+/* Which cron entry it is a run of, which dead letter it repeats. */
 void task_print_lineage(const dtq_task_info *t);
 
 /* The dead letter of this id, with payload and attempts. @return also DTQ_ENOTFOUND. */

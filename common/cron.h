@@ -12,8 +12,8 @@
  *
  * A struct cron is immutable: any number of threads may ask it.
  */
-#ifndef DTQ_CRON_H
-#define DTQ_CRON_H
+#ifndef DTQ_COMMON_CRON_H
+#define DTQ_COMMON_CRON_H
 
 #include "msg.h"
 

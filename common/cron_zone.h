@@ -1,6 +1,6 @@
 /* Time zones, as the system's tz database has them. Immutable once open: any thread may ask. */
-#ifndef DTQ_CRON_ZONE_H
-#define DTQ_CRON_ZONE_H
+#ifndef DTQ_COMMON_CRON_ZONE_H
+#define DTQ_COMMON_CRON_ZONE_H
 
 #include "msg.h"
 

@@ -15,7 +15,7 @@
 
 #include <stdbool.h>
 
-#define STORE_TABLES_MAX 16
+#define STORE_TABLES_MAX 24
 #define STORE_KEY_BYTES_MAX 400
 #define STORE_VALUE_BYTES_MAX (64ull * 1024 * 1024)
 

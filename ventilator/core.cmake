@@ -2,6 +2,8 @@ dtq_core(vent_core
   vent_cancel.c
   vent_check.c
   vent_core.c
+  vent_cron.c
+  vent_cron_operate.c
   vent_dead.c
   vent_dying.c
   vent_dispatch.c
@@ -29,6 +31,9 @@ target_include_directories(vent_core PUBLIC ${CMAKE_SOURCE_DIR}/store)
 foreach(part clock core dead key move queue random session submit task window)
   dtq_unit_test(vent_${part} vent_core dtq_journal dtq_wire)
 endforeach()
+
+dtq_unit_test(vent_cron vent_core dtq_journal dtq_wire dtq_cron)
+dtq_unit_test(vent_cron_random vent_core dtq_journal dtq_wire dtq_cron)
 
 # What the core costs per task; by hand, see bench/modules/vent_bench.c.
 add_executable(vent_bench EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/modules/vent_bench.c)

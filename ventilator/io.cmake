@@ -3,7 +3,7 @@ target_link_libraries(vent_lanes PUBLIC dtq_common PRIVATE dtq_flags)
 target_include_directories(vent_lanes PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 
 add_executable(dtq-ventilator main.c vent_io.c)
-target_link_libraries(dtq-ventilator PRIVATE dtq_flags vent_core vent_lanes dtq_journal dtq_common)
+target_link_libraries(dtq-ventilator PRIVATE dtq_flags vent_core vent_lanes dtq_journal dtq_common dtq_cron)
 install(TARGETS dtq-ventilator RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 dtq_unit_test(vent_lanes vent_lanes)

@@ -4,14 +4,18 @@
 #include <stdio.h>
 
 #define JOURNAL_FORMAT 1u
+#define CRON_BUF_FIRST_BYTES ((size_t)16 * 1024)
 #define SEQ_BLOCK 65536u /* seqs reserved at once: one write of "seq" for so many tasks */
 
 const char *const journal_tables[JOURNAL_TABLES_N] = {
-    [TABLE_META] = "meta",         [TABLE_TASKS] = "tasks",     [TABLE_IDS] = "ids",
-    [TABLE_COUNTERS] = "counters", [TABLE_HISTORY] = "history", [TABLE_DEAD] = "dead",
-    [TABLE_QUEUES] = "queues",     [TABLE_APPLIED] = "applied", [TABLE_WORKERS] = "workers",
-    [TABLE_SINKS] = "sinks",       [TABLE_COMMON] = "common",   [TABLE_KEYS] = "keys",
+    [TABLE_META] = "meta",         [TABLE_TASKS] = "tasks",
+    [TABLE_IDS] = "ids",           [TABLE_COUNTERS] = "counters",
+    [TABLE_HISTORY] = "history",   [TABLE_DEAD] = "dead",
+    [TABLE_QUEUES] = "queues",     [TABLE_APPLIED] = "applied",
+    [TABLE_WORKERS] = "workers",   [TABLE_SINKS] = "sinks",
+    [TABLE_COMMON] = "common",     [TABLE_KEYS] = "keys",
     [TABLE_KEY_ENDS] = "key_ends", [TABLE_PAST] = "past",
+    [TABLE_CRON] = "cron",         [TABLE_CRON_STATES] = "cron_states",
 };
 
 /* ---- errors */
@@ -1086,6 +1090,61 @@ static dtq_err op_keys_forget(struct journal *j, struct store_tx *tx, uint64_t w
     return err == DTQ_ENOTFOUND ? DTQ_OK : err;
 }
 
+/* ---- cron entries */
+
+static struct dtqi_slice cron_key(const struct journal_cron *cron)
+{
+    return (struct dtqi_slice){cron->name.at, cron->name.len};
+}
+
+static dtq_err put_cron_state(struct store_tx *tx, const struct journal_cron *cron)
+{
+    uint8_t room[JOURNAL_CRON_STATE_BYTES_MAX];
+    struct journal_out out = {.at = room};
+
+    journal_cron_state_out(&out, &cron->state);
+    return store_put(tx, TABLE_CRON_STATES, cron_key(cron), journal_out_slice(&out), STORE_SPARE);
+}
+
+static dtq_err op_cron_put(struct store_tx *tx, const struct journal_cron *cron)
+{
+    uint8_t room[JOURNAL_CRON_HEAD_BYTES_MAX];
+    struct journal_out head = {.at = room};
+    struct dtqi_slice pieces[3];
+    dtq_err err;
+
+    assert(dtqi_is_name(cron->name));
+    assert(cron->expression.len <= DTQI_CRON_TEXT_BYTES_MAX);
+    assert(cron->zone.len <= DTQI_CRON_TEXT_BYTES_MAX);
+    journal_cron_head_out(&head, cron);
+    pieces[0] = journal_out_slice(&head);
+    pieces[1] = cron->spec;
+    pieces[2] = cron->body;
+    err = store_put_pieces(tx, TABLE_CRON, cron_key(cron), pieces, 3, 0);
+    return err == DTQ_OK ? put_cron_state(tx, cron) : err;
+}
+
+static dtq_err op_cron_state(struct journal *j, struct store_tx *tx,
+                             const struct journal_cron *cron)
+{
+    struct journal_cron_state was;
+    struct dtqi_slice value;
+    dtq_err err = store_get(tx, TABLE_CRON_STATES, cron_key(cron), &value);
+
+    if (err != DTQ_OK)
+        return err;
+    if (!journal_cron_state_in(value, &was))
+        return bad_record(j, TABLE_CRON_STATES);
+    return dtqi_uid_eq(&was.uid, &cron->state.uid) ? put_cron_state(tx, cron) : DTQ_ENOTFOUND;
+}
+
+static dtq_err op_cron_del(struct store_tx *tx, const struct journal_cron *cron)
+{
+    dtq_err err = store_del(tx, TABLE_CRON, cron_key(cron));
+
+    return err == DTQ_OK ? store_del(tx, TABLE_CRON_STATES, cron_key(cron)) : err;
+}
+
 /* @return DTQ_ENOTFOUND and DTQ_ECONFLICT, too: the id is not there, or is there already. */
 static dtq_err apply_op(struct journal *j, struct store_tx *tx, const struct journal_op *op)
 {
@@ -1101,6 +1160,9 @@ static dtq_err apply_op(struct journal *j, struct store_tx *tx, const struct jou
     case JOURNAL_KEYS_FORGET: return op_keys_forget(j, tx, op->at_wall_ms);
     case JOURNAL_TRANSFER: return op_transfer(j, tx, op);
     case JOURNAL_PAST_FORGET: return journal_past_forget(tx, op->at_wall_ms);
+    case JOURNAL_CRON_PUT: return op_cron_put(tx, op->cron);
+    case JOURNAL_CRON_STATE: return op_cron_state(j, tx, op->cron);
+    case JOURNAL_CRON_DEL: return op_cron_del(tx, op->cron);
     }
     assert(!"a type of struct journal_op");
     return DTQ_EINVAL;
@@ -1296,6 +1358,60 @@ static dtq_err take_sink(struct journal *j, void *arg, struct dtqi_slice key,
     return DTQ_OK;
 }
 
+static bool keep_slice(struct dtqi_buf *buf, const void **at, uint32_t bytes)
+{
+    void *copy = dtqi_buf_alloc(buf, bytes + 1u);
+
+    if (copy == NULL)
+        return false;
+    if (bytes != 0)
+        memcpy(copy, *at, bytes);
+    *at = copy;
+    return true;
+}
+
+static bool keep_cron(struct dtqi_buf *buf, struct journal_cron *cron)
+{
+    return keep_slice(buf, (const void **)&cron->name.at, cron->name.len) &&
+           keep_slice(buf, (const void **)&cron->expression.at, cron->expression.len) &&
+           keep_slice(buf, (const void **)&cron->zone.at, cron->zone.len) &&
+           keep_slice(buf, &cron->spec.at, cron->spec.len) &&
+           keep_slice(buf, &cron->body.at, cron->body.len);
+}
+
+static dtq_err take_cron(struct journal *j, void *arg, struct dtqi_slice key,
+                         struct dtqi_slice value)
+{
+    struct journal_start *start = arg;
+    struct journal_cron *cron = &start->crons[start->crons_n];
+
+    if (!journal_cron_in(key, value, cron))
+        return bad_record(j, TABLE_CRON);
+    if (!keep_cron(start->cron_buf, cron))
+        return no_memory(j);
+    start->crons_n++;
+    return DTQ_OK;
+}
+
+static dtq_err load_crons(struct journal *j, struct store_tx *tx, struct journal_start *start)
+{
+    dtq_err err;
+
+    start->cron_buf = dtqi_buf_new(CRON_BUF_FIRST_BYTES, SIZE_MAX);
+    err = start->cron_buf != NULL ? each_record(j, tx, TABLE_CRON, take_cron, start) : no_memory(j);
+    for (uint32_t i = 0; err == DTQ_OK && i < start->crons_n; i++) {
+        struct journal_cron *cron = &start->crons[i];
+        struct dtqi_slice value;
+
+        err = store_get(tx, TABLE_CRON_STATES, cron_key(cron), &value);
+        if (err == DTQ_ENOTFOUND ||
+            (err == DTQ_OK && (!journal_cron_state_in(value, &cron->state) ||
+                               !dtqi_uid_eq(&cron->state.uid, &cron->uid))))
+            err = bad_record(j, TABLE_CRON_STATES);
+    }
+    return err;
+}
+
 /* An array for every record of a table. */
 static dtq_err room_for(struct journal *j, struct store_tx *tx, enum journal_table table,
                         size_t entry_bytes, void *ret_array)
@@ -1320,6 +1436,10 @@ static dtq_err load_start(struct journal *j, struct store_tx *tx, struct journal
         err = room_for(j, tx, TABLE_WORKERS, sizeof *start->workers, &start->workers);
     if (err == DTQ_OK)
         err = room_for(j, tx, TABLE_SINKS, sizeof *start->sinks, &start->sinks);
+    if (err == DTQ_OK)
+        err = room_for(j, tx, TABLE_CRON, sizeof *start->crons, &start->crons);
+    if (err == DTQ_OK)
+        err = load_crons(j, tx, start);
     if (err == DTQ_OK)
         err = each_record(j, tx, TABLE_APPLIED, take_applied, start);
     if (err == DTQ_OK)
@@ -1402,6 +1522,8 @@ void journal_start_done(struct journal_start *start)
     free(start->applied);
     free(start->workers);
     free(start->sinks);
+    free(start->crons);
+    dtqi_buf_unref(start->cron_buf);
     *start = (struct journal_start){0};
 }
 

@@ -28,7 +28,7 @@ struct journal;
 
 /* What to give store_open() or store_open_memory(). */
 #define JOURNAL_KIND "journal"
-#define JOURNAL_TABLES_N 14
+#define JOURNAL_TABLES_N 16
 extern const char *const journal_tables[JOURNAL_TABLES_N];
 
 #define JOURNAL_HISTORY_MAX 16           /* entries kept of a task, the newest ones .. */
@@ -86,6 +86,36 @@ struct journal_task {
     struct dtqi_slice text;    /* .. and text */
 };
 
+/* What changes about a cron entry with each run. */
+struct journal_cron_state {
+    dtqi_uid uid; /* of the entry: another one may have had its name */
+    bool paused;
+    uint64_t cursor_wall_ms; /* times up to this one have been seen to */
+    uint64_t anchor_wall_ms; /* an interval counts from here */
+    uint64_t due_wall_ms;    /* the last run: when it was due; 0: there was none .. */
+    uint64_t fired_wall_ms;  /* .. and when its task was made */
+    dtq_id last_id;
+    uint64_t fired;
+    uint64_t missed;
+    uint64_t skipped;
+};
+
+struct journal_cron {
+    dtqi_uid uid;
+    struct dtqi_str name;
+    struct dtqi_str expression; /* empty: every_ms */
+    struct dtqi_str zone;
+    uint64_t every_ms;
+    uint8_t missed; /* enum dtqi_missed_runs */
+    uint32_t missed_max;
+    bool skip_overlap;
+    uint64_t delay_ms;
+    uint64_t created_wall_ms;
+    struct dtqi_slice spec;
+    struct dtqi_slice body;
+    struct journal_cron_state state;
+};
+
 /*
  * What an operation finds depends on the operations before it in the same batch. One for a task
  * that is not there (deleted since the core asked) does nothing: the core need not know. A key that
@@ -110,8 +140,11 @@ enum journal_op_type {
     JOURNAL_KEYS_FORGET, /* keys whose time was over at at_wall_ms, the oldest first, so many at
                             most; the answer says how many keys there are */
     JOURNAL_PAST_FORGET, /* the same for histories of tasks that are no more */
-    JOURNAL_TRANSFER, /* task.id gets task.spec, and goes to the queue to.queue: to the same place
-                         in its order, with all else that it has */
+    JOURNAL_TRANSFER,   /* task.id gets task.spec, and goes to the queue to.queue: to the same place
+                           in its order, with all else that it has */
+    JOURNAL_CRON_PUT,   /* `cron`, instead of what had its name */
+    JOURNAL_CRON_STATE, /* the entry of the name and uid of `cron` gets its state */
+    JOURNAL_CRON_DEL,   /* the entry of the name of `cron` is forgotten */
 };
 
 struct journal_op {
@@ -122,6 +155,7 @@ struct journal_op {
     uint64_t at_wall_ms;
     struct dtqi_slice text;
     dtqi_uid digest;
+    const struct journal_cron *cron; /* CRON_* */
 };
 
 /* What an idempotency key stands for. */
@@ -267,6 +301,9 @@ struct journal_start {
     uint32_t workers_n;
     struct journal_sink *sinks;
     uint32_t sinks_n;
+    struct journal_cron *crons; /* in order of names; what they point to is in cron_buf */
+    uint32_t crons_n;
+    struct dtqi_buf *cron_buf;
 };
 
 /*

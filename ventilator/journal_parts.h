@@ -21,6 +21,8 @@ enum journal_table {
     TABLE_KEY_ENDS, /* until when, high byte first, and key -> nothing */
     TABLE_PAST,     /* 0, id -> until when, history of a task that is no more; 1, until when, high
                        byte first, id -> nothing */
+    TABLE_CRON,     /* name -> cron entry */
+    TABLE_CRON_STATES, /* name -> what changes about it with each run */
 };
 
 struct journal_sink_number {

@@ -544,3 +544,92 @@ bool journal_key_end_in(struct dtqi_slice end, uint64_t *ret_until_wall_ms,
     *ret_key = (struct dtqi_slice){in.at, in.len};
     return true;
 }
+
+/* ---- cron entries */
+
+static void str_out(struct journal_out *out, struct dtqi_str text)
+{
+    journal_out_plain(out, text.len);
+    journal_out_bytes(out, text.at, text.len);
+}
+
+static bool str_in(struct journal_in *in, struct dtqi_str *ret)
+{
+    struct dtqi_slice text;
+    uint64_t bytes;
+
+    if (!journal_in_plain(in, &bytes) || bytes > DTQI_CRON_TEXT_BYTES_MAX ||
+        !journal_in_slice(in, bytes, &text))
+        return false;
+    *ret = (struct dtqi_str){text.at, text.len};
+    return true;
+}
+
+void journal_cron_head_out(struct journal_out *out, const struct journal_cron *cron)
+{
+    journal_out_bytes(out, cron->uid.bytes, 16);
+    str_out(out, cron->expression);
+    str_out(out, cron->zone);
+    journal_out_plain(out, cron->every_ms);
+    journal_out_u8(out, cron->missed);
+    journal_out_plain(out, cron->missed_max);
+    journal_out_u8(out, cron->skip_overlap);
+    journal_out_plain(out, cron->delay_ms);
+    journal_out_plain(out, cron->created_wall_ms);
+    journal_out_plain(out, cron->spec.len);
+}
+
+bool journal_cron_in(struct dtqi_slice key, struct dtqi_slice value, struct journal_cron *ret)
+{
+    struct journal_in in = journal_in_of(value);
+    struct journal_cron cron = {.name = {key.at, key.len}};
+    uint64_t spec_bytes;
+    uint8_t skip_overlap;
+
+    if (!dtqi_is_name(cron.name) || !journal_in_bytes(&in, cron.uid.bytes, 16) ||
+        !str_in(&in, &cron.expression) || !str_in(&in, &cron.zone) ||
+        !journal_in_plain(&in, &cron.every_ms) || cron.every_ms > DTQI_DURATION_MS_MAX ||
+        (cron.expression.len == 0 && cron.every_ms == 0) || !journal_in_u8(&in, &cron.missed) ||
+        cron.missed > DTQI_MISSED_ALL || !journal_in_plain32(&in, &cron.missed_max) ||
+        !journal_in_u8(&in, &skip_overlap) || skip_overlap > 1 ||
+        !journal_in_plain(&in, &cron.delay_ms) || cron.delay_ms > DTQI_DURATION_MS_MAX ||
+        !journal_in_plain(&in, &cron.created_wall_ms) || !journal_in_plain(&in, &spec_bytes) ||
+        !journal_in_slice(&in, spec_bytes, &cron.spec))
+        return false;
+    cron.skip_overlap = skip_overlap == 1;
+    cron.body = (struct dtqi_slice){in.at, in.len};
+    *ret = cron;
+    return true;
+}
+
+void journal_cron_state_out(struct journal_out *out, const struct journal_cron_state *s)
+{
+    journal_out_bytes(out, s->uid.bytes, 16);
+    journal_out_u8(out, s->paused);
+    journal_out_plain(out, s->cursor_wall_ms);
+    journal_out_plain(out, s->anchor_wall_ms);
+    journal_out_plain(out, s->due_wall_ms);
+    journal_out_plain(out, s->fired_wall_ms);
+    journal_out_bytes(out, s->last_id.bytes, 16);
+    journal_out_plain(out, s->fired);
+    journal_out_plain(out, s->missed);
+    journal_out_plain(out, s->skipped);
+}
+
+bool journal_cron_state_in(struct dtqi_slice value, struct journal_cron_state *ret)
+{
+    struct journal_in in = journal_in_of(value);
+    struct journal_cron_state s = {0};
+    uint8_t paused;
+
+    if (!journal_in_bytes(&in, s.uid.bytes, 16) || !journal_in_u8(&in, &paused) || paused > 1 ||
+        !journal_in_plain(&in, &s.cursor_wall_ms) || s.cursor_wall_ms > DTQI_WALL_MS_MAX ||
+        !journal_in_plain(&in, &s.anchor_wall_ms) || s.anchor_wall_ms > DTQI_WALL_MS_MAX ||
+        !journal_in_plain(&in, &s.due_wall_ms) || !journal_in_plain(&in, &s.fired_wall_ms) ||
+        !journal_in_bytes(&in, s.last_id.bytes, 16) || !journal_in_plain(&in, &s.fired) ||
+        !journal_in_plain(&in, &s.missed) || !journal_in_plain(&in, &s.skipped) || in.len != 0)
+        return false;
+    s.paused = paused == 1;
+    *ret = s;
+    return true;
+}

@@ -20,6 +20,8 @@
 #define JOURNAL_KEY_RECORD_BYTES 40
 #define JOURNAL_KEY_END_BYTES_MAX (8 + DTQI_NAME_BYTES_MAX)
 #define JOURNAL_SINK_BYTES_MAX (2 * 256 + 16)
+#define JOURNAL_CRON_STATE_BYTES_MAX 128
+#define JOURNAL_CRON_HEAD_BYTES_MAX (2 * DTQI_CRON_TEXT_BYTES_MAX + 96)
 
 struct journal_out {
     uint8_t *at;
@@ -116,6 +118,13 @@ bool journal_key_record_in(struct dtqi_slice value, struct journal_key_record *r
 void journal_key_end_out(struct journal_out *out, uint64_t until_wall_ms, struct dtqi_slice key);
 bool journal_key_end_in(struct dtqi_slice end, uint64_t *ret_until_wall_ms,
                         struct dtqi_slice *ret_key);
+
+/* Value of the table `cron`: this head, then spec and payload; and of `cron_states`. The name is
+ * the key of both. */
+void journal_cron_head_out(struct journal_out *out, const struct journal_cron *cron);
+bool journal_cron_in(struct dtqi_slice key, struct dtqi_slice value, struct journal_cron *ret);
+void journal_cron_state_out(struct journal_out *out, const struct journal_cron_state *state);
+bool journal_cron_state_in(struct dtqi_slice value, struct journal_cron_state *ret);
 
 struct journal_sink_record {
     uint32_t number;

@@ -380,6 +380,54 @@ static dtq_err take_history(struct repair *p, struct store_cursor *c, struct dtq
     return take_of(p, c, TABLE_IDS, key);
 }
 
+/* ---- cron entries */
+
+static dtq_err take_cron(struct repair *p, struct store_cursor *c, struct dtqi_slice key,
+                         struct dtqi_slice value)
+{
+    struct journal_cron cron;
+
+    (void)p;
+    return journal_cron_in(key, value, &cron) ? DTQ_OK : store_cursor_del(c);
+}
+
+static dtq_err take_cron_state(struct repair *p, struct store_cursor *c, struct dtqi_slice key,
+                               struct dtqi_slice value)
+{
+    struct journal_cron_state state;
+    struct journal_cron cron;
+    struct dtqi_slice entry;
+    dtq_err err = store_get(p->tx, TABLE_CRON, key, &entry);
+
+    if (err != DTQ_OK && err != DTQ_ENOTFOUND)
+        return err;
+    if (err == DTQ_OK && journal_cron_in(key, entry, &cron) &&
+        journal_cron_state_in(value, &state) && dtqi_uid_eq(&state.uid, &cron.uid))
+        return DTQ_OK;
+    return store_cursor_del(c);
+}
+
+/* An entry whose state is lost goes on from now, and says itself that it is paused: nobody knows
+ * whether it was. */
+static dtq_err put_cron_state(struct repair *p, struct store_cursor *c, struct dtqi_slice key,
+                              struct dtqi_slice value)
+{
+    uint64_t wall_ms = (uint64_t)time(NULL) * 1000;
+    uint8_t room[JOURNAL_CRON_STATE_BYTES_MAX];
+    struct journal_out out = {.at = room};
+    struct journal_cron cron;
+    bool is_there;
+    dtq_err err = has(p, TABLE_CRON_STATES, key, &is_there);
+
+    (void)c;
+    if (err != DTQ_OK || is_there || !journal_cron_in(key, value, &cron))
+        return err;
+    cron.state = (struct journal_cron_state){
+        .uid = cron.uid, .paused = true, .cursor_wall_ms = wall_ms, .anchor_wall_ms = wall_ms};
+    journal_cron_state_out(&out, &cron.state);
+    return store_put(p->tx, TABLE_CRON_STATES, key, journal_out_slice(&out), STORE_SPARE);
+}
+
 /* ---- numbers of the journal itself */
 
 /* The stored number, or what stands for it when it is lost. At least `least`. */
@@ -428,6 +476,12 @@ static dtq_err repair_all(struct repair *p)
         err = each(p, TABLE_COUNTERS, take_counters);
     if (err == DTQ_OK)
         err = each(p, TABLE_HISTORY, take_history);
+    if (err == DTQ_OK)
+        err = each(p, TABLE_CRON, take_cron);
+    if (err == DTQ_OK)
+        err = each(p, TABLE_CRON_STATES, take_cron_state);
+    if (err == DTQ_OK)
+        err = each(p, TABLE_CRON, put_cron_state);
     if (err == DTQ_OK)
         err = put_queues(p);
     if (err == DTQ_OK)

@@ -1,5 +1,6 @@
 /* dtq-ventilator: options, then vent_io. */
 #include "codec.h"
+#include "cron.h"
 #include "log.h"
 #include "opt.h"
 #include "proc.h"
@@ -138,6 +139,7 @@ static void fill_cfg(const struct values *values, struct vent_io_cfg *ret)
     vent_cfg_default(&ret->core);
     ret->core.spec_decode = dtqi_spec_decode;
     ret->core.spec_encode = dtqi_spec_encode;
+    ret->core.cron = (struct vent_cron_calls){cron_parse, cron_next, cron_free};
     ret->core.trace = log_is_on(LOG_LEVEL_TRACE);
     ret->core.heartbeat_ms = values->heartbeat_ms;
     ret->core.liveness = (uint32_t)values->liveness;

@@ -15,7 +15,7 @@ void vent_census(const struct vent *v, struct vent_census *ret)
         .submits = v->waits_used,
         .journal_busy = v->flight != NULL || v->reads_n != 0 || v->fresh.n != 0 ||
                         v->write.n != 0 || v->dirty.n != 0 || v->deletes.n != 0 ||
-                        v->dead_dels_n != 0 || v->lazy_ms != 0,
+                        v->dead_dels_n != 0 || v->cron_changed != NULL || v->lazy_ms != 0,
     };
 }
 
@@ -255,5 +255,6 @@ void vent_check(const struct vent *v)
     check_paper(v, &v->write, PAPER_WRITE);
     check_paper(v, &v->dirty, PAPER_DIRTY);
     check_paper(v, &v->deletes, PAPER_DELETES);
+    vent_crons_check(v);
     assert(vent_records(v) <= v->cfg.resident_tasks_max);
 }

@@ -46,6 +46,8 @@ void vent_cfg_default(struct vent_cfg *cfg)
         .claims_max = 1024,
         .queries_max = 64,
         .keys_max = DTQI_KEYS_MAX,
+        .crons_max = DTQI_CRONS_MAX,
+        .cron_bytes_max = DTQI_CRON_ALL_BYTES_MAX,
         .dead_ttl_ms = DTQI_DEAD_TTL_MS,
         .history_ttl_ms = DTQI_HISTORY_TTL_MS,
     };
@@ -260,6 +262,8 @@ dtq_err vent_new(const struct vent_cfg *cfg, const struct journal_start *start, 
         err = vent_journal_init(v);
     if (err == DTQ_OK)
         err = vent_keys_init(v, start);
+    if (err == DTQ_OK)
+        err = vent_crons_init(v, start);
     if (err != DTQ_OK) {
         vent_free(v);
         return err;
@@ -277,6 +281,7 @@ void vent_free(struct vent *v)
     vent_journal_done(v);
     vent_dead_done(v);
     vent_moves_done(v);
+    vent_crons_done(v);
     free(v->key_buckets);
     vent_peers_done(v);
     vent_queues_done(v);
@@ -375,7 +380,7 @@ static bool is_given_up(const struct vent *v)
 static void stop_tick(struct vent *v)
 {
     if (!v->stopping || v->stopped || v->flight != NULL || v->dirty.n != 0 || v->deletes.n != 0 ||
-        v->dead_dels_n != 0 || v->lazy_ms != 0)
+        v->dead_dels_n != 0 || v->cron_changed != NULL || v->lazy_ms != 0)
         return;
     if (is_given_up(v))
         VENT_LOG(v, VENT_WARN, "unwritten_given_up", L_U64("tasks", v->fresh.n + v->write.n));
@@ -402,6 +407,7 @@ static void on_tick(struct vent *v)
     vent_moves_tick(v);
     vent_keys_tick(v);
     vent_notes_tick(v);
+    vent_crons_tick(v);
     vent_dispatch_tick(v);
     vent_touched_tick(v);
     vent_proposals_tick(v);

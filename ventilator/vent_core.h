@@ -17,6 +17,7 @@
 #include "msg.h"
 
 struct vent;
+struct cron; /* an expression that was read; not the core's to look into */
 
 struct vent_cfg { /* vent_cfg_default() fills it from bounds.h */
     uint64_t seed;
@@ -28,6 +29,16 @@ struct vent_cfg { /* vent_cfg_default() fills it from bounds.h */
                            char *why, size_t why_bytes);
     /* dtqi_spec_encode() of the codec: for tasks that the ventilator makes. Must be set. */
     struct dtqi_slice (*spec_encode)(const struct dtqi_spec *spec, struct dtqi_buf *buf);
+
+    /* cron_parse(), cron_next() and cron_free() of common/cron, which know time zones. NULL:
+     * entries with expressions are refused, and those of the journal wait; intervals need none of
+     * it. */
+    struct vent_cron_calls {
+        dtq_err (*parse)(struct dtqi_str text, struct dtqi_str zone, struct cron **ret_cron,
+                         char *why, size_t why_bytes);
+        bool (*next)(const struct cron *c, uint64_t after_wall_ms, uint64_t *ret_wall_ms);
+        void (*free)(struct cron *c);
+    } cron;
 
     uint64_t heartbeat_ms;
     uint32_t liveness;              /* silent intervals until a peer is dead (R13) */
@@ -68,11 +79,13 @@ struct vent_cfg { /* vent_cfg_default() fills it from bounds.h */
     uint32_t producers_max;
     uint32_t workers_max;
     uint32_t proposals_max;
-    uint32_t submits_max; /* SUBMITs that wait for their confirmation */
-    uint32_t claims_max;  /* resent SUBMITs that the journal or their sink is asked about */
-    uint32_t queries_max; /* queries that wait for the journal */
-    uint64_t keys_max;    /* idempotency keys that are remembered */
-    uint64_t dead_ttl_ms; /* dead letters are forgotten so long after they failed; 0: never */
+    uint32_t submits_max;    /* SUBMITs that wait for their confirmation */
+    uint32_t claims_max;     /* resent SUBMITs that the journal or their sink is asked about */
+    uint32_t queries_max;    /* queries that wait for the journal */
+    uint64_t keys_max;       /* idempotency keys that are remembered */
+    uint32_t crons_max;      /* cron entries .. */
+    uint64_t cron_bytes_max; /* .. and their specs and payloads */
+    uint64_t dead_ttl_ms;    /* dead letters are forgotten so long after they failed; 0: never */
     uint64_t
         history_ttl_ms; /* attempts that failed are kept so long after the end; 0: not at all */
 };
@@ -219,6 +232,9 @@ uint64_t vent_deadline_ms(const struct vent *v);
     X(journal_deleted)                                                    \
     X(journal_errors)                                                     \
     X(tasks_moved)                                                        \
+    X(cron_fired)                                                         \
+    X(cron_missed)                                                        \
+    X(cron_skipped)                                                       \
     X(dead_requeued)                                                      \
     X(dead_purged)                                                        \
     X(dead_aged)                                                          \

@@ -138,27 +138,9 @@ void vent_on_dead_operation(struct vent *v, uint32_t route, const struct dtqi_op
 /* Where a producer would send it: R4. With no sink registered, where it was. */
 static uint32_t choose_sink(struct vent *v, const dtq_id *id, const dtqi_uid *was)
 {
-    uint64_t best_weight = 0;
-    uint32_t best = NONE;
+    uint32_t chosen = vent_sink_choose(v, id);
 
-    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
-        const struct sink *s = &v->sinks[i];
-        dtq_id store;
-        uint64_t weight;
-
-        if (!s->used || !s->is_durable)
-            continue;
-        memcpy(store.bytes, s->store.bytes, sizeof store.bytes);
-        weight = dtqi_mix64(dtqi_id_hash(id) ^ dtqi_id_hash(&store));
-        if (best != NONE &&
-            (weight < best_weight ||
-             (weight == best_weight &&
-              memcmp(s->store.bytes, v->sinks[best].store.bytes, sizeof s->store.bytes) < 0)))
-            continue;
-        best = i;
-        best_weight = weight;
-    }
-    return best != NONE ? best : vent_sink_get(v, was);
+    return chosen != NONE ? chosen : vent_sink_get(v, was);
 }
 
 /* The spec of the dead letter, with its id in it. The key stays the dead letter's. */

@@ -26,6 +26,8 @@
  *   vent_note.c      what is kept of attempts that failed
  *   vent_dead.c      dead letters: OPERATE, and how they age
  *   vent_dying.c     what is about to be one, and who waits for that
+ *   vent_cron.c      cron entries: when they fire, and what of that is written
+ *   vent_cron_operate.c  OPERATE and QUERY of cron entries
  *   vent_check.c     census, invariants
  */
 #ifndef DTQ_VENT_INTERNAL_H
@@ -103,6 +105,7 @@ enum task_marks {
     TASK_KEYED = 4,     /* has an idempotency key that the journal does not have yet */
     TASK_REQUEUED = 2,  /* takes the place of a dead letter, in one commit with it */
     TASK_TRANSFER = 16, /* the journal is to have it in the queue of its spec */
+    TASK_CRON = 8,      /* a run of past->cron, which is told of it in one commit with it */
 };
 
 struct task {
@@ -183,10 +186,11 @@ struct past {
     uint64_t epoch;                   /* of task->attempt, when that is not of this epoch; else 0 */
     struct note *notes[NOTES_MAX];    /* the last ones, oldest first */
     uint32_t notes_n;
-    uint32_t key_next; /* TASK_KEYED: others in its bucket */
-    dtqi_uid digest;   /* TASK_KEYED: of its content */
-    uint32_t waits;    /* chain: more that wait for the commit of the task */
-    uint32_t cancels;  /* chain: those that wait for the commit of the cancel mark */
+    uint32_t key_next;       /* TASK_KEYED: others in its bucket */
+    dtqi_uid digest;         /* TASK_KEYED: of its content */
+    struct cron_entry *cron; /* TASK_CRON */
+    uint32_t waits;          /* chain: more that wait for the commit of the task */
+    uint32_t cancels;        /* chain: those that wait for the commit of the cancel mark */
     uint32_t next_free;
 };
 
@@ -501,6 +505,7 @@ enum read_kind {
     READ_DEAD_JOB,
     READ_DEAD_SWEEP,
     READ_MOVE,
+    READ_CRON,
 };
 
 struct query {
@@ -563,7 +568,8 @@ struct vent_read {
     uint8_t clock; /* READ_DUE */
     uint32_t worker;
     uint64_t session;
-    uint32_t owner; /* claim, wait */
+    uint32_t owner;          /* claim, wait */
+    struct cron_entry *cron; /* NULL: it is gone */
     struct query *query;
     struct dtqi_buf *keys;        /* what read.keys points into */
     struct vent_read *waits_next; /* for what is dying: */
@@ -585,6 +591,49 @@ struct due {
     uint64_t boundary_seq;
     uint64_t moves;
     uint64_t load_after_ms; /* there was no memory */
+};
+
+/* What a cron entry was told to be. */
+struct cron_def {
+    struct journal_cron record; /* texts, spec and payload are in buf; its state is not read */
+    struct dtqi_buf *buf;
+    struct cron *expression; /* NULL: it has an interval, or is flawed */
+    const char *flaw;        /* why its expression cannot be read here; NULL: it can */
+};
+
+/* A run whose task is not committed yet. */
+struct cron_fire {
+    uint32_t task; /* NONE: there is none under way */
+    bool by_hand;
+    dtq_id id;
+    uint64_t due_wall_ms;
+    uint64_t wall_ms;
+    uint64_t missed; /* times before it that are counted with it */
+};
+
+enum cron_change { CRON_SAME, CRON_STATE, CRON_PUT, CRON_DEL };
+
+struct cron_entry {
+    char name[DTQI_NAME_BYTES_MAX + 1];
+    struct cron_def *def;            /* as committed; NULL: it never was .. */
+    struct cron_def *next;           /* .. and what it becomes with the commit; NULL: it stays */
+    struct journal_cron_state state; /* but for the run that is under way */
+    struct cron_fire fire;
+    uint8_t change;                /* what the journal is to be told .. */
+    uint8_t handed;                /* .. and was told in the batch under way */
+    struct journal_cron told;      /* so, .. */
+    struct journal_cron told_fire; /* .. and of its run */
+    uint32_t asks;                 /* chain: waits for the batch that tells of it .. */
+    uint32_t asked;                /* .. and for the one that is under way */
+    uint32_t runs;                 /* chain: runs by hand that wait for the one under way */
+    uint32_t place;                /* in the heap of times; NONE: it is not there */
+    uint64_t next_wall_ms;         /* its next time; NEVER: there is none */
+    uint64_t pinned_wall_ms;       /* this time came while it could not fire; 0: none did */
+    const char *blocked;           /* why not; NULL: nothing keeps it */
+    struct vent_read *look;        /* the journal is asked whether its last run is open */
+    bool last_closed;              /* it is not */
+    struct cron_entry *changed_next;
+    struct cron_entry *changed_prev;
 };
 
 struct vent {
@@ -733,6 +782,22 @@ struct vent {
     uint64_t dying_turn;           /* number of the one that is under way, or was last */
     struct vent_read *dying_reads; /* they wait, the oldest first */
     struct vent_read *dying_reads_last;
+
+    /* cron */
+    struct cron_entry **crons; /* in order of names */
+    uint32_t crons_n;
+    uint32_t crons_room;
+    uint64_t cron_bytes;
+    struct cron_entry **cron_heap; /* by next time; room for all */
+    uint32_t cron_heap_n;
+    uint32_t cron_heap_room;
+    uint32_t crons_blocked;
+    uint64_t cron_retry_ms; /* those are looked at again */
+    uint64_t cron_wall_ms;  /* of the last look */
+    bool crons_begun;
+    struct cron_entry *cron_changed; /* oldest first */
+    struct cron_entry *cron_changed_tail;
+    struct cron_entry *cron_handed; /* told of in the batch under way */
 
     /* peers */
     struct peer *peers;
@@ -925,6 +990,8 @@ void vent_spec_drop(struct vent *v, uint32_t spec);
 struct past *vent_past(struct vent *v, struct task *t);
 /* Keep a copy of the body, and let the message go that it came in. */
 void vent_task_own_body(struct task *t);
+/* Make an id of this time out of 16 bytes that nothing else has. */
+void vent_id_stamp(dtq_id *id, uint64_t wall_ms);
 /* An id that no producer has made, of this time. */
 dtq_id vent_new_id(struct vent *v, uint64_t wall_ms);
 /* A chain of links. */
@@ -1054,6 +1121,16 @@ const char *vent_gate_why(struct vent *v, const struct queue *q);
 void vent_on_submit(struct vent *v, struct peer *p, const struct dtqi_msg *msg);
 /* From here on it is ours: a new task, in no state yet. */
 void vent_admit(struct vent *v, struct task *t);
+/* Why there can be no task of this spec; NULL: there can. */
+const char *vent_flaw_of_spec(const struct dtqi_spec *s);
+/* A new task that waits for its time: the journal keeps it in the order of due times. false: no
+ * memory. */
+bool vent_delay(struct vent *v, struct task *t, uint64_t not_before_wall_ms);
+/* Why a task cannot have this id, by the time in it; NULL: it can. */
+const char *vent_refusal_of_time(const struct vent *v, const dtq_id *id,
+                                 enum dtqi_refusal *ret_reason);
+/* What keeps all new tasks out; NULL: nothing does. */
+const char *vent_refusal_of_any(const struct vent *v, enum dtqi_refusal *ret_reason);
 /* What keeps new tasks of a queue out; NULL: nothing does. */
 const char *vent_refusal_of_new(const struct vent *v, const struct queue *q,
                                 enum dtqi_refusal *ret_reason);
@@ -1172,6 +1249,8 @@ uint64_t vent_backlog_for(const struct vent *v, const struct worker *w);
 void vent_settle(struct vent *v, struct task *t, dtq_state kind);
 void vent_sinks_init(struct vent *v, const struct journal_start *start);
 uint32_t vent_sink_find(const struct vent *v, const dtqi_uid *store); /* NONE */
+/* Where a producer would send a task of this id: R4. NONE: no sink is registered. */
+uint32_t vent_sink_choose(const struct vent *v, const dtq_id *id);
 /* NONE: too many. */
 uint32_t vent_sink_get(struct vent *v, const dtqi_uid *store);
 void vent_on_sink_hello(struct vent *v, uint32_t route, const struct dtqi_hello *m);
@@ -1245,6 +1324,10 @@ void vent_purge_read(struct vent *v, struct vent_read *r);
 
 void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *m);
 void vent_operate_answer(struct vent *v, const struct wait *w);
+/* The answer, with this count, waits in `asks` for the commit; without memory to wait with, there
+ * is none. */
+void vent_operate_answer_later(struct vent *v, uint32_t route, const struct dtqi_operate *m,
+                               uint32_t *asks, uint64_t count);
 void vent_operate_refuse(struct vent *v, uint32_t route, const struct dtqi_operate *m,
                          enum dtqi_refusal reason, const char *text);
 
@@ -1301,6 +1384,43 @@ void vent_dying_end(struct vent *v, struct task *t);
 /* As vent_read_send(), when what is dying now is among the dead letters. */
 void vent_dying_read_send(struct vent *v, struct vent_read *r);
 void vent_dying_tick(struct vent *v);
+/* ---------------------------------------------------------------- vent_cron.c */
+
+dtq_err vent_crons_init(struct vent *v, const struct journal_start *start);
+void vent_crons_done(struct vent *v);
+void vent_crons_tick(struct vent *v);
+/* NULL: none of that name. */
+struct cron_entry *vent_cron_find(const struct vent *v, struct dtqi_str name);
+/* Of the first name behind this one, in `crons`. */
+uint32_t vent_cron_behind(const struct vent *v, struct dtqi_str name);
+/* Made where missing; NULL: no memory. */
+struct cron_entry *vent_cron_get(struct vent *v, struct dtqi_str name);
+/* With copies of everything; NULL: no memory. Its expression is read: a flaw is in the def. */
+struct cron_def *vent_cron_def_new(struct vent *v, const struct journal_cron *record);
+void vent_cron_def_free(struct vent *v, struct cron_def *def);
+/* It becomes this with the next commit. */
+void vent_cron_becomes(struct vent *v, struct cron_entry *e, struct cron_def *def);
+void vent_cron_remove(struct vent *v, struct cron_entry *e);
+void vent_cron_pause(struct vent *v, struct cron_entry *e, bool paused);
+/* Make a run of it now, under the id that is in `same` of the wait. `wait` is held for it; or it
+ * gets why not. */
+void vent_cron_run(struct vent *v, struct cron_entry *e, uint32_t wait);
+uint64_t vent_cron_bytes_of(const struct cron_def *def);
+/* A journal batch is being built: what changed, ahead of the tasks; and a run, with its task. */
+void vent_crons_gather(struct vent *v);
+void vent_cron_fire_op(struct vent *v, const struct task *t, struct journal_op *op);
+struct journal_op *vent_lone_op(struct vent *v, enum journal_op_type type);
+/* The task is durable; or it is gone without having been. */
+void vent_cron_fired(struct vent *v, struct task *t);
+void vent_cron_not_fired(struct vent *v, struct task *t);
+void vent_crons_answered(struct vent *v, dtq_err err);
+void vent_cron_looked_up(struct vent *v, struct vent_read *r);
+void vent_crons_check(const struct vent *v);
+
+/* ---------------------------------------------------------------- vent_cron_operate.c */
+
+void vent_on_cron_operation(struct vent *v, uint32_t route, const struct dtqi_operate *m);
+void vent_on_cron_query(struct vent *v, uint32_t route, const struct dtqi_query *m);
 
 /* ---------------------------------------------------------------- vent_move.c */
 

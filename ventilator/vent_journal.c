@@ -2,7 +2,7 @@
 
 #define TEXTS_FIRST_BYTES ((size_t)16 * 1024)
 #define TEXTS_BYTES_MAX ((size_t)64 * 1024 * 1024)
-#define OPS_PER_TASK (4u + NOTES_MAX)
+#define OPS_PER_TASK (5u + NOTES_MAX)
 
 dtq_err vent_journal_init(struct vent *v)
 {
@@ -291,6 +291,13 @@ static void add_requeued(struct vent *v, const struct task *t)
     add_lone_op(v, &id, JOURNAL_DEAD_DEL)->at_wall_ms = past_until_wall_ms(v);
 }
 
+struct journal_op *vent_lone_op(struct vent *v, enum journal_op_type type)
+{
+    static const dtq_id of_none;
+
+    return add_lone_op(v, &of_none, type);
+}
+
 static void add_put(struct vent *v, struct task *t)
 {
     struct journal_op *op = add_op(v, t, JOURNAL_PUT);
@@ -307,6 +314,8 @@ static void add_put(struct vent *v, struct task *t)
         add_requeued(v, t);
     if ((t->marks & TASK_KEYED) != 0)
         vent_key_op(v, t, add_op(v, t, JOURNAL_KEY));
+    if ((t->marks & TASK_CRON) != 0)
+        vent_cron_fire_op(v, t, vent_lone_op(v, JOURNAL_CRON_STATE));
 }
 
 static void add_counters(struct vent *v, struct task *t)
@@ -432,7 +441,6 @@ static bool has_puts(struct vent *v)
 
 static void gather_puts(struct vent *v)
 {
-    v->flight_has_puts = false;
     if (v->now_ms < v->puts_after_ms)
         return;
     while (has_op_room(v)) {
@@ -472,12 +480,10 @@ static void gather_dead(struct vent *v)
 
 static void gather_keys(struct vent *v)
 {
-    static const dtq_id of_none;
-
     if (!v->keys_forget_due || !has_op_room(v))
         return;
     v->keys_forget_due = false;
-    add_lone_op(v, &of_none, JOURNAL_KEYS_FORGET)->at_wall_ms = v->wall_ms;
+    vent_lone_op(v, JOURNAL_KEYS_FORGET)->at_wall_ms = v->wall_ms;
 }
 
 static void gather_pasts(struct vent *v)
@@ -590,8 +596,8 @@ static uint64_t applied_ahead(const struct vent *v)
 static bool has_lazy(const struct vent *v)
 {
     bool any = v->dirty.n != 0 || v->deletes.n != 0 || v->roster_n != 0 || v->settings_due ||
-               v->dead_dels_n != 0 || v->keys_forget_due || v->past_forget_due || v->mark_due ||
-               applied_ahead(v) != 0;
+               v->dead_dels_n != 0 || v->cron_changed != NULL || v->keys_forget_due ||
+               v->past_forget_due || v->mark_due || applied_ahead(v) != 0;
 
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         any |= v->sinks[i].used && (v->sinks[i].dirty || v->sinks[i].rewound);
@@ -658,16 +664,17 @@ void vent_journal_tick(struct vent *v)
         return;
     }
     v->batch.ops_n = 0;
+    v->flight_has_puts = false;
     gather_queues(v);
     if (v->batch.queues == NULL &&
         v->changed_queues != 0) { /* no memory: no put may go before them */
         v->puts_after_ms = v->now_ms + v->cfg.journal_retry_ms;
-        v->flight_has_puts = false;
     }
     gather_deletes(v);
     gather_dead(v);
     gather_keys(v);
     gather_pasts(v);
+    vent_crons_gather(v);
     gather_dirty(v);
     gather_puts(v);
     gather_applied(v);
@@ -676,7 +683,7 @@ void vent_journal_tick(struct vent *v)
     v->urgent = false;
     v->lazy_ms = 0;
     if (v->dirty.n != 0 || v->deletes.n != 0 || v->settings_due ||
-        v->dead_dels_handed < v->dead_dels_n)
+        v->dead_dels_handed < v->dead_dels_n || v->cron_changed != NULL)
         vent_lazy(v);
     v->batch.number = ++v->batches;
     v->batch.err = DTQ_OK;
@@ -774,6 +781,8 @@ static void put_written(struct vent *v, struct task *t, const struct journal_op 
         counters_written(v, t, op);
         leave_batch(t);
     }
+    if ((t->marks & TASK_CRON) != 0)
+        vent_cron_fired(v, t);
     if (t->state != TASK_GONE)
         return;
     if ((t->flags & TASK_IN_BATCH) == 0)
@@ -838,6 +847,9 @@ static void op_written(struct vent *v, const struct journal_op *op, struct task 
         return;
     case JOURNAL_KEYS_FORGET:
     case JOURNAL_PAST_FORGET:
+    case JOURNAL_CRON_PUT:
+    case JOURNAL_CRON_STATE:
+    case JOURNAL_CRON_DEL:
     case JOURNAL_DEAD_DEL: return;
     }
     if (t->state != TASK_FREE && t->state != TASK_GONE)
@@ -984,6 +996,9 @@ static void op_failed(struct vent *v, const struct journal_op *op, struct task *
     case JOURNAL_KEY:
     case JOURNAL_KEYS_FORGET:
     case JOURNAL_PAST_FORGET:
+    case JOURNAL_CRON_PUT:
+    case JOURNAL_CRON_STATE:
+    case JOURNAL_CRON_DEL:
     case JOURNAL_DEAD_DEL: return;
     }
     t->flags &= (uint16_t)~TASK_IN_BATCH;
@@ -1044,6 +1059,7 @@ void vent_on_written(struct vent *v, struct journal_batch *b)
     }
     queues_answered(v, b);
     sinks_answered(v, b);
+    vent_crons_answered(v, b->err);
     free(b->queues);
     free(b->workers);
     b->queues = NULL;
@@ -1141,6 +1157,7 @@ void vent_on_read_done(struct vent *v, struct journal_read *a)
     case READ_DEAD_JOB: vent_dead_job_read(v, r); break;
     case READ_DEAD_SWEEP: vent_dead_sweep_read(v, r); break;
     case READ_MOVE: vent_move_read(v, r); break;
+    case READ_CRON: vent_cron_looked_up(v, r); break;
     case READ_HOLDINGS: vent_holdings_looked_up(v, r); return; /* it keeps the answer */
     }
     vent_read_free(v, r);

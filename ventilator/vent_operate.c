@@ -34,6 +34,15 @@ static void refuse(struct vent *v, const struct order *o, enum dtqi_refusal reas
     vent_operate_refuse(v, o->route, o->m, reason, text);
 }
 
+static const dtq_id *copy_id(struct vent *v, const dtq_id *id)
+{
+    dtq_id *copy = vent_scratch(v, 1, sizeof *copy);
+
+    if (copy != NULL)
+        *copy = *id;
+    return copy;
+}
+
 static void answer(struct vent *v, uint32_t route, uint64_t request, uint64_t count)
 {
     struct dtqi_msg *reply = vent_send(v, route, DTQI_OPERATE_REPLY);
@@ -44,14 +53,29 @@ static void answer(struct vent *v, uint32_t route, uint64_t request, uint64_t co
 
 void vent_operate_answer(struct vent *v, const struct wait *w)
 {
-    answer(v, w->route, w->request, w->count);
+    struct dtqi_msg *reply;
+
+    if (w->n == 0 && w->same_n == 0) {
+        answer(v, w->route, w->request, w->count);
+        return;
+    }
+    reply = vent_send(v, w->route, DTQI_OPERATE_REPLY);
+    if (reply == NULL)
+        return;
+    reply->operate_reply = (struct dtqi_operate_reply){.request = w->request, .count = w->count};
+    if (w->n != 0) {
+        reply->operate_reply.reason = (enum dtqi_refusal)w->reasons[0];
+        reply->operate_reply.text = dtqi_str(w->texts[0]);
+    } else if (w->same_n != 0) {
+        reply->operate_reply.ids = copy_id(v, &w->same[0].id);
+        reply->operate_reply.n = reply->operate_reply.ids != NULL;
+    }
 }
 
-/* The answer, with this count, waits in `asks` for the commit; without memory to wait with, there
- * is none. */
-static void answer_later(struct vent *v, const struct order *o, uint32_t *asks, uint64_t count)
+void vent_operate_answer_later(struct vent *v, uint32_t route, const struct dtqi_operate *m,
+                               uint32_t *asks, uint64_t count)
 {
-    uint32_t wait = vent_wait_new(v, WAIT_OPERATE, o->route, o->m->request);
+    uint32_t wait = vent_wait_new(v, WAIT_OPERATE, route, m->request);
 
     if (wait == NONE) {
         v->counters.messages_dropped++;
@@ -103,7 +127,7 @@ static void answer_when_written(struct vent *v, const struct order *o, struct qu
 {
     vent_queue_changed(v, q);
     v->urgent = true;
-    answer_later(v, o, &q->asks, count);
+    vent_operate_answer_later(v, o->route, o->m, &q->asks, count);
 }
 
 static void pause_queue(struct vent *v, const struct order *o, struct queue *q)
@@ -216,9 +240,9 @@ static void accept_sink(struct vent *v, const struct order *o)
     if (is_due)
         vent_sink_accept(v, s);
     if (s->rewound)
-        answer_later(v, o, &s->asks, is_due);
+        vent_operate_answer_later(v, o->route, o->m, &s->asks, is_due);
     else if (s->rewinding)
-        answer_later(v, o, &s->asked, 0);
+        vent_operate_answer_later(v, o->route, o->m, &s->asked, 0);
     else
         answer(v, o->route, o->m->request, 0);
 }
@@ -237,6 +261,11 @@ void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *
     case DTQI_DEAD_REQUEUE:
     case DTQI_DEAD_PURGE: vent_on_dead_operation(v, route, m); break;
     case DTQI_SINK_ACCEPT: accept_sink(v, &o); break;
+    case DTQI_CRON_ADD:
+    case DTQI_CRON_REMOVE:
+    case DTQI_CRON_PAUSE:
+    case DTQI_CRON_RESUME:
+    case DTQI_CRON_RUN: vent_on_cron_operation(v, route, m); break;
     default: refuse(v, &o, DTQI_BAD_TASK, "the operation is not known to this version");
     }
 }

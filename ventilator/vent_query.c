@@ -757,5 +757,6 @@ void vent_on_query(struct vent *v, uint32_t route, const struct dtqi_query *m)
     case DTQI_QUERY_QUEUES: ask_queues(v, route, m->request); break;
     case DTQI_QUERY_WORKERS: ask_workers(v, route, m->request); break;
     case DTQI_QUERY_SINKS: ask_sinks(v, route, m->request); break;
+    case DTQI_QUERY_CRON: vent_on_cron_query(v, route, m); break;
     }
 }

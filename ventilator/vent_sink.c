@@ -18,6 +18,31 @@ uint32_t vent_sink_find(const struct vent *v, const dtqi_uid *store)
     return NONE;
 }
 
+uint32_t vent_sink_choose(const struct vent *v, const dtq_id *id)
+{
+    uint64_t best_weight = 0;
+    uint32_t best = NONE;
+
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        const struct sink *s = &v->sinks[i];
+        dtq_id store;
+        uint64_t weight;
+
+        if (!s->used || !s->is_durable)
+            continue;
+        memcpy(store.bytes, s->store.bytes, sizeof store.bytes);
+        weight = dtqi_mix64(dtqi_id_hash(id) ^ dtqi_id_hash(&store));
+        if (best != NONE &&
+            (weight < best_weight ||
+             (weight == best_weight &&
+              memcmp(s->store.bytes, v->sinks[best].store.bytes, sizeof s->store.bytes) < 0)))
+            continue;
+        best = i;
+        best_weight = weight;
+    }
+    return best;
+}
+
 uint32_t vent_sink_get(struct vent *v, const dtqi_uid *store)
 {
     uint32_t i = vent_sink_find(v, store);

@@ -288,37 +288,6 @@ static struct refusal refusal_of_queue(const struct vent *v, const struct queue 
     return accepted;
 }
 
-const char *vent_refusal_of_new(const struct vent *v, const struct queue *q,
-                                enum dtqi_refusal *ret_reason)
-{
-    struct refusal r = refusal_of_all(v);
-
-    if (r.reason == DTQI_REFUSAL_NONE)
-        r = refusal_of_backlog(v);
-    if (r.reason == DTQI_REFUSAL_NONE)
-        r = refusal_of_queue(v, q);
-    *ret_reason = r.reason;
-    return r.text;
-}
-
-/* What no task may be, and what the schema has room for and this version does not do. */
-static struct refusal refusal_of_spec(const struct dtqi_spec *s)
-{
-    if (s->flaw != NULL)
-        return (struct refusal){DTQI_BAD_TASK, s->flaw};
-    if (s->group.len != 0 || s->group_ordered)
-        return (struct refusal){DTQI_BAD_TASK, "group: not served by this version"};
-    if (s->argc != 0)
-        return (struct refusal){DTQI_BAD_TASK, "argv: not served by this version"};
-    if (s->requeued_from.len != 0)
-        return (struct refusal){DTQI_BAD_TASK, "requeued_from: not served by this version"};
-    if (s->moved_from.len != 0)
-        return (struct refusal){DTQI_BAD_TASK, "moved_from: the ventilator's own"};
-    if (s->soft_time_limit_ms != 0)
-        return (struct refusal){DTQI_BAD_TASK, "soft_time_limit: not served by this version"};
-    return accepted;
-}
-
 /* When the task was made, by our clock. Ids that are made by another one say how far that is off.
  */
 static uint64_t made_ms(const struct dtqi_submit *m, const dtq_id *id)
@@ -335,6 +304,61 @@ static struct refusal refusal_of_time(const struct vent *v, uint64_t id_ms)
     if (id_ms > v->wall_ms + v->cfg.clock_ahead_ms)
         return (struct refusal){DTQI_BAD_TIME, "the id is from the future"};
     return accepted;
+}
+
+const char *vent_refusal_of_time(const struct vent *v, const dtq_id *id,
+                                 enum dtqi_refusal *ret_reason)
+{
+    struct refusal r = refusal_of_time(v, dtqi_id_wall_ms(id));
+
+    *ret_reason = r.reason;
+    return r.text;
+}
+
+const char *vent_refusal_of_any(const struct vent *v, enum dtqi_refusal *ret_reason)
+{
+    struct refusal r = refusal_of_all(v);
+
+    *ret_reason = r.reason;
+    return r.text;
+}
+
+const char *vent_refusal_of_new(const struct vent *v, const struct queue *q,
+                                enum dtqi_refusal *ret_reason)
+{
+    struct refusal r = refusal_of_all(v);
+
+    if (r.reason == DTQI_REFUSAL_NONE)
+        r = refusal_of_backlog(v);
+    if (r.reason == DTQI_REFUSAL_NONE)
+        r = refusal_of_queue(v, q);
+    *ret_reason = r.reason;
+    return r.text;
+}
+
+/* What no task may be, and what the schema has room for and this version does not do. */
+const char *vent_flaw_of_spec(const struct dtqi_spec *s)
+{
+    if (s->flaw != NULL)
+        return s->flaw;
+    if (s->group.len != 0 || s->group_ordered)
+        return "group: not served by this version";
+    if (s->argc != 0)
+        return "argv: not served by this version";
+    if (s->requeued_from.len != 0)
+        return "requeued_from: not served by this version";
+    if (s->moved_from.len != 0)
+        return "moved_from: the ventilator's own";
+    if (s->cron.len != 0)
+        return "cron: only runs of cron entries have it";
+    return s->soft_time_limit_ms != 0 ? "soft_time_limit: not served by this version" : NULL;
+}
+
+static struct refusal refusal_of_spec(const struct dtqi_spec *s)
+{
+    const char *flaw = vent_flaw_of_spec(s);
+
+    return flaw != NULL ? (struct refusal){DTQI_BAD_TASK, flaw} : accepted;
 }
 
 /* ---------------------------------------------------------------- one SUBMIT */
@@ -393,8 +417,7 @@ static uint64_t due_of(const struct vent *v, const struct dtqi_submit *m, uint32
     return at_ms > v->wall_ms ? at_ms : 0;
 }
 
-/* It waits for its time: the journal keeps it in the order of due times. */
-static bool delay(struct vent *v, struct task *t, uint64_t due_wall_ms)
+bool vent_delay(struct vent *v, struct task *t, uint64_t due_wall_ms)
 {
     struct past *p;
 
@@ -524,7 +547,8 @@ static struct refusal admit_entry(struct vent *v, struct submission *s, uint32_t
     t->sink = s->sink;
     t->reply_to = m->reply_to;
     is_keyed = spec_of(v, t)->spec.key.len != 0;
-    if (!note_made(v, t, m) || !delay(v, t, due_of(v, m, i)) || (is_keyed && !vent_key_add(v, t)) ||
+    if (!note_made(v, t, m) || !vent_delay(v, t, due_of(v, m, i)) ||
+        (is_keyed && !vent_key_add(v, t)) ||
         ((m->resend || is_keyed) && !claim_entry(v, s, t, i))) {
         vent_task_free(v, t);
         return (struct refusal){DTQI_BUSY, "too many claims, or out of memory"};

@@ -282,6 +282,8 @@ void vent_task_free(struct vent *v, struct task *t)
     vent_paper_unlink(v, t);
     if ((t->marks & TASK_KEYED) != 0)
         vent_key_remove(v, t);
+    if ((t->marks & TASK_CRON) != 0)
+        vent_cron_not_fired(v, t);
     past_free(v, t);
     vent_dying_end(v, t);
     v->transfers -= (t->marks & TASK_TRANSFER) != 0;
@@ -643,15 +645,20 @@ uint32_t vent_link_take(struct vent *v, uint32_t *chain)
 }
 
 /* RFC 9562, 5.7: the time, then random bits. */
+void vent_id_stamp(dtq_id *id, uint64_t wall_ms)
+{
+    for (int i = 0; i < 6; i++)
+        id->bytes[i] = (uint8_t)(wall_ms >> (40 - 8 * i));
+    id->bytes[6] = (uint8_t)(0x70 | (id->bytes[6] & 0x0f));
+    id->bytes[8] = (uint8_t)(0x80 | (id->bytes[8] & 0x3f));
+}
+
 dtq_id vent_new_id(struct vent *v, uint64_t wall_ms)
 {
     uint64_t random[2] = {vent_random(v, UINT64_MAX), vent_random(v, UINT64_MAX)};
     dtq_id id;
 
     memcpy(id.bytes, random, sizeof id.bytes);
-    for (int i = 0; i < 6; i++)
-        id.bytes[i] = (uint8_t)(wall_ms >> (40 - 8 * i));
-    id.bytes[6] = (uint8_t)(0x70 | (id.bytes[6] & 0x0f));
-    id.bytes[8] = (uint8_t)(0x80 | (id.bytes[8] & 0x3f));
+    vent_id_stamp(&id, wall_ms);
     return id;
 }

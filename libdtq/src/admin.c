@@ -111,6 +111,7 @@ static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq
         .before_is_least = in->before_is_least,
         .attempts = read_attempts(c, in->attempts, in->attempts_n),
         .attempts_n = in->attempts_n,
+        .cron = shell_lend_text(c, in->spec.cron),
     };
     if (in->spec.requeued_from.len == sizeof(dtq_id)) {
         dtq_id *from = shell_lend(c, sizeof *from);
@@ -121,7 +122,7 @@ static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq
         out->requeued_from = from;
     }
     return out->name != NULL && out->queue != NULL && out->worker != NULL && out->why != NULL &&
-           out->moved_from != NULL && out->attempts != NULL;
+           out->moved_from != NULL && out->attempts != NULL && out->cron != NULL;
 }
 
 dtq_err admin_check_filter(struct dtq_client *c, const dtq_filter *f)

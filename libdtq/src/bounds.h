@@ -54,6 +54,12 @@
 #define DTQI_PRIORITY_DEFAULT 5u
 #define DTQI_PRIORITIES 10u
 
+#define DTQI_CRONS_MAX 10000u
+#define DTQI_CRON_BYTES_MAX (64u << 10)       /* payload of an entry .. */
+#define DTQI_CRON_ALL_BYTES_MAX (64ull << 20) /* .. and specs and payloads of all of them */
+#define DTQI_CRON_TEXT_BYTES_MAX 256u         /* expression, zone */
+#define DTQI_CRON_MISSED_MAX 1000u
+#define DTQI_CRON_EVERY_MS_MIN 1000u
 #define DTQI_QUEUES_MAX 10000u
 #define DTQI_QUEUE_WEIGHT_MAX 1000u
 #define DTQI_PRODUCERS_MAX 4096u

@@ -384,7 +384,7 @@ static dtq_err check_task(struct dtq_client *c, const dtq_task *t)
     return DTQ_OK;
 }
 
-static dtq_err convert_task(struct dtq_client *c, const dtq_task *task, struct client_task *ret)
+dtq_err shell_convert_task(struct dtq_client *c, const dtq_task *task, struct client_task *ret)
 {
     dtq_task room;
     const dtq_task *t = read_task(task, &room);
@@ -475,7 +475,7 @@ static bool queue_next(struct dtq_client *c, struct many *m)
 {
     const dtq_task *task = (const void *)(m->tasks + m->next * m->stride);
     struct client_task t = {.tag = 0};
-    dtq_err err = convert_task(c, task, &t);
+    dtq_err err = shell_convert_task(c, task, &t);
     dtq_id id;
 
     if (err == DTQ_OK) {
@@ -613,7 +613,7 @@ dtq_err dtq_submit_async(dtq_client *client, const dtq_task *task, int32_t timeo
     if (client == NULL || task == NULL)
         return DTQ_EINVAL;
     shell_enter(client);
-    err = convert_task(client, task, &t);
+    err = shell_convert_task(client, task, &t);
     if (err != DTQ_OK)
         return err;
     t.tell = CLIENT_TELL_EVENT;

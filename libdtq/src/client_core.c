@@ -735,6 +735,11 @@ uint64_t client_deadline_ms(const struct client *c)
     return at > c->paused_until_ms ? at : c->paused_until_ms;
 }
 
+dtq_id client_new_id(struct client *c)
+{
+    return dtqi_id_next(&c->idgen, client_wall_ms(c), client_random(c));
+}
+
 bool client_is_welcome(const struct client *c)
 {
     return client_can_send(c);

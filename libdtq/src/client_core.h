@@ -219,6 +219,8 @@ void client_question(struct client *, uint32_t peer, struct dtqi_msg *msg);
 /* The answer, borrowed until client_question_done(); NULL: not there yet. */
 const struct dtqi_msg *client_answer(const struct client *);
 void client_question_done(struct client *);
+/* An id that nothing has yet, by the ventilator's clock; once welcome. */
+dtq_id client_new_id(struct client *);
 /* The peers that are registered sinks; known once welcome. @return how many */
 uint32_t client_sinks(const struct client *, uint32_t ret_peers[DTQI_SINKS_MAX]);
 const dtqi_uid *client_sink_store(const struct client *, uint32_t peer);

@@ -81,6 +81,8 @@ const char *shell_lend_text(struct dtq_client *c, struct dtqi_str text);
 /* NULL with *ret_err set: no answer. The answer is borrowed until client_question_done(). */
 const struct dtqi_msg *shell_ask(struct dtq_client *c, uint32_t peer, struct dtqi_msg *msg,
                                  uint64_t end_ms, dtq_err *ret_err);
+/* A task of a caller, checked, its spec encoded: that is valid until the next few of others. */
+dtq_err shell_convert_task(struct dtq_client *c, const dtq_task *task, struct client_task *ret);
 /* Waits until the ventilator has said which sinks there are. */
 dtq_err shell_wait_welcome(struct dtq_client *c, uint64_t end_ms);
 dtq_err shell_timed_out(struct dtq_client *c);

@@ -432,6 +432,55 @@ static bool read_queue_info(struct codec_reader *r, const void *from, void *to)
     return optional_name(r, "a queue's name", in->name, &out->name);
 }
 
+static bool read_cron_entry(struct codec_reader *r, const Dtq__V1__CronEntry *in, bool foreign,
+                            struct dtqi_cron_entry *out)
+{
+    struct dtqi_slice spec = {in->spec.data, (uint32_t)in->spec.len};
+
+    *out = (struct dtqi_cron_entry){
+        .every_ms = in->every_ms,
+        .missed = (uint32_t)in->missed,
+        .missed_max = in->missed_max,
+        .skip_overlap = in->skip_overlap != 0,
+        .delay_ms = in->delay_ms,
+        .payload = {in->payload.data, (uint32_t)in->payload.len},
+        .replace = in->replace != 0,
+    };
+    if (in->spec.len > DTQI_SPEC_BYTES_MAX)
+        return codec_refuse(r, "a cron entry's spec has %zu bytes", in->spec.len);
+    return text_up_to(r, "expression", in->expression, DTQI_CRON_TEXT_BYTES_MAX,
+                      &out->expression) &&
+           text_up_to(r, "zone", in->zone, DTQI_CRON_TEXT_BYTES_MAX, &out->zone) &&
+           in_range(r, "every_ms", in->every_ms, DTQI_DURATION_MS_MAX) &&
+           in_range(r, "delay_ms", in->delay_ms, DTQI_DURATION_MS_MAX) &&
+           in_enum(r, "missed", in->missed, DTQI_MISSED_ALL) &&
+           (foreign ? codec_read_foreign_spec(r, spec, &out->spec)
+                    : codec_read_spec(r, spec, &out->spec));
+}
+
+static bool read_cron_info(struct codec_reader *r, const void *from, void *to)
+{
+    const Dtq__V1__CronInfo *in = from;
+    struct dtqi_cron_info *out = to;
+
+    *out = (struct dtqi_cron_info){
+        .payload_bytes = in->payload_bytes,
+        .paused = in->paused != 0,
+        .next_wall_ms = in->next_wall_ms,
+        .due_wall_ms = in->due_wall_ms,
+        .fired_wall_ms = in->fired_wall_ms,
+        .fired = in->fired,
+        .missed = in->missed,
+        .skipped = in->skipped,
+        .created_wall_ms = in->created_wall_ms,
+    };
+    if (in->entry == NULL)
+        return codec_refuse(r, "a cron entry is empty");
+    return optional_name(r, "a cron entry's name", in->name, &out->name) &&
+           optional_16(r, "last_id", in->last_id, &out->last_id) &&
+           text(r, "why", in->why, &out->why) && read_cron_entry(r, in->entry, false, &out->entry);
+}
+
 static bool read_worker_info(struct codec_reader *r, const void *from, void *to)
 {
     const Dtq__V1__WorkerInfo *in = from;
@@ -973,7 +1022,7 @@ bool codec_read_cancel_reply(struct codec_reader *r, const void *from, struct dt
 
 static bool in_query_kind(struct codec_reader *r, int kind)
 {
-    return kind == DTQI_QUERY_DEAD || kind == DTQI_QUERY_ATTEMPTS ||
+    return kind == DTQI_QUERY_DEAD || kind == DTQI_QUERY_ATTEMPTS || kind == DTQI_QUERY_CRON ||
            in_enum(r, "kind", kind, DTQI_QUERY_SINKS);
 }
 
@@ -991,6 +1040,7 @@ bool codec_read_query(struct codec_reader *r, const void *from, struct dtqi_msg 
     return in_query_kind(r, in->kind) && in_range(r, "state", in->state, DTQ_CANCELLED) &&
            prefix(r, in->prefix, in->prefix_bits, &out->prefix) &&
            optional_name(r, "queue", in->queue, &out->queue) &&
+           optional_name(r, "cron", in->cron, &out->cron) &&
            cursor(r, "after", in->after, &out->after);
 }
 
@@ -1005,7 +1055,22 @@ bool codec_read_query_reply(struct codec_reader *r, const void *from, struct dtq
            EACH(r, in, out, queues, read_queue_info) &&
            EACH(r, in, out, workers, read_worker_info) && EACH(r, in, out, sinks, read_sink_info) &&
            EACH(r, in, out, counters, read_counter) &&
-           EACH(r, in, out, attempts, read_attempt_info) && cursor(r, "next", in->next, &out->next);
+           EACH(r, in, out, attempts, read_attempt_info) &&
+           EACH(r, in, out, crons, read_cron_info) && cursor(r, "next", in->next, &out->next);
+}
+
+static bool optional_cron(struct codec_reader *r, const Dtq__V1__CronEntry *in,
+                          const struct dtqi_cron_entry **ret)
+{
+    struct dtqi_cron_entry *entry;
+
+    if (in == NULL)
+        return true;
+    entry = codec_room(r, 1, sizeof *entry);
+    if (entry == NULL)
+        return false;
+    *ret = entry;
+    return read_cron_entry(r, in, true, entry);
 }
 
 bool codec_read_operate(struct codec_reader *r, const void *from, struct dtqi_msg *msg)
@@ -1022,7 +1087,7 @@ bool codec_read_operate(struct codec_reader *r, const void *from, struct dtqi_ms
            text_up_to(r, "target", in->target, DTQI_ENDPOINT_BYTES_MAX, &out->target) &&
            text_up_to(r, "destination", in->destination, DTQI_ENDPOINT_BYTES_MAX,
                       &out->destination) &&
-           ids(r, "ids", in->ids, &out->ids, &out->n);
+           ids(r, "ids", in->ids, &out->ids, &out->n) && optional_cron(r, in->cron, &out->cron);
 }
 
 static bool old_ids(struct codec_reader *r, ProtobufCBinaryData in, uint32_t n, const dtq_id **ret)

@@ -41,7 +41,8 @@ static bool check_spec(struct codec_reader *r, const struct dtqi_spec *spec)
 {
     if (!check_name(r, "name", spec->name, false) || !check_name(r, "queue", spec->queue, false) ||
         !check_name(r, "key", spec->key, true) || !check_name(r, "group", spec->group, true) ||
-        !check_name(r, "moved_from", spec->moved_from, true))
+        !check_name(r, "moved_from", spec->moved_from, true) ||
+        !check_name(r, "cron", spec->cron, true))
         return false;
     if (!check_duration(r, "backoff_max_ms", spec->backoff_max_ms) ||
         !check_duration(r, "time_limit_ms", spec->time_limit_ms) ||
@@ -122,6 +123,7 @@ static bool unpack_spec(struct codec_reader *r, struct dtqi_slice raw, struct dt
         .retry_on = dtqi_str(in->retry_on),
         .no_retry_on = dtqi_str(in->no_retry_on),
         .moved_from = dtqi_str(in->moved_from),
+        .cron = dtqi_str(in->cron),
     };
     return read_argv(r, in, ret);
 }
@@ -169,9 +171,11 @@ static bool write_spec(struct codec_writer *w, const struct dtqi_spec *spec, Dtq
     out->group = codec_exact(w, spec->group);
     out->retry_on = codec_exact(w, spec->retry_on);
     out->no_retry_on = codec_exact(w, spec->no_retry_on);
+    out->cron = codec_exact(w, spec->cron);
     out->moved_from = codec_exact(w, spec->moved_from);
     if (out->name == NULL || out->queue == NULL || out->key == NULL || out->group == NULL ||
-        out->retry_on == NULL || out->no_retry_on == NULL || out->moved_from == NULL)
+        out->retry_on == NULL || out->no_retry_on == NULL || out->moved_from == NULL ||
+        out->cron == NULL)
         return false;
     out->priority = spec->priority;
     out->retries = spec->retries;

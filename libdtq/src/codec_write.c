@@ -289,6 +289,50 @@ static bool write_queue_info(struct codec_writer *w, const void *from, void *to)
     return name(w, in->name, &out->name);
 }
 
+static bool write_cron_entry(struct codec_writer *w, const struct dtqi_cron_entry *in,
+                             Dtq__V1__CronEntry *out)
+{
+    assert(in->spec.raw.len != 0);
+    out->every_ms = in->every_ms;
+    out->missed = (Dtq__V1__MissedRuns)in->missed;
+    out->missed_max = in->missed_max;
+    out->skip_overlap = in->skip_overlap;
+    out->delay_ms = in->delay_ms;
+    out->spec = slice(in->spec.raw);
+    out->payload = slice(in->payload);
+    out->replace = in->replace;
+    return endpoint(w, in->expression, &out->expression) && endpoint(w, in->zone, &out->zone);
+}
+
+static Dtq__V1__CronEntry *cron_entry(struct codec_writer *w, const struct dtqi_cron_entry *in)
+{
+    Dtq__V1__CronEntry *out = codec_scratch(w, 1, sizeof *out);
+
+    if (out == NULL)
+        return NULL;
+    dtq__v1__cron_entry__init(out);
+    return write_cron_entry(w, in, out) ? out : NULL;
+}
+
+static bool write_cron_info(struct codec_writer *w, const void *from, void *to)
+{
+    const struct dtqi_cron_info *in = from;
+    Dtq__V1__CronInfo *out = to;
+
+    out->payload_bytes = in->payload_bytes;
+    out->paused = in->paused;
+    out->next_wall_ms = in->next_wall_ms;
+    out->due_wall_ms = in->due_wall_ms;
+    out->fired_wall_ms = in->fired_wall_ms;
+    out->last_id = optional_16(&in->last_id);
+    out->fired = in->fired;
+    out->missed = in->missed;
+    out->skipped = in->skipped;
+    out->created_wall_ms = in->created_wall_ms;
+    out->entry = cron_entry(w, &in->entry);
+    return out->entry != NULL && name(w, in->name, &out->name) && text(w, in->why, &out->why);
+}
+
 static bool write_worker_info(struct codec_writer *w, const void *from, void *to)
 {
     const struct dtqi_worker_info *in = from;
@@ -799,7 +843,7 @@ bool codec_write_query(struct codec_writer *w, const struct dtqi_msg *msg, void 
     out->limit = in->limit;
     out->after = slice(in->after);
     out->bodies = in->bodies;
-    return name(w, in->queue, &out->queue);
+    return name(w, in->queue, &out->queue) && name(w, in->cron, &out->cron);
 }
 
 bool codec_write_query_reply(struct codec_writer *w, const struct dtqi_msg *msg, void *to)
@@ -814,7 +858,8 @@ bool codec_write_query_reply(struct codec_writer *w, const struct dtqi_msg *msg,
            EACH(w, in, out, workers, worker_info, write_worker_info) &&
            EACH(w, in, out, sinks, sink_info, write_sink_info) &&
            EACH(w, in, out, counters, counter, write_counter) &&
-           EACH(w, in, out, attempts, attempt_info, write_attempt_info);
+           EACH(w, in, out, attempts, attempt_info, write_attempt_info) &&
+           EACH(w, in, out, crons, cron_info, write_cron_info);
 }
 
 bool codec_write_operate(struct codec_writer *w, const struct dtqi_msg *msg, void *to)
@@ -830,6 +875,8 @@ bool codec_write_operate(struct codec_writer *w, const struct dtqi_msg *msg, voi
     out->before_wall_ms = in->before_wall_ms;
     if (in->has_after)
         out->after = required_16(&in->after);
+    if (in->cron != NULL && (out->cron = cron_entry(w, in->cron)) == NULL)
+        return false;
     return endpoint(w, in->target, &out->target) && endpoint(w, in->destination, &out->destination);
 }
 

@@ -85,6 +85,7 @@ enum dtqi_query_kind {
     DTQI_QUERY_SINKS,
     DTQI_QUERY_DEAD = 20,
     DTQI_QUERY_ATTEMPTS = 21,
+    DTQI_QUERY_CRON = 22,
 };
 
 /* 16 bytes that name a store, an instance or a run; the same type as a task's id, but never mixed
@@ -204,6 +205,7 @@ struct dtqi_spec {
     struct dtqi_slice requeued_from; /* empty, or 16 bytes */
     struct dtqi_str retry_on;        /* see retry_rules.h */
     struct dtqi_str no_retry_on;
+    struct dtqi_str cron;       /* empty: it is no run of an entry */
     struct dtqi_str moved_from; /* a queue, or empty */
     const char *flaw;           /* of a SUBMIT: why its tasks cannot be taken; NULL: they can */
 };
@@ -589,6 +591,7 @@ struct dtqi_query {
     struct dtqi_slice after;
     bool explain;
     bool bodies;
+    struct dtqi_str cron;
 };
 
 struct dtqi_attempt_info {
@@ -661,6 +664,37 @@ struct dtqi_counter {
     uint64_t value;
 };
 
+enum dtqi_missed_runs { DTQI_MISSED_ONCE, DTQI_MISSED_SKIP, DTQI_MISSED_ALL };
+
+struct dtqi_cron_entry {
+    struct dtqi_str expression; /* empty: every_ms */
+    uint64_t every_ms;
+    struct dtqi_str zone;
+    uint32_t missed; /* enum dtqi_missed_runs */
+    uint32_t missed_max;
+    bool skip_overlap;
+    uint64_t delay_ms;
+    struct dtqi_spec spec; /* encoding: only spec.raw is read */
+    struct dtqi_slice payload;
+    bool replace;
+};
+
+struct dtqi_cron_info {
+    struct dtqi_str name;
+    struct dtqi_cron_entry entry;
+    uint64_t payload_bytes;
+    bool paused;
+    uint64_t next_wall_ms;
+    uint64_t due_wall_ms;
+    uint64_t fired_wall_ms;
+    dtqi_uid last_id; /* zero: none */
+    uint64_t fired;
+    uint64_t missed;
+    uint64_t skipped;
+    uint64_t created_wall_ms;
+    struct dtqi_str why;
+};
+
 struct dtqi_query_reply {
     uint64_t request;
     enum dtqi_refusal reason;
@@ -675,6 +709,8 @@ struct dtqi_query_reply {
     uint32_t sinks_n;
     const struct dtqi_counter *counters;
     uint32_t counters_n;
+    const struct dtqi_cron_info *crons;
+    uint32_t crons_n;
     struct dtqi_slice next;
     const struct dtqi_attempt_info *attempts;
     uint32_t attempts_n;
@@ -693,6 +729,11 @@ enum dtqi_operation {
     DTQI_SINK_ACCEPT = 10,
     DTQI_SINK_REMOVE = 11,
     DTQI_QUEUE_MOVE = 22,
+    DTQI_CRON_ADD = 12,
+    DTQI_CRON_REMOVE = 13,
+    DTQI_CRON_PAUSE = 14,
+    DTQI_CRON_RESUME = 15,
+    DTQI_CRON_RUN = 16,
 };
 
 struct dtqi_operate {
@@ -708,6 +749,7 @@ struct dtqi_operate {
     dtq_id after;
     uint64_t before_wall_ms;
     struct dtqi_str destination;
+    const struct dtqi_cron_entry *cron; /* NULL: none */
 };
 
 struct dtqi_operate_reply {

@@ -242,6 +242,8 @@ static struct vent_cfg small_cfg(struct talk *t)
     cfg.submits_max = 8;
     cfg.claims_max = 4;
     cfg.queries_max = 3;
+    cfg.crons_max = 3;
+    cfg.cron_bytes_max = 256;
     return cfg;
 }
 

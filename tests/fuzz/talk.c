@@ -444,6 +444,34 @@ static void steer_ids(struct talk *t, struct dtqi_buf *buf, struct dtqi_ids *m)
     m->ids = pick_ids(t, buf, m->n);
 }
 
+/* Entries that can be, and then fire within the time that passes; some that cannot. */
+static void steer_operate(struct talk *t, struct dtqi_buf *buf, struct dtqi_operate *o)
+{
+    struct dtqi_cron_entry *entry = room(buf, sizeof *entry);
+
+    o->target = pick_queue(t);
+    o->destination = pick_queue(t);
+    o->ids = pick_ids(t, buf, o->n);
+    if (o->operation == DTQI_SINK_REMOVE)
+        o->operation = DTQI_QUEUE_MOVE;
+    if (talk_choice(t, 2) != 0)
+        return;
+    o->operation = DTQI_CRON_ADD + talk_choice(t, 5);
+    *entry = (struct dtqi_cron_entry){
+        .every_ms = 500 * (uint64_t)talk_choice(t, 8),
+        .missed = talk_choice(t, 3),
+        .missed_max = talk_choice(t, 4),
+        .skip_overlap = talk_choice(t, 2) != 0,
+        .delay_ms = 1000 * (uint64_t)talk_choice(t, 2),
+        .spec = *pick_specs(t, buf, 1),
+        .payload = talk_bytes(t, talk_choice(t, 64)),
+        .replace = talk_choice(t, 2) != 0,
+    };
+    if (talk_choice(t, 4) == 0)
+        entry->expression = dtqi_str("* * * * *");
+    o->cron = entry;
+}
+
 static dtq_id cut_id(dtq_id id, uint32_t bits)
 {
     for (uint32_t i = bits; i < 128; i++)
@@ -474,18 +502,16 @@ static void steer(struct talk *t, struct dtqi_buf *buf, struct dtqi_msg *m)
     case DTQI_CANCEL_REPLY: m->cancel_reply.request = talk_pick(t, TALK_REQUEST); break;
     case DTQI_QUERY:
         m->query.kind = (enum dtqi_query_kind)talk_choice(t, 5);
+        if (talk_choice(t, 8) == 7)
+            m->query.kind = DTQI_QUERY_CRON;
+        m->query.cron = (struct dtqi_str){"", 0};
         m->query.prefix = cut_id(talk_id(t), m->query.prefix_bits);
         m->query.queue = pick_queue(t);
         m->query.after = talk_bytes(t, talk_choice(t, 64));
         m->query.limit = talk_choice(t, 8);
         break;
     case DTQI_QUERY_REPLY: m->query_reply.request = talk_pick(t, TALK_REQUEST); break;
-    case DTQI_OPERATE:
-        m->operate.target = pick_queue(t);
-        m->operate.destination = pick_queue(t);
-        if (m->operate.operation == DTQI_SINK_REMOVE)
-            m->operate.operation = DTQI_QUEUE_MOVE;
-        break;
+    case DTQI_OPERATE: steer_operate(t, buf, &m->operate); break;
     case DTQI_TASKS: steer_tasks(t, buf, &m->tasks); break;
     case DTQI_WORKER_HEARTBEAT: steer_beat(t, buf, &m->worker_heartbeat); break;
     case DTQI_VENTILATOR_HEARTBEAT:

@@ -145,6 +145,19 @@ static void a_task_with_a_key_is_submitted_once(void **state)
                   "succeeded: 20 EUR\n");
 }
 
+static void entries_submit_again_and_again(void **state)
+{
+    cluster_start(*state);
+    expect_output(
+        *state, "cron",
+        "refused: hour: '25' is not allowed; allowed are 0-23, *, lists (1,2), ranges (1-5) and "
+        "steps (*/2, 1-5/2)\n"
+        "report\n"
+        "nightly: '0 3 * * *' in Europe/Berlin, 1 run\n"
+        "beat removed\n"
+        "nightly removed\n");
+}
+
 static void dead_letters_are_listed_requeued_and_purged(void **state)
 {
     cluster_start(*state);
@@ -194,6 +207,7 @@ int main(int argc, char **argv)
         STORY(a_cluster_is_inspected),
         STORY(a_queue_is_paused_bounded_and_resumed),
         STORY(a_task_with_a_key_is_submitted_once),
+        STORY(entries_submit_again_and_again),
         STORY(dead_letters_are_listed_requeued_and_purged),
         STORY(tasks_are_submitted_from_cpp),
         STORY(the_primes_job_finds_the_primes),

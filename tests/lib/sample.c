@@ -232,6 +232,7 @@ static struct dtqi_spec spec(struct maker *m)
     s.argv = strs(m, "--word=", s.argc);
     if (is_there(m))
         s.requeued_from = body(m, 16);
+    s.cron = str(m, "nightly.");
     if (is_there(m))
         s.retry_on = dtqi_str("exit:75,timeout");
     if (is_there(m))
@@ -570,6 +571,9 @@ static void make_query(struct maker *m, struct dtqi_query *q)
     q->bodies = is_there(m);
     if (is_there(m))
         q->kind = is_there(m) ? DTQI_QUERY_DEAD : DTQI_QUERY_ATTEMPTS;
+    q->cron = str(m, "nightly.");
+    if (q->cron.len != 0 && is_there(m))
+        q->kind = DTQI_QUERY_CRON;
 }
 
 static const struct dtqi_attempt_info *attempt_info(struct maker *m)
@@ -654,12 +658,48 @@ static struct dtqi_queue_info queue_info(struct maker *m)
     };
 }
 
+static struct dtqi_cron_entry cron_entry(struct maker *m)
+{
+    return (struct dtqi_cron_entry){
+        .expression = str(m, "* * * * "),
+        .every_ms = number(m, DTQI_DURATION_MS_MAX),
+        .zone = str(m, "Europe/"),
+        .missed = (uint32_t)number(m, DTQI_MISSED_ALL),
+        .missed_max = (uint32_t)number(m, UINT32_MAX),
+        .skip_overlap = is_there(m),
+        .delay_ms = number(m, DTQI_DURATION_MS_MAX),
+        .spec = spec(m),
+        .payload = body(m, 20),
+        .replace = is_there(m),
+    };
+}
+
+static struct dtqi_cron_info cron_info(struct maker *m)
+{
+    return (struct dtqi_cron_info){
+        .name = name(m, "nightly."),
+        .entry = cron_entry(m),
+        .payload_bytes = number(m, UINT64_MAX),
+        .paused = is_there(m),
+        .next_wall_ms = number(m, UINT64_MAX),
+        .due_wall_ms = number(m, UINT64_MAX),
+        .fired_wall_ms = number(m, UINT64_MAX),
+        .last_id = uid(m),
+        .fired = number(m, UINT64_MAX),
+        .missed = number(m, UINT64_MAX),
+        .skipped = number(m, UINT64_MAX),
+        .created_wall_ms = number(m, UINT64_MAX),
+        .why = str(m, "no sink "),
+    };
+}
+
 static void make_query_reply(struct maker *m, struct dtqi_query_reply *q)
 {
     struct dtqi_task_info *task = room(m, sizeof *task);
     struct dtqi_queue_info *queue = room(m, sizeof *queue);
     struct dtqi_worker_info *worker = room(m, sizeof *worker);
     struct dtqi_counter *counter = room(m, sizeof *counter);
+    struct dtqi_cron_info *cron = room(m, sizeof *cron);
 
     *task = task_info(m);
     *queue = queue_info(m);
@@ -678,6 +718,9 @@ static void make_query_reply(struct maker *m, struct dtqi_query_reply *q)
     q->sinks_n = 2;
     q->counters = counter;
     q->counters_n = 1;
+    *cron = cron_info(m);
+    q->crons = cron;
+    q->crons_n = 1;
     q->next = body(m, 16);
     q->attempts = attempt_info(m);
     q->attempts_n = 1;
@@ -713,7 +756,7 @@ void sample_msg(enum dtqi_msg_type type, uint64_t seed, bool full, struct dtqi_b
     case DTQI_QUERY_REPLY: make_query_reply(m, &ret->query_reply); break;
     case DTQI_OPERATE:
         ret->operate = (struct dtqi_operate){.request = big,
-                                             .operation = (uint32_t)number(m, 11),
+                                             .operation = (uint32_t)number(m, 16),
                                              .target = str(m, "queue:"),
                                              .number = 0.5,
                                              .ids = ids(m, n),
@@ -725,6 +768,12 @@ void sample_msg(enum dtqi_msg_type type, uint64_t seed, bool full, struct dtqi_b
                                              .destination = str(m, "queue:")};
         if (ret->operate.has_after)
             ret->operate.after = id(m);
+        if (is_there(m)) {
+            struct dtqi_cron_entry *entry = room(m, sizeof *entry);
+
+            *entry = cron_entry(m);
+            ret->operate.cron = entry;
+        }
         break;
     case DTQI_OPERATE_REPLY:
         ret->operate_reply =

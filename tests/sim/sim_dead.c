@@ -232,7 +232,10 @@ static void apply(struct sim *s, const struct journal_batch *batch, uint32_t i)
     case JOURNAL_TRANSFER:
     case JOURNAL_ATTEMPT_LOG:
     case JOURNAL_KEYS_FORGET:
-    case JOURNAL_PAST_FORGET: break;
+    case JOURNAL_PAST_FORGET:
+    case JOURNAL_CRON_PUT:
+    case JOURNAL_CRON_STATE:
+    case JOURNAL_CRON_DEL: break;
     }
 }
 

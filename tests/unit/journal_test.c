@@ -1,5 +1,6 @@
 /* The journal over both backends: what a ventilator writes is what it, or the next one, reads. */
 #include "journal_parts.h"
+#include "journal_repair.h"
 #include "store_memory.h"
 
 #include <limits.h>
@@ -1847,6 +1848,167 @@ static void a_flipped_bit_is_refused_in_words(void **state)
     expect_tasks(w, "1 3 .");
 }
 
+/* ---- cron entries */
+
+static struct journal_cron cron_of(const char *name, uint8_t mark)
+{
+    struct journal_cron cron = {
+        .name = dtqi_str(name),
+        .expression = dtqi_str("0 3 * * *"),
+        .zone = dtqi_str("Europe/Berlin"),
+        .missed = DTQI_MISSED_ALL,
+        .missed_max = 7,
+        .skip_overlap = true,
+        .delay_ms = 5,
+        .created_wall_ms = 1700000000000,
+        .spec = text("a spec"),
+        .body = text("a payload"),
+        .state = {.cursor_wall_ms = 1700000000001, .anchor_wall_ms = 1700000000002},
+    };
+
+    memset(cron.uid.bytes, mark, sizeof cron.uid.bytes);
+    cron.state.uid = cron.uid;
+    return cron;
+}
+
+static void apply_cron(struct world *w, enum journal_op_type type, const struct journal_cron *cron)
+{
+    add(w, type, 0)->cron = cron;
+    apply_ok(w);
+}
+
+static void cron_entries_are_there_after_a_restart_in_the_order_of_names(void **state)
+{
+    struct world *w = *state;
+    struct journal_cron b = cron_of("b", 2);
+    struct journal_cron a = cron_of("a", 1);
+    struct journal_cron every = {.name = dtqi_str("c"), .every_ms = 1000, .spec = text("s")};
+    const struct journal_cron *c;
+
+    apply_cron(w, JOURNAL_CRON_PUT, &b);
+    apply_cron(w, JOURNAL_CRON_PUT, &every);
+    apply_cron(w, JOURNAL_CRON_PUT, &a);
+    restart(w);
+    assert_int_equal(w->start.crons_n, 3);
+    c = &w->start.crons[0];
+    assert_true(dtqi_str_eq(c->name, a.name));
+    assert_true(dtqi_uid_eq(&c->uid, &a.uid));
+    assert_true(dtqi_str_eq(c->expression, a.expression));
+    assert_true(dtqi_str_eq(c->zone, a.zone));
+    assert_int_equal(c->missed, DTQI_MISSED_ALL);
+    assert_int_equal(c->missed_max, 7);
+    assert_true(c->skip_overlap);
+    assert_int_equal(c->delay_ms, 5);
+    assert_int_equal(c->created_wall_ms, a.created_wall_ms);
+    assert_slice(c->spec, "a spec");
+    assert_slice(c->body, "a payload");
+    assert_int_equal(c->state.cursor_wall_ms, a.state.cursor_wall_ms);
+    assert_int_equal(c->state.anchor_wall_ms, a.state.anchor_wall_ms);
+    assert_true(dtqi_str_eq(w->start.crons[1].name, b.name));
+    assert_int_equal(w->start.crons[2].every_ms, 1000);
+    assert_int_equal(w->start.crons[2].expression.len, 0);
+}
+
+static void the_state_of_a_cron_entry_goes_with_its_task(void **state)
+{
+    struct world *w = *state;
+    struct journal_cron cron = cron_of("a", 1);
+
+    make_queues(w, 1);
+    apply_cron(w, JOURNAL_CRON_PUT, &cron);
+    cron.state.fired = 3;
+    cron.state.missed = 4;
+    cron.state.skipped = 5;
+    cron.state.due_wall_ms = 6;
+    cron.state.fired_wall_ms = 7;
+    cron.state.last_id = id(9);
+    cron.state.paused = true;
+    add_put(w, 9, ready(1, 4, 1));
+    apply_cron(w, JOURNAL_CRON_STATE, &cron);
+    restart(w);
+    load(w, 1);
+    expect_tasks(w, "9 .");
+    assert_memory_equal(&w->start.crons[0].state.uid, &cron.state.uid, sizeof cron.state.uid);
+    assert_int_equal(w->start.crons[0].state.fired, 3);
+    assert_int_equal(w->start.crons[0].state.missed, 4);
+    assert_int_equal(w->start.crons[0].state.skipped, 5);
+    assert_int_equal(w->start.crons[0].state.due_wall_ms, 6);
+    assert_int_equal(w->start.crons[0].state.fired_wall_ms, 7);
+    assert_true(dtqi_id_eq(&w->start.crons[0].state.last_id, &cron.state.last_id));
+    assert_true(w->start.crons[0].state.paused);
+}
+
+static void the_state_of_an_entry_that_is_gone_brings_nothing_back(void **state)
+{
+    struct world *w = *state;
+    struct journal_cron cron = cron_of("a", 1);
+    struct journal_cron other = cron_of("a", 2);
+
+    apply_cron(w, JOURNAL_CRON_PUT, &cron);
+    cron.state.fired = 1;
+    add(w, JOURNAL_CRON_DEL, 0)->cron = &cron;
+    apply_cron(w, JOURNAL_CRON_STATE, &cron);
+    restart(w);
+    assert_int_equal(w->start.crons_n, 0);
+    apply_cron(w, JOURNAL_CRON_PUT, &other);
+    apply_cron(w, JOURNAL_CRON_STATE, &cron); /* of the one that had the name before */
+    restart(w);
+    assert_int_equal(w->start.crons[0].state.fired, 0);
+    apply_cron(w, JOURNAL_CRON_DEL, &other);
+    apply_cron(w, JOURNAL_CRON_DEL, &other);
+    restart(w);
+    assert_int_equal(w->start.crons_n, 0);
+}
+
+static void a_cron_entry_that_is_damaged_is_refused_and_can_be_repaired(void **state)
+{
+    struct world *w = *state;
+    struct journal_cron bad = cron_of("bad", 1);
+    struct journal_cron lost = cron_of("lost", 2);
+    struct journal_cron good = cron_of("good", 3);
+    struct journal_repair repair = {0};
+
+    good.state.fired = 9;
+    apply_cron(w, JOURNAL_CRON_PUT, &bad);
+    apply_cron(w, JOURNAL_CRON_PUT, &lost);
+    apply_cron(w, JOURNAL_CRON_PUT, &good);
+    overwrite(w, TABLE_CRON, text("bad"), text("?"));
+    expect_open_fails(w, "a record of table 'cron'");
+    drop(w, TABLE_CRON, text("bad"));
+    drop(w, TABLE_CRON_STATES, text("lost"));
+    expect_open_fails(w, "a record of table 'cron_states'");
+    overwrite(w, TABLE_CRON, text("bad"), text("?"));
+    assert_int_equal(journal_repair(w->store, &repair), DTQ_OK);
+    restart(w);
+    assert_int_equal(w->start.crons_n, 2);
+    assert_true(dtqi_str_eq(w->start.crons[0].name, good.name));
+    assert_int_equal(w->start.crons[0].state.fired, 9);
+    assert_false(w->start.crons[0].state.paused);
+    assert_true(dtqi_str_eq(w->start.crons[1].name, lost.name));
+    assert_true(w->start.crons[1].state.paused);
+}
+
+/* As dtq wrote it before it knew cron entries. */
+static void a_journal_without_the_tables_of_cron_entries_opens(void **state)
+{
+    struct world *w = *state;
+    struct journal_cron cron = cron_of("a", 1);
+
+    close_journal(w);
+    store_close(w->store);
+    w->cfg.dir = w->root;
+    w->cfg.tables_n = TABLE_CRON;
+    open_store(w);
+    store_close(w->store);
+    w->cfg.tables_n = JOURNAL_TABLES_N;
+    open_store(w);
+    open_journal(w);
+    assert_int_equal(w->start.crons_n, 0);
+    apply_cron(w, JOURNAL_CRON_PUT, &cron);
+    restart(w);
+    assert_int_equal(w->start.crons_n, 1);
+}
+
 /* ---- records */
 
 static uint64_t random_of(uint64_t *seed)
@@ -2261,6 +2423,12 @@ int main(void)
         BOTH(a_newer_format_is_refused),
         MEMORY(damage_that_an_open_meets_is_refused),
         MEMORY(a_flipped_bit_is_refused_in_words),
+        BOTH(cron_entries_are_there_after_a_restart_in_the_order_of_names),
+        BOTH(the_state_of_a_cron_entry_goes_with_its_task),
+        BOTH(the_state_of_an_entry_that_is_gone_brings_nothing_back),
+        BOTH(a_cron_entry_that_is_damaged_is_refused_and_can_be_repaired),
+        cmocka_unit_test_setup_teardown(a_journal_without_the_tables_of_cron_entries_opens,
+                                        in_directory, end_world),
         cmocka_unit_test(keys_sort_on_the_disk_as_the_core_sorts_them),
         cmocka_unit_test(decoders_stay_inside_what_they_are_given),
         cmocka_unit_test(records_that_are_cut_are_refused),

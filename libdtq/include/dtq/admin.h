@@ -55,7 +55,8 @@ typedef struct dtq_task_info {
     int before_is_least;         /**< .. not 0: so many at least */
     const dtq_id *requeued_from; /**< the dead letter that it repeats; NULL: none */
     const char
-        *moved_from; /**< the queue that it was submitted to, if it was moved since; else "" */
+        *moved_from;  /**< the queue that it was submitted to, if it was moved since; else "" */
+    const char *cron; /**< the cron entry that it is a run of; "": none */
 } dtq_task_info;
 
 /** What to list; zero everything for all of it. */

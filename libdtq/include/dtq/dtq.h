@@ -8,6 +8,7 @@
 #include "admin.h"
 #include "base.h"
 #include "client.h"
+#include "cron.h"
 #include "dead.h"
 
 #endif
