@@ -714,6 +714,45 @@ static void queues_and_workers_are_listed(void **state)
     assert_int_equal(workers[0].slots, 2);
 }
 
+static void a_cron_entry_that_cannot_be_is_refused_before_it_is_sent(void **state)
+{
+    struct fixture *x = *state;
+    dtq_cron_info info;
+    dtq_task task;
+    dtq_cron cron;
+    dtq_id again = {{1}};
+
+    dtq_task_init(&task, "name", "x", 1);
+    dtq_cron_init(&cron, "nightly", &task);
+    assert_int_equal(dtq_cron_add(x->client, &cron, LONG_MS), DTQ_EINVAL); /* no time */
+    cron.every_ms = 1000;
+    cron.expression = "@daily";
+    assert_int_equal(dtq_cron_add(x->client, &cron, LONG_MS), DTQ_EINVAL);
+    cron.expression = NULL;
+    cron.missed = (dtq_missed)9;
+    assert_int_equal(dtq_cron_add(x->client, &cron, LONG_MS), DTQ_EINVAL);
+    cron.missed = DTQ_MISSED_ONCE;
+    task.not_before_wall_ms = 1700000000000;
+    assert_int_equal(dtq_cron_add(x->client, &cron, LONG_MS), DTQ_EINVAL);
+    task.not_before_wall_ms = 0;
+    task.again = &again;
+    assert_int_equal(dtq_cron_add(x->client, &cron, LONG_MS), DTQ_EINVAL);
+    task.again = NULL;
+    task.payload_bytes = 1u << 20;
+    assert_int_equal(dtq_cron_add(x->client, &cron, LONG_MS), DTQ_ETOOBIG);
+    task.payload_bytes = 1;
+    cron.name = "not a name";
+    assert_int_equal(dtq_cron_add(x->client, &cron, LONG_MS), DTQ_EREFUSED);
+    cron.name = NULL;
+    assert_int_equal(dtq_cron_add(x->client, &cron, LONG_MS), DTQ_EINVAL);
+    cron.size = 1;
+    assert_int_equal(dtq_cron_add(x->client, &cron, LONG_MS), DTQ_EINVAL);
+    assert_int_equal(dtq_cron_run(x->client, "", LONG_MS, NULL), DTQ_EREFUSED);
+    assert_int_equal(dtq_cron_pause(x->client, "not a name", LONG_MS), DTQ_EREFUSED);
+    assert_int_equal(dtq_cron_show(x->client, "", LONG_MS, &info), DTQ_EINVAL);
+    assert_int_equal(dtq_cron_remove(NULL, "x", LONG_MS), DTQ_EINVAL);
+}
+
 static void open_tasks_are_listed_page_by_page(void **state)
 {
     struct fixture *x = *state;
@@ -892,6 +931,7 @@ int main(void)
         FOLLOWING(a_task_cancelled_too_late_still_tells_its_result),
         STORY(a_question_is_asked_again_after_a_restart),
         STORY(queues_and_workers_are_listed),
+        STORY(a_cron_entry_that_cannot_be_is_refused_before_it_is_sent),
         STORY(open_tasks_are_listed_page_by_page),
         STORY(outcomes_are_listed_page_by_page),
         STORY(a_prefix_finds_its_task_if_there_is_one_only),
