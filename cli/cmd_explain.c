@@ -65,6 +65,15 @@ static void print_queue(const dtq_queue_info *q)
     queue_rate_text(q->rate, q->rate_period_ms, rate);
     if (q->rate != 0)
         printf("            its rate is %s\n", rate);
+    if (q->groups != 0)
+        printf("            %u group%s of it ha%s tasks\n", q->groups, q->groups == 1 ? "" : "s",
+               q->groups == 1 ? "s" : "ve");
+    if (q->group_limit != 0)
+        printf("            the limit of each group is %llu at a time\n",
+               (unsigned long long)q->group_limit);
+    queue_rate_text(q->group_rate, q->group_rate_period_ms, rate);
+    if (q->group_rate != 0)
+        printf("            the rate of each group is %s\n", rate);
 }
 
 static json_t *json_of(const dtq_task_info *t)

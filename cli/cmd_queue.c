@@ -10,6 +10,7 @@
 
 struct queue_options {
     bool yes;
+    bool per_group;
 };
 
 static const struct opt queue_table[] = {
@@ -19,6 +20,11 @@ static const struct opt queue_table[] = {
      OPT_AT(struct queue_options, yes),
      .command_line_only = true,
      .help = "purge, move: do not ask"},
+    {.name = "per-group",
+     .type = OPT_FLAG,
+     OPT_AT(struct queue_options, per_group),
+     .command_line_only = true,
+     .help = "rate, limit: of each group of the queue (dtq submit --group)"},
 };
 
 /* Fails where a user would not know why the ventilator did not take it. */
@@ -129,27 +135,34 @@ static bool parse_rate(const char *text, uint64_t *ret_tasks, uint64_t *ret_peri
     return parse_number(number, ret_tasks) && parse_period(slash + 1, ret_period_ms);
 }
 
+static const char *of_each(const struct queue_options *o)
+{
+    return o->per_group ? " per group" : "";
+}
+
 static int do_rate(struct cli *c, const struct queue_options *o)
 {
     const char *queue = c->parsed.operands[1];
-    char text[QUEUE_RATE_BYTES + 8] = "rate ";
+    char text[QUEUE_RATE_BYTES + 32] = "rate ";
     uint64_t tasks;
     uint64_t period_ms;
     dtq_err err;
 
-    (void)o;
     if (!parse_rate(c->parsed.operands[2], &tasks, &period_ms))
         return cli_error(c, CLI_USAGE, "'%s' is no rate; write 10/s, 600/m, 1/h, 5/30s or none",
                          c->parsed.operands[2]);
-    err = dtq_queue_rate(c->client, queue, tasks, period_ms, CLI_ANSWER_MS);
+    err = o->per_group ? dtq_queue_group_rate(c->client, queue, tasks, period_ms, CLI_ANSWER_MS)
+                       : dtq_queue_rate(c->client, queue, tasks, period_ms, CLI_ANSWER_MS);
     if (err != DTQ_OK)
         return order_failed(c, err, queue);
     queue_rate_text(tasks, period_ms, text + strlen(text));
     if (c->json)
-        cli_print_json(json_pack("{s:s, s:I, s:I}", "queue", queue, "rate", (json_int_t)tasks,
-                                 "rate_period_ms", (json_int_t)period_ms));
+        cli_print_json(json_pack("{s:s, s:I, s:I}", "queue", queue,
+                                 o->per_group ? "group_rate" : "rate", (json_int_t)tasks,
+                                 o->per_group ? "group_rate_period_ms" : "rate_period_ms",
+                                 (json_int_t)period_ms));
     else
-        printf("%s %s\n", queue, text);
+        printf("%s %s%s\n", queue, text, of_each(o));
     return CLI_DONE;
 }
 
@@ -161,17 +174,17 @@ static int do_limit(struct cli *c, const struct queue_options *o)
     uint64_t limit = 0;
     dtq_err err;
 
-    (void)o;
     if (strcmp(word, "none") != 0 && !parse_number(word, &limit))
         return cli_error(c, CLI_USAGE,
                          "'%s' is no limit; write a number from 1 on, or none (to let nothing run: "
                          "dtq queue pause)",
                          word);
-    err = dtq_queue_limit(c->client, queue, limit, CLI_ANSWER_MS);
+    err = o->per_group ? dtq_queue_group_limit(c->client, queue, limit, CLI_ANSWER_MS)
+                       : dtq_queue_limit(c->client, queue, limit, CLI_ANSWER_MS);
     if (err != DTQ_OK)
         return order_failed(c, err, queue);
-    snprintf(text, sizeof text, "limit %s", word);
-    say(c, queue, text, "limit", json_integer((json_int_t)limit));
+    snprintf(text, sizeof text, "limit %s%s", word, of_each(o));
+    say(c, queue, text, o->per_group ? "group_limit" : "limit", json_integer((json_int_t)limit));
     return CLI_DONE;
 }
 
@@ -289,8 +302,8 @@ static const struct verb {
     {"resume", 1, SIZE_MAX - 1, " QUEUE...", do_resume},
     {"purge", 1, SIZE_MAX - 1, " QUEUE...", do_purge},
     {"move", 2, 2, " FROM TO", do_move},
-    {"rate", 2, 2, " QUEUE N/s|N/m|N/h|none", do_rate},
-    {"limit", 2, 2, " QUEUE N|none", do_limit},
+    {"rate", 2, 2, " [--per-group] QUEUE N/s|N/m|N/h|none", do_rate},
+    {"limit", 2, 2, " [--per-group] QUEUE N|none", do_limit},
 };
 
 #define VERBS_N (sizeof verbs / sizeof *verbs)
@@ -320,6 +333,8 @@ static int run_verb(struct cli *c, const struct queue_options *o)
 
     if (verb == NULL)
         return CLI_USAGE;
+    if (o->per_group && verb->run != do_rate && verb->run != do_limit)
+        return cli_error(c, CLI_USAGE, "--per-group: only rate and limit are about groups");
     if (n < verb->operands_min || n > verb->operands_max)
         return cli_error(c, CLI_USAGE, "usage: dtq queue %s%s", verb->name, verb->operands);
     status = cli_connect(c, DTQ_FOLLOW_NONE);
@@ -338,8 +353,8 @@ int cmd_queue(int argc, char **argv)
                  "[OPTION...] pause|resume QUEUE...\n"
                  "[OPTION...] purge [--yes] QUEUE...\n"
                  "[OPTION...] move [--yes] FROM TO\n"
-                 "[OPTION...] rate QUEUE N/s|N/m|N/h|none\n"
-                 "[OPTION...] limit QUEUE N|none",
+                 "[OPTION...] rate [--per-group] QUEUE N/s|N/m|N/h|none\n"
+                 "[OPTION...] limit [--per-group] QUEUE N|none",
         .summary = "List queues; pause, resume, purge and move them; bound what of them runs.",
         .epilog = "A queue is there from its first task on, or from the first order. Orders hold "
                   "for the whole cluster, at\nonce, and are on the ventilator's disk when the "
@@ -351,7 +366,10 @@ int cmd_queue(int argc, char **argv)
                   "        what a worker holds stays. Interrupted, it is begun again to go on\n"
                   "rate    so many tasks are given to workers in a second, minute, hour, or "
                   "DURATION (5/30s), evenly\n"
-                  "limit   workers hold so many of its tasks at a time",
+                  "limit   workers hold so many of its tasks at a time\n"
+                  "With --per-group both hold for each group of the queue, beside what holds for "
+                  "the queue. Pause and purge\n"
+                  "are about a queue with all of its groups.",
         .opts = queue_table,
         .opts_n = sizeof queue_table / sizeof *queue_table,
         .values = &o,

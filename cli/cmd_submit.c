@@ -83,6 +83,18 @@ const struct opt submit_table[] = {
      OPT_AT(struct submit_options, key_ttl_ms),
      .meta = "D",
      .help = "how long the key is remembered (default: 1d)"},
+    {.name = "group",
+     .letter = 'g',
+     .type = OPT_STRING,
+     OPT_AT(struct submit_options, group),
+     .meta = "KEY",
+     .command_line_only = true,
+     .help = "say one for each user: the groups of a queue get fair shares of it"},
+    {.name = "ordered",
+     .type = OPT_FLAG,
+     OPT_AT(struct submit_options, ordered),
+     .command_line_only = true,
+     .help = "its group runs one task at a time, in the order of submission"},
     {.name = "time-limit",
      .type = OPT_DURATION,
      OPT_AT(struct submit_options, time_limit_ms),
@@ -167,6 +179,8 @@ void submit_task_init(const struct submit_options *o, dtq_task *ret_task)
     ret_task->no_retry_on = o->no_retry_on;
     ret_task->key = o->key;
     ret_task->key_ttl_ms = o->key_ttl_ms;
+    ret_task->group = o->group;
+    ret_task->group_ordered = o->ordered;
 }
 
 /* One byte more than allowed is read, so that a file that is too large is refused and not cut. */
@@ -358,6 +372,8 @@ static int check(const struct cli *c, const struct submit_options *o)
                          o->backoff);
     if (o->delay_ms != 0 && o->eta_wall_ms != 0)
         return cli_error(c, CLI_USAGE, "give one of --delay and --eta");
+    if (o->ordered && o->group == NULL && o->jsonl == NULL)
+        return cli_error(c, CLI_USAGE, "--ordered: of which group? Give --group KEY");
     if (o->jsonl != NULL && operands != 0)
         return cli_error(c, CLI_USAGE, "--jsonl: the objects name their tasks; '%s' is too much",
                          c->parsed.operands[0]);
@@ -382,11 +398,11 @@ int cmd_submit(int argc, char **argv)
                   "which is passed on as\n"
                   "text) or payload_base64, and as needed queue, priority, delay, eta, expires, "
                   "retries, backoff,\n"
-                  "retry_on, no_retry_on, key, key_ttl, time_limit, result_ttl, no_result; options "
-                  "are the "
-                  "default for all. A line that "
-                  "is not valid is\n"
-                  "named and left out, the others are submitted; the status is then 1.\n\n"
+                  "retry_on, no_retry_on, key, key_ttl, group, ordered, time_limit, result_ttl, "
+                  "no_result; options are\n"
+                  "the default for all. A line that is not valid is named and left out, the others "
+                  "are submitted;\n"
+                  "the status is then 1.\n\n"
                   "  dtq submit primes.check 3333333333333301 --wait\n"
                   "  printf 'a\\nb\\n' | dtq submit --each-line - upper\n"
                   "  echo '{\"name\":\"upper\",\"payload\":\"x\",\"delay\":\"5s\"}' | dtq submit "

@@ -41,29 +41,46 @@ static void age_cell(struct table *t, uint64_t wall_ms)
     table_cell(t, "%s", text);
 }
 
+/* Its own bound, and that of each of its groups: "20, 2 per group". */
+static void bound_cell(struct table *t, const dtq_queue_info *q, bool is_rate)
+{
+    char own[QUEUE_RATE_BYTES];
+    char each[QUEUE_RATE_BYTES];
+    bool has_own = (is_rate ? q->rate : q->limit) != 0;
+    bool has_each = (is_rate ? q->group_rate : q->group_limit) != 0;
+
+    snprintf(own, sizeof own, "%llu", (unsigned long long)q->limit);
+    snprintf(each, sizeof each, "%llu", (unsigned long long)q->group_limit);
+    if (is_rate) {
+        queue_rate_text(q->rate, q->rate_period_ms, own);
+        queue_rate_text(q->group_rate, q->group_rate_period_ms, each);
+    }
+    table_cell(t, "%s%s%s%s", has_own ? own : (has_each ? "" : "-"),
+               has_own && has_each ? ", " : "", has_each ? each : "", has_each ? " per group" : "");
+}
+
 void queue_print(const dtq_queue_info *queues, size_t n)
 {
-    static const char *const titles[] = {"QUEUE",  ">READY",   ">SCHEDULED", ">DISPATCHED",
-                                         ">BYTES", ">WORKERS", ">OLDEST",    ">LIMIT",
-                                         ">RATE",  "STATE",    NULL};
+    static const char *const titles[] = {"QUEUE",   ">READY", ">SCHEDULED", ">DISPATCHED",
+                                         ">GROUPS", ">BYTES", ">WORKERS",   ">OLDEST",
+                                         ">LIMIT",  ">RATE",  "STATE",      NULL};
     struct table t;
 
     table_init(&t, titles);
     for (size_t i = 0; i < n; i++) {
         char bytes[TEXT_HUMAN_BYTES];
-        char rate[QUEUE_RATE_BYTES];
 
         text_human_size(queues[i].bytes, bytes);
         table_cell(&t, "%s", queues[i].name);
         table_cell(&t, "%llu", (unsigned long long)queues[i].ready);
         table_cell(&t, "%llu", (unsigned long long)queues[i].scheduled);
         table_cell(&t, "%llu", (unsigned long long)queues[i].dispatched);
+        limit_cell(&t, queues[i].groups);
         table_cell(&t, "%s", bytes);
         table_cell(&t, "%u", queues[i].workers);
         age_cell(&t, queues[i].oldest_wall_ms);
-        limit_cell(&t, queues[i].limit);
-        queue_rate_text(queues[i].rate, queues[i].rate_period_ms, rate);
-        table_cell(&t, "%s", queues[i].rate != 0 ? rate : "-");
+        bound_cell(&t, &queues[i], false);
+        bound_cell(&t, &queues[i], true);
         table_cell(&t, "%s",
                    queues[i].paused         ? "paused"
                    : queues[i].workers == 0 ? "no worker serves it"
@@ -89,6 +106,11 @@ json_t *queue_json(const dtq_queue_info *queues, size_t n)
         json_object_set_new(o, "limit", json_integer((json_int_t)q->limit));
         json_object_set_new(o, "rate", json_integer((json_int_t)q->rate));
         json_object_set_new(o, "rate_period_ms", json_integer((json_int_t)q->rate_period_ms));
+        json_object_set_new(o, "groups", json_integer((json_int_t)q->groups));
+        json_object_set_new(o, "group_limit", json_integer((json_int_t)q->group_limit));
+        json_object_set_new(o, "group_rate", json_integer((json_int_t)q->group_rate));
+        json_object_set_new(o, "group_rate_period_ms",
+                            json_integer((json_int_t)q->group_rate_period_ms));
         cli_json_time(o, "oldest", q->oldest_wall_ms);
         json_array_append_new(list, o);
     }

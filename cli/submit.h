@@ -18,6 +18,8 @@ struct submit_options {
     const char *no_retry_on;
     const char *key;
     uint64_t key_ttl_ms;
+    const char *group;
+    bool ordered;
     uint64_t time_limit_ms;
     uint64_t result_ttl_ms;
     bool no_result;

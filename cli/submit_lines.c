@@ -249,6 +249,10 @@ static bool take_field(struct lines *l, const char *key, json_t *value, dtq_task
         return take_text(l, key, value, &task->key);
     if (strcmp(key, "key_ttl") == 0)
         return take_duration(l, key, value, &task->key_ttl_ms);
+    if (strcmp(key, "group") == 0)
+        return take_text(l, key, value, &task->group);
+    if (strcmp(key, "ordered") == 0)
+        return take_flag(l, key, value, &task->group_ordered);
     if (strcmp(key, "delay") == 0)
         return take_duration(l, key, value, &task->delay_ms);
     if (strcmp(key, "eta") == 0)
@@ -264,8 +268,8 @@ static bool take_field(struct lines *l, const char *key, json_t *value, dtq_task
     snprintf(l->source.why, sizeof l->source.why,
              "\"%.40s\" is not known; allowed are name, payload, payload_base64, queue, priority, "
              "delay, eta, expires, "
-             "retries, backoff, retry_on, no_retry_on, key, key_ttl, time_limit, result_ttl and "
-             "no_result",
+             "retries, backoff, retry_on, no_retry_on, key, key_ttl, group, ordered, time_limit, "
+             "result_ttl and no_result",
              key);
     return false;
 }

@@ -71,6 +71,10 @@ json_t *task_json(const dtq_task_info *t)
     if (o == NULL)
         cli_out_of_memory();
     json_object_set_new(o, "retries", json_integer(t->retries));
+    if (t->group[0] != '\0') {
+        json_object_set_new(o, "group", json_string(t->group));
+        json_object_set_new(o, "ordered", json_boolean(t->group_ordered));
+    }
     cli_json_time(o, "submitted", dtqi_id_wall_ms(&t->id));
     cli_json_time(o, "due", t->due_wall_ms);
     if (t->requeued_from != NULL)
@@ -82,6 +86,15 @@ json_t *task_json(const dtq_task_info *t)
     if (t->attempts_n > 0)
         json_object_set_new(o, "attempts", attempts_json(t->attempts, t->attempts_n));
     return o;
+}
+
+void task_print_group(const dtq_task_info *t)
+{
+    char text[DTQI_NAME_BYTES_MAX + 32];
+
+    snprintf(text, sizeof text, "%s%s", t->group,
+             t->group_ordered ? ", one at a time, in order" : "");
+    task_field("group", text);
 }
 
 void task_field(const char *name, const char *value)
@@ -202,6 +215,7 @@ void dead_print(const dtq_dead_letter *x)
     printf("%s  dead letter\n", text);
     task_field("name", t->name);
     task_field("queue", t->queue);
+    task_print_group(t);
     snprintf(text, sizeof text, "%u", t->priority);
     task_field("priority", text);
     task_field_time("submitted", dtqi_id_wall_ms(&t->id));

@@ -9,6 +9,7 @@ dtq_core(vent_core
   vent_dispatch.c
   vent_explain.c
   vent_gate.c
+  vent_group.c
   vent_holdings.c
   vent_journal.c
   vent_key.c
@@ -28,7 +29,7 @@ dtq_core(vent_core
 # journal.h names types of store.h; nothing of it is called.
 target_include_directories(vent_core PUBLIC ${CMAKE_SOURCE_DIR}/store)
 
-foreach(part clock core dead key move queue random session submit task window)
+foreach(part clock core dead group key move queue random session submit task window)
   dtq_unit_test(vent_${part} vent_core dtq_journal dtq_wire)
 endforeach()
 

@@ -101,46 +101,48 @@ static dtq_err scratch_of(struct journal *j, size_t bytes, struct journal_out *r
 
 /* ---- queues in memory */
 
-/* Index of the first queue whose number is not less. */
-static uint32_t queue_place(const struct journal *j, uint32_t number)
-{
-    uint32_t low = 0;
-    uint32_t high = j->queues_n;
-
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (j->queues[middle].queue.number < number)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static struct journal_queue_slot *queue_find(struct journal *j, uint32_t number)
 {
     uint32_t at = j->queue_last;
 
     if (at >= j->queues_n || j->queues[at].queue.number != number)
-        at = queue_place(j, number);
-    if (at >= j->queues_n || j->queues[at].queue.number != number)
+        at = nummap_get(&j->queue_numbers, number);
+    if (at == NUMMAP_NONE)
         return NULL;
     j->queue_last = at;
     return &j->queues[at];
 }
 
-/* Only before any queue is marked in this batch: indexes move. */
 static dtq_err queue_insert(struct journal *j, const struct journal_queue *queue)
 {
-    uint32_t at = queue_place(j, queue->number);
-
-    if (!grow((void **)&j->queues, j->queues_n, &j->queues_room, sizeof *j->queues))
+    if (!grow((void **)&j->queues, j->queues_n, &j->queues_room, sizeof *j->queues) ||
+        !nummap_set(&j->queue_numbers, queue->number, j->queues_n))
         return no_memory(j);
-    memmove(&j->queues[at + 1], &j->queues[at], (j->queues_n - at) * sizeof *j->queues);
-    j->queues[at] = (struct journal_queue_slot){.queue = *queue};
-    j->queues_n++;
+    j->queues[j->queues_n++] = (struct journal_queue_slot){.queue = *queue};
     return DTQ_OK;
+}
+
+/* Only when none is marked: the last one takes its place. */
+static void queue_remove(struct journal *j, uint32_t number)
+{
+    uint32_t at = nummap_get(&j->queue_numbers, number);
+    uint32_t last = j->queues_n - 1;
+
+    assert(at != NUMMAP_NONE);
+    nummap_remove(&j->queue_numbers, number);
+    j->queues_n = last;
+    if (at == last)
+        return;
+    j->queues[at] = j->queues[last];
+    /* Its number is there: changing what it stands for needs no memory. */
+    (void)nummap_set(&j->queue_numbers, j->queues[at].queue.number, at);
+}
+
+uint32_t journal_queue_of(struct journal *j, uint32_t number)
+{
+    const struct journal_queue_slot *slot = queue_find(j, number);
+
+    return slot != NULL && slot->queue.parent != 0 ? slot->queue.parent : number;
 }
 
 static dtq_err queue_mark(struct journal *j, struct journal_queue_slot *slot)
@@ -342,6 +344,7 @@ static dtq_err load_memory(struct journal *j, struct store_tx *tx)
     dtq_err err;
 
     j->queues_n = 0;
+    nummap_done(&j->queue_numbers);
     j->dirty_n = 0;
     j->sinks_n = 0;
     journal_commons_clear(j->commons);
@@ -562,6 +565,13 @@ static dtq_err remove_task(struct journal *j, struct store_tx *tx, const dtq_id 
     if (err == DTQ_OK && entry->common != 0 && !journal_commons_take(j->commons, entry->common))
         err = journal_bad_task(j, id);
     return err == DTQ_OK ? queue_take(j, id, entry) : err;
+}
+
+/* What is removed may be of a queue that the core does not know of this task. */
+static void say_where(struct journal_op *op, const struct journal_entry *entry)
+{
+    op->task.key = entry->key;
+    op->bytes = entry->bytes;
 }
 
 static dtq_err op_counters(struct journal *j, struct store_tx *tx, const struct journal_task *task)
@@ -814,14 +824,15 @@ static dtq_err keep_past(struct journal *j, struct store_tx *tx, const struct jo
     return journal_past_keep(tx, &op->task.id, op->at_wall_ms, journal_out_slice(&out), op->text);
 }
 
-static dtq_err op_del(struct journal *j, struct store_tx *tx, const struct journal_op *op)
+static dtq_err op_del(struct journal *j, struct store_tx *tx, struct journal_op *op)
 {
     const dtq_id *id = &op->task.id;
     struct dtqi_slice history = {0};
-    struct journal_entry entry;
+    struct journal_entry entry = {0};
     dtq_err found = journal_find(j, tx, id, &entry);
     dtq_err err = found;
 
+    say_where(op, &entry);
     if (found == DTQ_OK)
         err = find_history(j, tx, id, &entry, &history);
     if ((err == DTQ_OK || err == DTQ_ENOTFOUND) && op->at_wall_ms != 0)
@@ -878,6 +889,7 @@ static dtq_err put_dead(struct journal *j, struct store_tx *tx, const struct jou
     const dtq_id *id = &op->task.id;
     dtq_err err = copy_record(j, tx, id, entry, &raw);
 
+    dead.key.queue = journal_queue_of(j, entry->key.queue);
     if (err == DTQ_OK && !journal_record_in(raw, &record))
         err = journal_bad_task(j, id);
     if (err == DTQ_OK)
@@ -891,11 +903,12 @@ static dtq_err put_dead(struct journal *j, struct store_tx *tx, const struct jou
     return err == DTQ_OK ? write_dead(tx, id, &dead, &record) : err;
 }
 
-static dtq_err op_dead(struct journal *j, struct store_tx *tx, const struct journal_op *op)
+static dtq_err op_dead(struct journal *j, struct store_tx *tx, struct journal_op *op)
 {
-    struct journal_entry entry;
+    struct journal_entry entry = {0};
     dtq_err err = journal_find(j, tx, &op->task.id, &entry);
 
+    say_where(op, &entry);
     if (err == DTQ_OK)
         err = bound_dead(tx);
     if (err == DTQ_OK)
@@ -924,15 +937,19 @@ static dtq_err apply_queue(struct journal *j, const struct journal_queue *wanted
     return DTQ_OK;
 }
 
-/* All are inserted before any is marked: an insert moves the others. */
 static dtq_err apply_queues(struct journal *j, const struct journal_batch *batch)
 {
     dtq_err err = DTQ_OK;
 
-    for (uint32_t i = 0; i < batch->queues_n && err == DTQ_OK; i++)
-        err = apply_queue(j, &batch->queues[i]);
-    for (uint32_t i = 0; i < batch->queues_n && err == DTQ_OK; i++)
-        err = queue_mark(j, queue_find(j, batch->queues[i].number));
+    for (uint32_t i = 0; i < batch->queues_n && err == DTQ_OK; i++) {
+        const struct journal_queue *wanted = &batch->queues[i];
+
+        if (wanted->gone)
+            continue;
+        err = apply_queue(j, wanted);
+        if (err == DTQ_OK)
+            err = queue_mark(j, queue_find(j, wanted->number));
+    }
     return err;
 }
 
@@ -1146,7 +1163,7 @@ static dtq_err op_cron_del(struct store_tx *tx, const struct journal_cron *cron)
 }
 
 /* @return DTQ_ENOTFOUND and DTQ_ECONFLICT, too: the id is not there, or is there already. */
-static dtq_err apply_op(struct journal *j, struct store_tx *tx, const struct journal_op *op)
+static dtq_err apply_op(struct journal *j, struct store_tx *tx, struct journal_op *op)
 {
     switch (op->type) {
     case JOURNAL_PUT: return op_put(j, tx, &op->task);
@@ -1202,10 +1219,40 @@ static dtq_err write_queues(struct journal *j, struct store_tx *tx)
     return DTQ_OK;
 }
 
-static void queues_written(struct journal *j)
+/* A group that is to be forgotten, and has tasks all the same, stays. */
+static bool is_empty(struct journal *j, uint32_t number)
+{
+    const struct journal_queue_slot *slot = queue_find(j, number);
+
+    return slot == NULL || (slot->queue.ready == 0 && slot->queue.delayed == 0);
+}
+
+static dtq_err delete_queues(struct journal *j, struct store_tx *tx, struct journal_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->queues_n; i++) {
+        struct journal_queue *queue = &batch->queues[i];
+        uint8_t room[4];
+        struct journal_out key = {.at = room};
+        dtq_err err;
+
+        queue->gone = queue->gone && is_empty(j, queue->number);
+        if (!queue->gone)
+            continue;
+        journal_out_u32(&key, queue->number);
+        err = store_del(tx, TABLE_QUEUES, journal_out_slice(&key));
+        if (err != DTQ_OK && err != DTQ_ENOTFOUND)
+            return err;
+    }
+    return DTQ_OK;
+}
+
+static void queues_written(struct journal *j, const struct journal_batch *batch)
 {
     while (j->dirty_n > 0)
         j->queues[j->dirty[--j->dirty_n]].dirty = false;
+    for (uint32_t i = 0; i < batch->queues_n; i++)
+        if (batch->queues[i].gone && queue_find(j, batch->queues[i].number) != NULL)
+            queue_remove(j, batch->queues[i].number);
 }
 
 /* Reserve a block ahead, so that most batches need not write this. */
@@ -1237,6 +1284,8 @@ static dtq_err apply_batch(struct journal *j, struct journal_batch *batch)
     if (err == DTQ_OK)
         err = write_queues(j, tx);
     if (err == DTQ_OK)
+        err = delete_queues(j, tx, batch);
+    if (err == DTQ_OK)
         err = journal_commons_write(j->commons, tx, TABLE_COMMON);
     if (err == DTQ_OK)
         err = write_seq(j, tx);
@@ -1259,7 +1308,7 @@ void journal_apply(struct journal *j, struct journal_batch *batch)
         restore_memory(j);
     batch->err = journal_result(j, j->stale ? DTQ_EIO : apply_batch(j, batch));
     if (batch->err == DTQ_OK) {
-        queues_written(j);
+        queues_written(j, batch);
         journal_commons_written(j->commons);
         if (is_mark_due(j, &batch->mark))
             j->mark = batch->mark;
@@ -1532,6 +1581,7 @@ void journal_close(struct journal *j)
     if (j == NULL)
         return;
     free(j->queues);
+    nummap_done(&j->queue_numbers);
     free(j->dirty);
     free(j->sinks);
     free(j->scratch);

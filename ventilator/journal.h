@@ -126,11 +126,13 @@ enum journal_op_type {
                          Counters are written if they are not all zero */
     JOURNAL_DEL,      /* task.id, with counters and history. With at_wall_ms the history is kept
                          until then, and behind it what `text` has, in its form; the task need not
-                         be there */
+                         be there. In the answer task.key says where it was (queue 0:
+                         nowhere) and `bytes` its spec and payload */
     JOURNAL_COUNTERS, /* task.id gets task.counters */
     JOURNAL_MOVE,     /* task.id moves to the place `to`, payload and counters with it */
     JOURNAL_DEAD,     /* task.id leaves the queue for the dead-letter table, with task.counters (the
-                         stored ones, if all are zero), history, `at_wall_ms` and `text` */
+                         stored ones, if all are zero), history, `at_wall_ms` and `text`; answered
+                         as JOURNAL_DEL */
     JOURNAL_ATTEMPT_LOG, /* append `text` (one entry, the core's own) to the bounded history of
                             task.id */
     JOURNAL_DEAD_DEL,    /* the dead letter task.id is forgotten; its history is kept as by
@@ -156,6 +158,7 @@ struct journal_op {
     struct dtqi_slice text;
     dtqi_uid digest;
     const struct journal_cron *cron; /* CRON_* */
+    uint32_t bytes; /* answer */
 };
 
 /* What an idempotency key stands for. */
@@ -182,15 +185,25 @@ struct journal_queue_settings {
     uint64_t rate_period_ms;
     uint64_t rate_next_wall_ms; /* not before this; 0: not known */
     uint64_t purge_seq; /* what was admitted before this one, and waits, is cancelled; 0: no */
+
+    /* The same of each of its groups. */
+    uint64_t group_limit;
+    uint64_t group_rate;
+    uint64_t group_rate_period_ms;
 };
 
+/* A queue, or one group of a queue: its tasks have an order of their own. */
 struct journal_queue {
-    uint32_t number; /* from 1; never used again for another name */
+    uint32_t number; /* from 1. That of a queue is never used again for another name; that of a
+                        group is, once the group is gone */
+    uint32_t parent; /* number of the queue that it is a group of; 0: it is a queue */
+    bool ordered;    /* of a group */
+    bool gone; /* write: forget the group, if it has no tasks; in the answer: it is forgotten */
     struct journal_queue_settings settings;
-    char name[DTQI_NAME_BYTES_MAX + 1];
-    uint64_t ready;   /* records in queue order */
-    uint64_t delayed; /* records in due order */
-    uint64_t bytes;   /* of specs and payloads of both */
+    char name[DTQI_NAME_BYTES_MAX + 1]; /* of a group: its key */
+    uint64_t ready;                     /* records in queue order */
+    uint64_t delayed;                   /* records in due order */
+    uint64_t bytes;                     /* of specs and payloads of both */
 };
 
 struct journal_worker { /* roster: who may hold tasks (R33) */
@@ -218,7 +231,8 @@ struct journal_batch {
     uint32_t ops_n;
     struct journal_applied *applied;
     uint32_t applied_n;
-    struct journal_queue *queues; /* new or changed; counts are not read */
+    struct journal_queue
+        *queues; /* new or changed, a queue before its groups; counts are not read */
     uint32_t queues_n;
     struct journal_worker *workers;
     uint32_t workers_n;
@@ -244,7 +258,7 @@ enum journal_read_type {
     JOURNAL_PREFIX, /* tasks whose id begins with `prefix_bits` bits of ids[0], behind ids[1] if
                        ids_n is 2, at most `limit` */
     JOURNAL_SCAN, /* any queue, in id order behind ids[0] if ids_n is 1, at most `limit`; `queue` 0:
-                     all */
+                     all; else that one and its groups */
     JOURNAL_DEAD_LIST,   /* dead letters in id order behind ids[0], at most `limit`; with
                             `prefix_bits`   those whose id begins with so many bits of ids[0], behind
                             ids[1] */

@@ -4,6 +4,7 @@
 
 #include "journal_common.h"
 #include "journal_record.h"
+#include "nummap.h"
 
 enum journal_table {
     TABLE_META,     /* "format", "epoch", "seq": numbers of 8 bytes; "clock": four of them */
@@ -39,11 +40,12 @@ struct journal_queue_slot {
 struct journal {
     struct store *store;
 
-    struct journal_queue_slot *queues; /* by number */
+    struct journal_queue_slot *queues; /* and groups; in any order */
     uint32_t queues_n;
     uint32_t queues_room;
-    uint32_t queue_last; /* index of the one used last */
-    uint32_t *dirty;     /* indexes of those that are */
+    uint32_t queue_last;         /* index of the one used last */
+    struct nummap queue_numbers; /* number -> index */
+    uint32_t *dirty;             /* indexes of those that are */
     uint32_t dirty_n;
     uint32_t dirty_room;
 
@@ -85,6 +87,8 @@ dtq_err journal_result(struct journal *j, dtq_err err);
 /* Replace a number by what it stands for, borrowed from memory. DTQ_ECORRUPT: for nothing. */
 dtq_err journal_resolve(struct journal *j, struct journal_record *record);
 
+/* The queue that a number stands for, or whose group it stands for; else the number itself. */
+uint32_t journal_queue_of(struct journal *j, uint32_t number);
 /* Where the task is. @return DTQ_OK, DTQ_ENOTFOUND, DTQ_ECORRUPT, DTQ_EIO. */
 dtq_err journal_find(struct journal *j, struct store_tx *tx, const dtq_id *id,
                      struct journal_entry *ret_entry);

@@ -365,7 +365,8 @@ static dtq_err scan_one(struct answer *a, const dtq_id *id, struct dtqi_slice va
 
     if (!journal_entry_in(value, &entry))
         return journal_bad_task(a->j, id);
-    if (read->type == JOURNAL_SCAN && read->queue != 0 && entry.key.queue != read->queue)
+    if (read->type == JOURNAL_SCAN && read->queue != 0 && entry.key.queue != read->queue &&
+        journal_queue_of(a->j, entry.key.queue) != read->queue)
         return DTQ_OK;
     return add_by_id(a, id, &entry, a->n);
 }

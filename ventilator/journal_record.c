@@ -418,7 +418,10 @@ enum queue_flags {
     QUEUE_PAUSED = 1,
     QUEUE_HAS_LIMITS = 2, /* they stand behind the counts .. */
     QUEUE_HAS_PURGE = 4,  /* .. and this behind them */
-    QUEUE_FLAGS = 7,
+    QUEUE_HAS_GROUP_LIMITS = 8,
+    QUEUE_IS_GROUP = 16, /* the number of its queue stands behind all that */
+    QUEUE_IS_ORDERED = 32,
+    QUEUE_FLAGS = 63,
 };
 
 static bool has_limits(const struct journal_queue_settings *s)
@@ -441,13 +444,40 @@ static bool limits_in(struct journal_in *in, struct journal_queue_settings *ret)
            journal_in_plain(in, &ret->rate_next_wall_ms);
 }
 
+static bool has_group_limits(const struct journal_queue_settings *s)
+{
+    return s->group_limit != 0 || s->group_rate != 0;
+}
+
+static void group_limits_out(struct journal_out *out, const struct journal_queue_settings *s)
+{
+    journal_out_plain(out, s->group_limit);
+    journal_out_plain(out, s->group_rate);
+    journal_out_plain(out, s->group_rate_period_ms);
+}
+
+static bool group_limits_in(struct journal_in *in, struct journal_queue_settings *ret)
+{
+    return journal_in_plain(in, &ret->group_limit) && journal_in_plain(in, &ret->group_rate) &&
+           journal_in_plain(in, &ret->group_rate_period_ms);
+}
+
+static uint8_t queue_flags(const struct journal_queue *queue)
+{
+    const struct journal_queue_settings *s = &queue->settings;
+
+    return (uint8_t)((s->paused ? QUEUE_PAUSED : 0) | (has_limits(s) ? QUEUE_HAS_LIMITS : 0) |
+                     (s->purge_seq != 0 ? QUEUE_HAS_PURGE : 0) |
+                     (has_group_limits(s) ? QUEUE_HAS_GROUP_LIMITS : 0) |
+                     (queue->parent != 0 ? QUEUE_IS_GROUP : 0) |
+                     (queue->ordered ? QUEUE_IS_ORDERED : 0));
+}
+
 void journal_queue_out(struct journal_out *out, const struct journal_queue *queue)
 {
     const struct journal_queue_settings *s = &queue->settings;
 
-    journal_out_u8(out, (uint8_t)((s->paused ? QUEUE_PAUSED : 0) |
-                                  (has_limits(s) ? QUEUE_HAS_LIMITS : 0) |
-                                  (s->purge_seq != 0 ? QUEUE_HAS_PURGE : 0)));
+    journal_out_u8(out, queue_flags(queue));
     text_out(out, queue->name);
     journal_out_plain(out, queue->ready);
     journal_out_plain(out, queue->delayed);
@@ -456,6 +486,21 @@ void journal_queue_out(struct journal_out *out, const struct journal_queue *queu
         limits_out(out, s);
     if (s->purge_seq != 0)
         journal_out_plain(out, s->purge_seq);
+    if (has_group_limits(s))
+        group_limits_out(out, s);
+    if (queue->parent != 0)
+        journal_out_plain(out, queue->parent);
+}
+
+static bool queue_rest_in(struct journal_in *in, uint8_t flags, struct journal_queue *queue)
+{
+    struct journal_queue_settings *s = &queue->settings;
+
+    return ((flags & QUEUE_HAS_LIMITS) == 0 || limits_in(in, s)) &&
+           ((flags & QUEUE_HAS_PURGE) == 0 || journal_in_plain(in, &s->purge_seq)) &&
+           ((flags & QUEUE_HAS_GROUP_LIMITS) == 0 || group_limits_in(in, s)) &&
+           ((flags & QUEUE_IS_GROUP) == 0 ||
+            (journal_in_plain32(in, &queue->parent) && queue->parent != 0));
 }
 
 bool journal_queue_in(struct dtqi_slice key, struct dtqi_slice value, struct journal_queue *ret)
@@ -469,11 +514,10 @@ bool journal_queue_in(struct dtqi_slice key, struct dtqi_slice value, struct jou
         !journal_in_u8(&in, &flags) || flags > QUEUE_FLAGS ||
         !text_in(&in, queue.name, sizeof queue.name) || !journal_in_plain(&in, &queue.ready) ||
         !journal_in_plain(&in, &queue.delayed) || !journal_in_plain(&in, &queue.bytes) ||
-        ((flags & QUEUE_HAS_LIMITS) != 0 && !limits_in(&in, &queue.settings)) ||
-        ((flags & QUEUE_HAS_PURGE) != 0 && !journal_in_plain(&in, &queue.settings.purge_seq)) ||
-        in.len != 0)
+        !queue_rest_in(&in, flags, &queue) || in.len != 0)
         return false;
     queue.settings.paused = (flags & QUEUE_PAUSED) != 0;
+    queue.ordered = (flags & QUEUE_IS_ORDERED) != 0;
     *ret = queue;
     return true;
 }

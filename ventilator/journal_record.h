@@ -16,7 +16,7 @@
 #define JOURNAL_HEAD_BYTES_MAX 48
 #define JOURNAL_COUNTERS_BYTES_MAX 64
 #define JOURNAL_DEAD_HEAD_BYTES_MAX 128
-#define JOURNAL_QUEUE_BYTES_MAX (DTQI_NAME_BYTES_MAX + 90)
+#define JOURNAL_QUEUE_BYTES_MAX (DTQI_NAME_BYTES_MAX + 130)
 #define JOURNAL_KEY_RECORD_BYTES 40
 #define JOURNAL_KEY_END_BYTES_MAX (8 + DTQI_NAME_BYTES_MAX)
 #define JOURNAL_SINK_BYTES_MAX (2 * 256 + 16)
@@ -98,7 +98,7 @@ bool journal_counters_in(struct dtqi_slice value, struct journal_counters *ret);
 
 /* Value of the table `dead`: this head, then text, history, and the record of the table `tasks`. */
 struct journal_dead {
-    struct journal_key key; /* where it was */
+    struct journal_key key; /* where it was; of a group's task: of its queue, which stays */
     struct journal_counters counters;
     uint64_t at_wall_ms;
     struct dtqi_slice text;

@@ -19,6 +19,7 @@ struct repair {
     struct queue_count *queues;
     uint32_t queues_n;
     uint32_t queues_room;
+    struct nummap queue_numbers;               /* number -> index */
     uint64_t commons[JOURNAL_COMMONS_MAX + 1]; /* tasks of each number .. */
     bool has_common[JOURNAL_COMMONS_MAX + 1];  /* .. and whether it is there */
     uint32_t common_spec_bytes[JOURNAL_COMMONS_MAX + 1];
@@ -73,10 +74,9 @@ static dtq_err has(struct repair *p, enum journal_table table, struct dtqi_slice
 
 static struct queue_count *find_queue(struct repair *p, uint32_t number)
 {
-    for (uint32_t i = 0; i < p->queues_n; i++)
-        if (p->queues[i].is.number == number)
-            return &p->queues[i];
-    return NULL;
+    uint32_t at = nummap_get(&p->queue_numbers, number);
+
+    return at != NUMMAP_NONE ? &p->queues[at] : NULL;
 }
 
 /* A queue whose record is lost gets a name that says so: its tasks are there, and can be listed. */
@@ -85,7 +85,7 @@ static struct queue_count *add_queue(struct repair *p, uint32_t number)
     struct queue_count *q;
 
     if (p->queues_n == p->queues_room) {
-        uint32_t room = p->queues_room + QUEUES_ROOM;
+        uint32_t room = 2 * p->queues_room + QUEUES_ROOM;
         struct queue_count *grown = realloc(p->queues, room * sizeof *grown);
 
         if (grown == NULL)
@@ -93,6 +93,8 @@ static struct queue_count *add_queue(struct repair *p, uint32_t number)
         p->queues = grown;
         p->queues_room = room;
     }
+    if (!nummap_set(&p->queue_numbers, number, p->queues_n))
+        return NULL;
     q = &p->queues[p->queues_n++];
     *q = (struct queue_count){.is.number = number};
     (void)snprintf(q->is.name, sizeof q->is.name, "recovered-%u", number);
@@ -507,8 +509,10 @@ dtq_err journal_repair(struct store *s, struct journal_repair *r)
         else
             store_abort(p->tx);
     }
-    if (p != NULL)
+    if (p != NULL) {
+        nummap_done(&p->queue_numbers);
         free(p->queues);
+    }
     free(p);
     return err;
 }

@@ -169,14 +169,14 @@ static void cancel_ids(struct vent *v, uint32_t wait, const struct dtqi_cancel *
 /* So many have not begun to end. */
 static uint64_t open_tasks(const struct queue *q)
 {
-    uint64_t ending = (uint64_t)q->resident[TASK_MARKING] + q->resident[TASK_PROPOSED];
+    uint64_t ending = (uint64_t)resident_of(q, TASK_MARKING) + resident_of(q, TASK_PROPOSED);
 
-    return q->tasks > ending ? q->tasks - ending : 0;
+    return tasks_of(q) > ending ? tasks_of(q) - ending : 0;
 }
 
 static bool is_in(const struct vent *v, const struct task *t, const struct queue *q)
 {
-    return t->state != TASK_FREE && &v->queues[v->specs[t->spec].queue] == q;
+    return t->state != TASK_FREE && head_of(v, queue_of(v, t)) == q;
 }
 
 /* What is not in memory is looked for in the journal, from the beginning. */
@@ -193,9 +193,8 @@ static void search_journal(struct vent *v, struct queue *q)
 /* What waits in memory has its mark one by one; what may be with a worker is let go (R33). */
 uint64_t vent_purge(struct vent *v, struct queue *q)
 {
-    const uint32_t *in = q->resident;
-    uint64_t held =
-        (uint64_t)in[TASK_LEASED] + in[TASK_STOPPING] + in[TASK_DONE] + in[TASK_DEADWAIT];
+    uint64_t held = (uint64_t)resident_of(q, TASK_LEASED) + resident_of(q, TASK_STOPPING) +
+                    resident_of(q, TASK_DONE) + resident_of(q, TASK_DEADWAIT);
     uint64_t n = open_tasks(q) > held ? open_tasks(q) - held : 0;
 
     for (uint32_t i = 0; i < v->tasks_used; i++) {
@@ -287,7 +286,7 @@ static void purge_begin(struct vent *v)
 /* Everything before the mark of the queue has a mark of its own: that one is not needed. */
 static bool purge_end(struct vent *v, struct queue *q)
 {
-    if (q->resident[TASK_MARKING] != 0 || q->resident[TASK_HELD] != 0)
+    if (resident_of(q, TASK_MARKING) != 0 || resident_of(q, TASK_HELD) != 0)
         return false;
     q->settings.purge_seq = 0;
     v->purging--;
@@ -301,7 +300,7 @@ static bool purge_end(struct vent *v, struct queue *q)
 static bool has_purge_room(const struct vent *v, const struct queue *q)
 {
     uint32_t under_way =
-        v->counts[TASK_MARKING] + v->counts[TASK_PROPOSED] + q->resident[TASK_HELD];
+        v->counts[TASK_MARKING] + v->counts[TASK_PROPOSED] + resident_of(q, TASK_HELD);
 
     return under_way < v->cfg.load_tasks &&
            vent_records(v) < v->cfg.resident_tasks_max - v->cfg.resident_tasks_max / 8 &&

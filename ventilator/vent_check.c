@@ -130,42 +130,148 @@ static uint32_t check_lot(const struct vent *v, const struct lot *lot)
     return n;
 }
 
+struct queue_sums {
+    uint32_t ready;
+    uint32_t parked;
+    uint32_t suspects;
+    uint32_t gates;
+    uint64_t backlog;
+    uint32_t hungry;
+    uint32_t changed;
+};
+
+static void check_gate(const struct vent *v, const struct queue *q)
+{
+    if (q->gate_place == NONE)
+        return;
+    assert(v->gates.at[q->gate_place] == (uint32_t)(q - v->queues));
+    assert(q->place == QUEUE_CLOSED || (q->parent != NONE && q->ready == 0));
+}
+
+static void check_queue(const struct vent *v, const struct queue *q, struct queue_sums *sums)
+{
+    bool offers = q->ready != 0 || (q->groups != NULL && q->groups->filled != 0);
+    uint32_t n = 0;
+
+    for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++) {
+        uint32_t in_lot = q->lots[s] != NULL ? check_lot(v, q->lots[s]) : 0;
+
+        assert((in_lot != 0) == (q->lots_mask >> s & 1));
+        n += in_lot;
+    }
+    n += count_list(v, &q->suspects, TASK_READY);
+    assert(n == q->ready);
+    assert(n == q->resident[TASK_READY]);
+    assert((q->place == QUEUE_IDLE) == !offers);
+    check_gate(v, q);
+    sums->suspects += q->suspects.n;
+    sums->gates += q->gate_place != NONE;
+    sums->backlog += q->tasks;
+    sums->ready += n;
+    sums->parked += count_list(v, &q->parked, TASK_PARKED);
+    sums->hungry += q->is_hungry;
+    sums->changed += q->is_changed;
+    if (q->number != 0)
+        assert(vent_queue_of_number(v, q->number) != NULL);
+}
+
+/* ---------------------------------------------------------------- groups */
+
+static void check_ring(const struct vent *v, const struct queue *p, uint32_t ring)
+{
+    const struct list *l = &p->groups->rings[ring];
+    uint32_t k = ring == RING_SUSPECTS;
+    uint32_t before = NONE;
+    uint32_t n = 0;
+
+    for (uint32_t i = l->head; i != NONE; i = v->queues[i].hooks[k].next) {
+        const struct queue *q = &v->queues[i];
+
+        assert(q->hooks[k].ring == ring);
+        assert(q->hooks[k].prev == before);
+        assert(q == p || (&v->queues[q->parent] == p && q->place == QUEUE_ACTIVE));
+        assert(k == 0 ? q->lots_mask != 0 : q->suspects.n != 0);
+        before = i;
+        n++;
+    }
+    assert(l->tail == before);
+    assert(l->n == n);
+    assert((n != 0) == (p->groups->filled >> ring & 1));
+}
+
+static void check_member(const struct vent *v, const struct queue *p, const struct queue *q,
+                         struct groups *sum)
+{
+    bool is_offered = q->hooks[0].ring != RING_NONE || q->hooks[1].ring != RING_NONE;
+
+    assert(q->used);
+    assert(&v->queues[q->parent] == p);
+    assert(q->family == q->parent);
+    assert(q->groups == NULL);
+    assert(q->place != QUEUE_STUCK);
+    assert(is_offered == (q->place == QUEUE_ACTIVE));
+    assert(is_offered || q->offered == 0);
+    for (uint32_t s = 0; s < TASK_STATES; s++)
+        sum->resident[s] += q->resident[s];
+    for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++)
+        sum->sinks[s] += q->offered_sinks >> s & 1;
+    sum->offered += q->offered;
+    sum->unloaded += q->unloaded;
+    sum->tasks += q->tasks;
+    sum->delayed += q->delayed;
+    sum->bytes += q->bytes;
+    sum->with_tasks += q->tasks != 0;
+    sum->members.n++;
+}
+
+static uint32_t check_groups(const struct vent *v, const struct queue *p)
+{
+    const struct groups *g = p->groups;
+    struct groups sum = {0};
+
+    for (uint32_t i = g->members.head; i != NONE; i = v->queues[i].sibling.next)
+        check_member(v, p, &v->queues[i], &sum);
+    for (uint32_t r = 0; r < GROUP_RINGS; r++)
+        check_ring(v, p, r);
+    for (uint32_t s = 0; s < TASK_STATES; s++)
+        assert(sum.resident[s] == g->resident[s]);
+    for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++) {
+        assert(sum.sinks[s] == g->sinks[s]);
+        assert((sum.sinks[s] != 0) == (g->sinks_mask >> s & 1));
+    }
+    assert(sum.offered == g->offered);
+    assert(sum.unloaded == g->unloaded);
+    assert(sum.tasks == g->tasks);
+    assert(sum.delayed == g->delayed);
+    assert(sum.bytes == g->bytes);
+    assert(sum.with_tasks == g->with_tasks);
+    assert(sum.members.n == g->members.n);
+    return g->members.n;
+}
+
 static void check_queues(const struct vent *v)
 {
-    uint32_t ready = 0;
-    uint32_t parked = 0;
-    uint32_t suspects = 0;
-    uint32_t gates = 0;
-    uint64_t backlog = 0;
+    struct queue_sums sums = {0};
+    uint32_t groups = 0;
 
     for (uint32_t i = 0; i < v->queues_n; i++) {
-        const struct queue *q = &v->queues[i];
-        uint32_t n = 0;
-
-        if (!q->used)
+        if (!v->queues[i].used)
             continue;
-        for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++) {
-            uint32_t in_lot = q->lots[s] != NULL ? check_lot(v, q->lots[s]) : 0;
-
-            assert((in_lot != 0) == (q->lots_mask >> s & 1));
-            n += in_lot;
-        }
-        n += count_list(v, &q->suspects, TASK_READY);
-        suspects += q->suspects.n;
-        assert(n == q->ready);
-        assert((q->place == QUEUE_IDLE) == (q->ready == 0));
-        assert(q->gate_place == NONE || q->place == QUEUE_CLOSED);
-        assert(q->gate_place == NONE || v->gates.at[q->gate_place] == i);
-        gates += q->gate_place != NONE;
-        backlog += q->tasks;
-        ready += n;
-        parked += count_list(v, &q->parked, TASK_PARKED);
+        assert(v->queues[i].parent == NONE);
+        check_queue(v, &v->queues[i], &sums);
+        groups += v->queues[i].groups != NULL ? check_groups(v, &v->queues[i]) : 0;
     }
-    assert(suspects == v->suspects_n);
-    assert(ready == v->counts[TASK_READY]);
-    assert(parked == v->counts[TASK_PARKED]);
-    assert(gates == v->gates.n);
-    assert(backlog == v->backlog_tasks);
+    for (uint32_t i = v->queues_room; i < v->queues_room + v->groups_n; i++)
+        if (v->queues[i].used)
+            check_queue(v, &v->queues[i], &sums);
+    assert(groups == v->groups_count);
+    assert(sums.suspects == v->suspects_n);
+    assert(sums.ready == v->counts[TASK_READY]);
+    assert(sums.parked == v->counts[TASK_PARKED]);
+    assert(sums.gates == v->gates.n);
+    assert(sums.backlog == v->backlog_tasks);
+    assert(sums.hungry == v->hungry.n);
+    assert(sums.changed == v->changed.n);
 }
 
 static void check_seats(const struct vent *v, const struct seats *h)

@@ -39,6 +39,7 @@ void vent_cfg_default(struct vent_cfg *cfg)
         .load_tasks = 8192,
         .load_bytes = 8u * 1024 * 1024,
         .queues_max = DTQI_QUEUES_MAX,
+        .groups_max = DTQI_GROUPS_MAX,
         .producers_max = DTQI_PRODUCERS_MAX,
         .workers_max = DTQI_WORKERS_MAX,
         .proposals_max = DTQI_PROPOSALS_MAX,

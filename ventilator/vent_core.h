@@ -76,6 +76,8 @@ struct vent_cfg { /* vent_cfg_default() fills it from bounds.h */
     uint32_t load_tasks;         /* one JOURNAL_LOAD asks for so many */
     uint32_t load_bytes;         /* .. and so many bytes */
     uint32_t queues_max;
+    uint32_t
+        groups_max; /* that have tasks, of all queues; an eighth of resident_tasks_max at most */
     uint32_t producers_max;
     uint32_t workers_max;
     uint32_t proposals_max;

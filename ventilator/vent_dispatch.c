@@ -77,6 +77,7 @@ static bool fits(const struct vent *v, const struct worker *w, const struct task
 static void grant(struct vent *v, struct worker *w, struct task *t)
 {
     struct past *p = past_of(v, t);
+    struct queue *q = queue_of(v, t);
 
     if (p != NULL) {
         if (p->counters.last.n > t->attempt)
@@ -91,7 +92,9 @@ static void grant(struct vent *v, struct worker *w, struct task *t)
         w->fresh = task_index(v, t);
     vent_unreserve(v, w);
     v->counters.tasks_dispatched++;
-    vent_gate_took(v, queue_of(v, t));
+    vent_gate_took(v, q);
+    if (q->family != NONE)
+        vent_group_served(v, q);
     vent_worker_touch(v, w);
 }
 
@@ -99,7 +102,8 @@ static void grant(struct vent *v, struct worker *w, struct task *t)
 static uint32_t chunk(const struct vent *v, const struct queue *q, const struct worker *w)
 {
     uint64_t eligible = (uint64_t)q->servers + v->any_servers;
-    uint64_t n = q->ready / (2 * at_least_1(eligible));
+    uint64_t ready = (uint64_t)q->ready + (q->groups != NULL ? q->groups->offered : 0);
+    uint64_t n = ready / (2 * at_least_1(eligible));
     uint64_t credit = w->credit_tasks - w->sent_tasks;
 
     if (credit > LEASES_MAX - w->leased.n)
@@ -109,10 +113,23 @@ static uint32_t chunk(const struct vent *v, const struct queue *q, const struct 
     return (uint32_t)at_least_1(n < credit ? n : credit);
 }
 
+static struct task *first_suspect(struct vent *v, struct queue *q)
+{
+    if (q->suspects.n != 0)
+        return task_at(v, q->suspects.head);
+    return q->groups != NULL ? vent_group_suspect(v, q) : NULL;
+}
+
+/* That may go out now; of groups one each is counted. */
+static uint32_t suspects_n(const struct queue *q)
+{
+    return q->suspects.n + (q->groups != NULL ? q->groups->rings[RING_SUSPECTS].n : 0);
+}
+
 /* R21: a suspect alone, on a worker that has nothing to lose. One is emptied for it if need be. */
 static bool dispatch_suspect(struct vent *v, struct queue *q)
 {
-    struct task *t = q->suspects.n != 0 ? task_at(v, q->suspects.head) : NULL;
+    struct task *t = first_suspect(v, q);
     struct worker *w = t != NULL ? choose(v, q, 1u << t->sink) : NULL;
     uint32_t reserved_max = v->workers_open / 2 + 1;
 
@@ -129,7 +146,7 @@ static bool dispatch_suspect(struct vent *v, struct queue *q)
         vent_worker_update(v, w);
         return true;
     }
-    if (v->workers_reserved < reserved_max && v->workers_reserved < q->suspects.n) {
+    if (v->workers_reserved < reserved_max && v->workers_reserved < suspects_n(q)) {
         w->reserved = true;
         v->workers_reserved++;
         vent_worker_update(v, w);
@@ -171,7 +188,7 @@ static uint32_t give(struct vent *v, struct queue *q, struct worker *w, uint32_t
 static bool has_for(const struct vent *v, const struct queue *q, const struct worker *w)
 {
     return (q->place == QUEUE_ACTIVE || q->place == QUEUE_STUCK) &&
-           (q->lots_mask & sinks_for(v, w)) != 0;
+           (sinks_of(q) & sinks_for(v, w)) != 0;
 }
 
 /* Which of its queues is the worker's next: the first that has anything for it; or the one that has
@@ -220,7 +237,7 @@ static bool give_picked(struct vent *v, struct worker *w)
  * take anything. */
 static bool dispatch_share(struct vent *v, struct queue *q, uint32_t room)
 {
-    struct worker *w = choose(v, q, q->lots_mask);
+    struct worker *w = choose(v, q, sinks_of(q));
     uint32_t n;
 
     if (w == NULL)
@@ -237,7 +254,7 @@ static bool dispatch_from(struct vent *v, struct queue *q)
 
     if (room == 0)
         return false; /* closed */
-    return dispatch_suspect(v, q) || (q->lots_mask != 0 && dispatch_share(v, q, room));
+    return dispatch_suspect(v, q) || (sinks_of(q) != 0 && dispatch_share(v, q, room));
 }
 
 static void dispatch(struct vent *v)
@@ -340,7 +357,7 @@ static void recall_for_idle(struct vent *v)
 static bool holds_of(const struct vent *v, const struct worker *w, const struct queue *q)
 {
     for (uint32_t i = w->leased.head; i != NONE; i = task_at(v, i)->next)
-        if (queue_of(v, task_at(v, i)) == q)
+        if (head_of(v, queue_of(v, task_at(v, i))) == q)
             return true;
     return false;
 }
@@ -633,8 +650,10 @@ void vent_touched_tick(struct vent *v)
 
 static uint64_t backlog_of(const struct queue *q)
 {
-    return (uint64_t)q->ready + q->resident[TASK_HELD] + q->resident[TASK_PARKED] +
-           q->resident[TASK_DEADWAIT] + q->resident[TASK_CLAIMED] + q->unloaded;
+    return (uint64_t)resident_of(q, TASK_READY) + resident_of(q, TASK_HELD) +
+           resident_of(q, TASK_PARKED) + resident_of(q, TASK_DEADWAIT) +
+           resident_of(q, TASK_CLAIMED) + q->unloaded +
+           (q->groups != NULL ? q->groups->unloaded : 0);
 }
 
 uint64_t vent_backlog_for(const struct vent *v, const struct worker *w)

@@ -29,12 +29,15 @@ static const char *why_sink(const struct vent *v, const struct task *t)
 
 static const char *why_ready(struct vent *v, const struct task *t)
 {
-    const struct queue *q = queue_of(v, t);
-    const char *closed = vent_gate_why(v, q);
+    const struct queue *group = queue_of(v, t);
+    const struct queue *q = head_of(v, group);
+    const char *closed = vent_gate_why(v, group);
     const char *sink = why_sink(v, t);
 
     if (v->stopping)
         return "the ventilator is stopping";
+    if (closed == NULL)
+        closed = vent_order_why(v, group, t);
     if (closed != NULL)
         return closed;
     if (q->servers == 0 && v->any_servers == 0)
@@ -90,11 +93,14 @@ const char *vent_why_journaled(struct vent *v, uint32_t number)
     const struct queue *q = vent_queue_of_number(v, number);
     const char *closed = q != NULL ? vent_gate_why(v, q) : NULL;
 
+    if (closed == NULL && q != NULL)
+        closed = vent_order_why(v, q, NULL);
     if (closed != NULL)
         return closed;
-    if (q != NULL && q->servers == 0 && v->any_servers == 0)
+    if (q != NULL && head_of(v, q)->servers == 0 && v->any_servers == 0)
         return "no worker serves its queue";
-    return "older tasks of its queue come first";
+    return q != NULL && q->parent != NONE ? "older tasks of its group come first"
+                                          : "older tasks of its queue come first";
 }
 
 /* ---------------------------------------------------------------- what comes first */
@@ -139,10 +145,11 @@ static void count_lot(const struct vent *v, const struct lot *lot, const struct 
     count_late(v, &lot->late[rank], t->seq, b);
 }
 
+/* Within its group. What others of the queue get before it is not known: they come and go. */
 static struct before before_ready(const struct vent *v, const struct task *t)
 {
     const struct queue *q = queue_of(v, t);
-    struct before b = {0};
+    struct before b = {.is_least = q->family != NONE};
 
     if ((t->flags & TASK_SUSPECT) != 0) {
         count_list(v, &q->suspects, t->seq, &b);

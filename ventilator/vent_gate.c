@@ -23,7 +23,7 @@ static uint64_t now_ns(const struct vent *v)
 
 static uint32_t held(const struct queue *q)
 {
-    return q->resident[TASK_LEASED] + q->resident[TASK_STOPPING];
+    return resident_of(q, TASK_LEASED) + resident_of(q, TASK_STOPPING);
 }
 
 /* ---------------------------------------------------------------- rates */
@@ -69,7 +69,7 @@ static void rate_note(struct vent *v, struct queue *q)
     vent_queue_changed(v, q);
 }
 
-void vent_gate_took(struct vent *v, struct queue *q)
+static void took(struct vent *v, struct queue *q)
 {
     if (q->rate_step_ns == 0)
         return;
@@ -77,13 +77,27 @@ void vent_gate_took(struct vent *v, struct queue *q)
     rate_note(v, q);
 }
 
-void vent_gate_gave_back(struct vent *v, struct queue *q)
+void vent_gate_took(struct vent *v, struct queue *q)
+{
+    took(v, q);
+    if (q->parent != NONE)
+        took(v, &v->queues[q->parent]);
+}
+
+static void gave_back(struct vent *v, struct queue *q)
 {
     if (q->rate_step_ns == 0 || q->rate_next_ns < q->rate_step_ns)
         return;
     vent_gate_open(v, q); /* out of the order of their times, before its own changes */
     q->rate_next_ns -= q->rate_step_ns;
     rate_note(v, q);
+}
+
+void vent_gate_gave_back(struct vent *v, struct queue *q)
+{
+    gave_back(v, q);
+    if (q->parent != NONE)
+        gave_back(v, &v->queues[q->parent]);
 }
 
 /* ---------------------------------------------------------------- limits */
@@ -109,8 +123,11 @@ static void close_until(struct vent *v, struct queue *q)
 uint32_t vent_gate_room(struct vent *v, struct queue *q)
 {
     uint64_t room = q->settings.paused ? 0 : limit_room(v, q);
-    uint64_t by_rate = room != 0 ? rate_room(v, q) : UINT64_MAX;
+    uint64_t by_order = room != 0 ? vent_order_room(v, q) : 0;
+    uint64_t by_rate = by_order != 0 ? rate_room(v, q) : UINT64_MAX;
 
+    if (by_order < room)
+        room = by_order;
     if (by_rate < room)
         room = by_rate;
     if (room != 0)
@@ -136,13 +153,21 @@ void vent_gates_tick(struct vent *v)
             due_at(v, (q->rate_next_ns + NS_PER_MS - 1) / NS_PER_MS);
             return;
         }
-        vent_gate_open(v, q);
+        if (q->place == QUEUE_CLOSED) {
+            vent_gate_open(v, q);
+        } else { /* a group that was remembered for its rate only */
+            vent_gate_remove(v, (uint32_t)(q - v->queues));
+            vent_group_unuse(v, q);
+        }
     }
 }
 
-void vent_gates_grace_over(struct vent *v)
+void vent_gates_start_over(struct vent *v)
 {
     for (uint32_t i = 0; i < v->queues_n; i++)
+        if (v->queues[i].used)
+            vent_gate_open(v, &v->queues[i]);
+    for (uint32_t i = v->queues_room; i < v->queues_room + v->groups_n; i++)
         if (v->queues[i].used)
             vent_gate_open(v, &v->queues[i]);
 }
@@ -150,6 +175,11 @@ void vent_gates_grace_over(struct vent *v)
 /* ---------------------------------------------------------------- for people */
 
 #define WHY_BYTES 160u
+
+static const char *noun(const struct queue *q)
+{
+    return q->parent != NONE ? "group" : "queue";
+}
 
 static const char *why_limit(struct vent *v, const struct queue *q)
 {
@@ -159,7 +189,7 @@ static const char *why_limit(struct vent *v, const struct queue *q)
         return "its queue has a limit, and not all workers have said what they hold";
     if (at == NULL)
         return "its queue is at its limit";
-    (void)snprintf(at, WHY_BYTES, "its queue is at its limit: workers hold %u tasks of it",
+    (void)snprintf(at, WHY_BYTES, "its %s is at its limit: workers hold %u tasks of it", noun(q),
                    held(q));
     return at;
 }
@@ -171,16 +201,23 @@ static const char *why_rate(struct vent *v, const struct queue *q)
 
     if (at == NULL)
         return "its queue is at its rate";
-    (void)snprintf(at, WHY_BYTES, "its queue is at its rate: the next task goes out in %llu ms",
-                   (unsigned long long)((wait_ns + NS_PER_MS - 1) / NS_PER_MS));
+    (void)snprintf(at, WHY_BYTES, "its %s is at its rate: the next task goes out in %llu ms",
+                   noun(q), (unsigned long long)((wait_ns + NS_PER_MS - 1) / NS_PER_MS));
     return at;
 }
 
-const char *vent_gate_why(struct vent *v, const struct queue *q)
+static const char *why_one(struct vent *v, const struct queue *q)
 {
     if (q->settings.paused)
         return "its queue is paused";
     if (limit_room(v, q) == 0)
         return why_limit(v, q);
     return q->rate_step_ns != 0 && q->rate_next_ns > now_ns(v) ? why_rate(v, q) : NULL;
+}
+
+const char *vent_gate_why(struct vent *v, const struct queue *q)
+{
+    const char *why = why_one(v, head_of(v, q));
+
+    return why == NULL && q->parent != NONE ? why_one(v, q) : why;
 }

@@ -6,6 +6,7 @@
  *   vent_core.c      configuration, the step, the tick, actions, logs
  *   vent_task.c      the table, states and their transitions, specs, the past of a task
  *   vent_queue.c     queues, ready lists, the window of the journal
+ *   vent_group.c     groups of a queue: fair shares, order
  *   vent_time.c      due times, expiry, backoff
  *   vent_submit.c    SUBMIT, confirmations, claims
  *   vent_peer.c      routes, HELLO, producers
@@ -34,6 +35,7 @@
 #define DTQ_VENT_INTERNAL_H
 
 #include "idmap.h"
+#include "nummap.h"
 #include "vent_core.h"
 
 #define NONE UINT32_MAX
@@ -42,7 +44,8 @@
 #define TASK_INDEX_BITS 22u
 #define TASK_GENERATIONS (1u << (32 - TASK_INDEX_BITS))
 #define TASK_OVERHEAD_BYTES 64u   /* of a message's columns, about; added to what is counted */
-#define QUEUE_SHARE_TASKS_MAX 64u /* every queue may have so many ready, window full or not */
+#define QUEUE_SHARE_TASKS_MAX 64u /* every queue may have so many ready, window full or not .. */
+#define GROUP_SHARE_TASKS 2u      /* .. and every group of one that is served */
 #define WORKER_QUEUES_MAX 256u
 #define NOTES_MAX 8u
 #define NOTE_TEXT_BYTES 256u
@@ -106,6 +109,7 @@ enum task_marks {
     TASK_REQUEUED = 2,  /* takes the place of a dead letter, in one commit with it */
     TASK_TRANSFER = 16, /* the journal is to have it in the queue of its spec */
     TASK_CRON = 8,      /* a run of past->cron, which is told of it in one commit with it */
+    TASK_BLOCKS = 32,   /* SCHEDULED: waits for its retry, and its group for it */
 };
 
 struct task {
@@ -241,13 +245,63 @@ enum queue_place {
     QUEUE_CLOSED, /* paused, or at a limit; what changes that opens it */
 };
 
+#define GROUP_RINGS (DTQI_PRIORITIES + 1)
+#define RING_SUSPECTS DTQI_PRIORITIES
+#define RING_NONE UINT8_MAX
+
+/* What a queue knows of its groups. Only those that are open are in its rings; a group is in the
+ * ring of the best rank that it has ready, and in that of the suspects. So is the queue itself, for
+ * its tasks without a group: with a rank only. */
+struct groups {
+    struct list rings[GROUP_RINGS];
+    uint32_t filled;                /* rings that are not empty: mask */
+    uint32_t sinks[DTQI_SINKS_MAX]; /* open groups that have tasks of each .. */
+    uint32_t sinks_mask;
+    uint32_t offered; /* .. and their ready tasks */
+
+    /* Of all of them together; what has no group is counted with the queue itself. */
+    uint32_t resident[TASK_STATES];
+    uint32_t unloaded; /* groups */
+    uint64_t tasks;
+    uint64_t delayed;
+    uint64_t bytes;
+    uint32_t with_tasks; /* groups */
+
+    struct list members;
+    uint32_t evict_next; /* of these, to look at first when memory is short; NONE: the head */
+};
+
+/* Place of a group in a ring. */
+struct hook {
+    uint32_t next;
+    uint32_t prev;
+    uint8_t ring;
+};
+
+/* A queue, or a group of one: with lists, a window and a gate of its own. */
 struct queue {
     bool used;
     bool is_changed; /* the journal has not been told of it as it is */
     bool is_handed;  /* .. and was told of it in the batch under way */
+    bool is_gone;    /* a group that the journal is to forget */
+    bool is_ordered; /* a group of which one task runs at a time, in order of seq */
+    bool is_hungry;  /* in the list of those that ran out of ready tasks */
     bool rate_waits; /* it has tasks for more than its rate */
     uint8_t place;
-    uint32_t number; /* in the journal; 0: never had a task */
+    uint32_t number; /* in the journal; 0: it does not know it, nor will with the batch under way */
+    uint32_t parent; /* NONE: it is a queue */
+    uint32_t family; /* in whose rings it is: its parent's; its own, if it has groups; NONE: none */
+    struct groups *groups; /* NULL: it never had any */
+    struct hook hooks[2];  /* ranks, suspects */
+    struct list_place {
+        uint32_t next;
+        uint32_t prev;
+    } sibling;
+    uint32_t offered_sinks; /* what its parent has counted of it */
+    uint32_t offered;
+    uint32_t backing_off; /* tasks with TASK_BLOCKS */
+    uint32_t changed_next;
+    uint32_t hungry_next;
     uint32_t name_len;
     char name[DTQI_NAME_BYTES_MAX + 1];
     uint32_t next_same_hash;
@@ -687,14 +741,25 @@ struct vent {
     uint64_t marks;
 
     /* queues */
-    struct queue *queues;
+    struct queue *queues; /* queues_room of them; then groups_room groups */
     uint32_t queues_n;
     uint32_t queues_room;
     uint32_t queues_count;
     uint32_t *queue_buckets;
-    uint32_t queue_number; /* last one given */
-    uint32_t changed_queues;
-    bool settings_due; /* of one of them an operator, or the rate, waits to be written down */
+    uint32_t groups_n; /* ever used */
+    uint32_t groups_room;
+    uint32_t groups_count;
+    uint32_t groups_free;
+    uint32_t *group_buckets;
+    uint32_t group_buckets_mask;
+    uint32_t queue_number;  /* last one given */
+    uint32_t *numbers_free; /* of groups that the journal has forgotten */
+    uint32_t numbers_free_n;
+    uint32_t numbers_free_room;
+    struct nummap numbers; /* of the journal -> index */
+    struct list changed;   /* queues and groups that the journal is to be told of */
+    struct list hungry;    /* that have nothing ready and more in the journal */
+    bool settings_due;     /* of one of them an operator, or the rate, waits to be written down */
     struct list active;
     struct list stuck;
     uint64_t stuck_ms; /* looked at again */
@@ -724,6 +789,7 @@ struct vent {
     uint64_t host_ahead_ms; /* what the host's wall clock was ahead of ours when that was written */
     uint64_t mark_at_ms;    /* when the journal is to be told the time, for a start after a boot */
     bool mark_due;
+    bool due_current; /* what was due when this start was made has been loaded */
     struct list deadwait;
     struct list held[DTQI_SINKS_MAX];
     uint64_t done_check_ms;
@@ -745,6 +811,9 @@ struct vent {
     bool flight_has_puts;
     struct journal_batch batch; /* its arrays are kept */
     uint32_t *batch_tasks;      /* of each op */
+    uint32_t *batch_queues;     /* indexes of its queues */
+    uint32_t batch_queues_room;
+    uint32_t batch_records_room;
     uint64_t batches;
     uint64_t read_numbers;
     struct vent_read *reads; /* the shell has them, or they wait */
@@ -873,6 +942,34 @@ static inline struct queue *queue_of(const struct vent *v, const struct task *t)
     return &v->queues[v->specs[t->spec].queue];
 }
 
+/* The queue that it is a group of; or itself. */
+static inline struct queue *head_of(const struct vent *v, const struct queue *q)
+{
+    return &v->queues[q->parent != NONE ? q->parent : (uint32_t)(q - v->queues)];
+}
+
+/* Tasks of a queue in a state, with those of its groups. */
+static inline uint32_t resident_of(const struct queue *q, enum task_state state)
+{
+    return q->resident[state] + (q->groups != NULL ? q->groups->resident[state] : 0);
+}
+
+static inline uint64_t tasks_of(const struct queue *q)
+{
+    return q->tasks + (q->groups != NULL ? q->groups->tasks : 0);
+}
+
+static inline uint64_t bytes_of(const struct queue *q)
+{
+    return q->bytes + (q->groups != NULL ? q->groups->bytes : 0);
+}
+
+/* Sinks of its ready tasks, those of closed groups left out: mask. */
+static inline uint32_t sinks_of(const struct queue *q)
+{
+    return q->lots_mask | (q->groups != NULL ? q->groups->sinks_mask : 0);
+}
+
 static inline struct past *past_of(const struct vent *v, const struct task *t)
 {
     return t->past != NONE ? &v->pasts[t->past] : NULL;
@@ -986,6 +1083,8 @@ struct task *vent_ghost(struct vent *v, const dtq_id *id);
 /* The spec counted as used by a task, made where missing. NONE: no memory. */
 uint32_t vent_spec_get(struct vent *v, struct dtqi_slice raw);
 void vent_spec_drop(struct vent *v, uint32_t spec);
+/* Specs that no task uses are forgotten now, and the groups that only they name. */
+void vent_specs_trim(struct vent *v);
 /* The past of a task, made where missing; NULL: no memory. */
 struct past *vent_past(struct vent *v, struct task *t);
 /* Keep a copy of the body, and let the message go that it came in. */
@@ -1011,24 +1110,47 @@ dtq_err vent_queues_init(struct vent *v, const struct journal_start *start);
 void vent_queues_done(struct vent *v);
 /* NONE: none of that name. */
 uint32_t vent_queue_find(const struct vent *v, struct dtqi_str name);
-/* NULL: none of that number in the journal. */
-const struct queue *vent_queue_of_number(const struct vent *v, uint32_t number);
 /* Made where missing; NONE: no memory, or queues_max. */
 uint32_t vent_queue_get(struct vent *v, struct dtqi_str name);
 /* Make ready what its ready tasks of this sink need. false: no memory. */
 bool vent_queue_lot(struct vent *v, uint32_t queue, uint32_t sink);
 /* It gets tasks: the journal must know it. */
 void vent_queue_number(struct vent *v, struct queue *q);
+/* NULL: none has it. */
+struct queue *vent_queue_of_number(const struct vent *v, uint32_t number);
+/* One task more, or less. */
+void vent_queue_add(struct vent *v, struct queue *q, uint64_t bytes, bool is_delayed);
+void vent_queue_take(struct vent *v, struct queue *q, uint64_t bytes, bool is_delayed);
+/* It is (not) in the order of due times any more. */
+void vent_queue_delayed(struct vent *v, struct queue *q, bool is_delayed);
+/* Room for what stands for one more number. false: no memory. */
+bool vent_numbers_reserve(struct vent *v);
+/* It may have something at the boundary of what is loaded, or behind it. */
+void vent_queue_unloaded(struct vent *v, struct queue *q, bool unloaded);
+/* A record for it, with nothing in it; and the end of that. */
+void vent_queue_reset(struct vent *v, uint32_t queue, struct dtqi_str name);
+void vent_queue_clear(struct vent *v, struct queue *q);
+/* As the journal has it. */
+void vent_queue_start(struct vent *v, struct queue *q, const struct journal_queue *jq);
 /* Its settings changed: the journal is told. */
 void vent_queue_changed(struct vent *v, struct queue *q);
 /* Drop it when nothing uses it and the journal does not know it. */
 void vent_queue_unuse(struct vent *v, uint32_t queue);
 /* R44: it was in the journal when its queue was purged. */
-bool vent_is_purged(const struct queue *q, const struct task *t);
+bool vent_is_purged(const struct vent *v, const struct queue *q, const struct task *t);
 /* The task may run: READY, or what else is right for it (R22, R33, R36, R41). */
 void vent_release(struct vent *v, struct task *t);
 /* The task of these sinks (mask) that is next; NULL: none. It stays where it is. */
-struct task *vent_queue_peek(const struct vent *v, const struct queue *q, uint32_t sinks);
+struct task *vent_queue_peek(struct vent *v, struct queue *q, uint32_t sinks);
+/* The same of its own tasks, not those of its groups. */
+struct task *vent_lots_peek(const struct vent *v, const struct queue *q, uint32_t sinks);
+/* R41: it is at the boundary of what is loaded, or behind it. */
+bool vent_is_behind(const struct vent *v, const struct queue *q, const struct task *t);
+/* It leaves its last `n` ready tasks, or more than `floor`, to the journal. */
+void vent_evict_ready(struct vent *v, struct queue *q, uint32_t n, uint32_t floor);
+/* So many ready tasks it may have when the window is full. */
+uint32_t vent_share_of(const struct vent *v, const struct queue *q);
+bool vent_is_served(const struct vent *v, const struct queue *q);
 void vent_ready_unlink(struct vent *v, struct task *t);
 /* PARKED, or SCHEDULED and behind the boundary: out of memory if nothing is to be written (R42). */
 void vent_unpark(struct vent *v, struct task *t);
@@ -1047,10 +1169,50 @@ void vent_recovered(struct vent *v, struct task *t);
 void vent_release_held(struct vent *v);
 bool vent_has_room(const struct vent *v);
 uint32_t vent_window_room(const struct vent *v); /* so many tasks more */
-/* .. in lists of active or stuck queues */
+/* .. in lists of active or stuck queues, or in the rings of its parent */
 void vent_queue_place(struct vent *v, struct queue *q, enum queue_place place);
+/* Of a group, whose rings follow. */
+void vent_queue_set_place(struct vent *v, struct queue *q, enum queue_place place);
 /* Queues that found no worker are tried again. */
 void vent_unstick(struct vent *v);
+
+/* ---------------------------------------------------------------- vent_group.c */
+
+dtq_err vent_groups_init(struct vent *v, const struct journal_start *start);
+/* So many there may be at a time. */
+uint32_t vent_groups_room(const struct vent_cfg *cfg);
+void vent_groups_done(struct vent *v);
+/* The group of a queue, made where missing; NONE: no memory, or groups_max. */
+uint32_t vent_group_get(struct vent *v, uint32_t parent, struct dtqi_str key, bool is_ordered);
+/* Forget it when nothing uses it, here first and then in the journal. */
+void vent_group_unuse(struct vent *v, struct queue *q);
+/* The journal was told that it is gone: `is_gone` says whether it is there. */
+void vent_group_forgotten(struct vent *v, struct queue *q, bool is_gone);
+/* It could not be told of: tasks may have come since. */
+void vent_group_kept(struct queue *q);
+/* A group, or a queue that has groups, has other ready tasks than before, or another place. */
+void vent_group_update(struct vent *v, struct queue *q, bool is_more);
+/* One of its tasks changes its state. */
+void vent_group_moved(struct vent *v, const struct queue *q, enum task_state from,
+                      enum task_state to);
+/* Of the open groups, by rank and then in turn; NULL: none has any. */
+struct task *vent_group_peek(struct vent *v, struct queue *q, uint32_t sinks);
+struct task *vent_group_suspect(struct vent *v, struct queue *q);
+/* One of its tasks went out: the others come first now. */
+void vent_group_served(struct vent *v, struct queue *q);
+/* So many may be dispatched, as far as their order goes: 1 or 0. */
+uint32_t vent_order_room(const struct vent *v, const struct queue *q);
+/* Ready tasks leave memory, of the queue and its groups; `closed`: of those that are closed only.
+ */
+void vent_family_evict(struct vent *v, struct queue *q, uint32_t n, bool closed);
+/* Its limits for groups were read or changed. */
+void vent_groups_set(struct vent *v, struct queue *q);
+/* Why its order keeps a task of it waiting, for people; NULL: it does not. */
+const char *vent_order_why(struct vent *v, const struct queue *q, const struct task *t);
+/* Which queue, or group, a task of this spec belongs to; NONE: no memory, or too many. */
+uint32_t vent_queue_of_spec(struct vent *v, const struct dtqi_spec *spec);
+/* No group can be made: there are too many. */
+bool vent_groups_full(const struct vent *v);
 
 /* ---------------------------------------------------------------- vent_time.c */
 
@@ -1111,8 +1273,8 @@ void vent_gate_open(struct vent *v, struct queue *q);
 void vent_gate_set(struct vent *v, struct queue *q);
 /* Those whose time has come. */
 void vent_gates_tick(struct vent *v);
-/* Everybody has said what he holds: limits count all of it. */
-void vent_gates_grace_over(struct vent *v);
+/* What nobody knew after the start is known: queues and groups that waited for that. */
+void vent_gates_start_over(struct vent *v);
 /* "paused", or the limit that keeps its tasks waiting; NULL: none. In scratch, or static. */
 const char *vent_gate_why(struct vent *v, const struct queue *q);
 

@@ -13,6 +13,7 @@ dtq_err vent_journal_init(struct vent *v)
     list_init(&v->write);
     list_init(&v->dirty);
     list_init(&v->deletes);
+    v->batch.queues = NULL;
     v->answers = v->answers_tail = v->waits_free = NONE;
     b->ops = malloc(room * sizeof *b->ops);
     b->present = malloc(room * sizeof *b->present);
@@ -45,6 +46,7 @@ void vent_journal_done(struct vent *v)
     free(b->workers);
     free(b->sinks);
     free(v->batch_tasks);
+    free(v->batch_queues);
     dtqi_buf_unref(v->flight_texts);
 }
 
@@ -101,11 +103,14 @@ bool vent_is_clean(const struct task *t)
 /* How long a task of this queue may wait for its settlement to make writing it needless. */
 static uint64_t hold_ms(const struct vent *v, const struct queue *q)
 {
+    const struct queue *head = head_of(v, q);
     uint64_t ms = 3ull * q->settle_us / 1000;
 
-    if ((q->servers == 0 && v->any_servers == 0) || q->place == QUEUE_CLOSED || v->stopping ||
-        q->settle_us / 1000 > v->cfg.hold_ms_max)
+    if ((head->servers == 0 && v->any_servers == 0) || q->place == QUEUE_CLOSED ||
+        head->place == QUEUE_CLOSED || v->stopping || q->settle_us / 1000 > v->cfg.hold_ms_max)
         return 0; /* it would not be settled in time */
+    if (q->is_ordered)
+        return 0; /* the journal gets them in their order, too */
     if (ms < v->cfg.hold_ms_min)
         return v->cfg.hold_ms_min;
     return ms < v->cfg.hold_ms_max ? ms : v->cfg.hold_ms_max;
@@ -298,6 +303,40 @@ struct journal_op *vent_lone_op(struct vent *v, enum journal_op_type type)
     return add_lone_op(v, &of_none, type);
 }
 
+static bool tell_of_queue(struct vent *v, struct queue *q)
+{
+    struct journal_batch *b = &v->batch;
+    struct journal_queue *jq;
+
+    if (!vent_grow(&b->queues, b->queues_n, &v->batch_records_room, sizeof *b->queues) ||
+        !vent_grow(&v->batch_queues, b->queues_n, &v->batch_queues_room, sizeof *v->batch_queues))
+        return false;
+    vent_queue_number(v, q);
+    jq = &b->queues[b->queues_n];
+    *jq = (struct journal_queue){
+        .number = q->number,
+        .parent = q->parent != NONE ? v->queues[q->parent].number : 0,
+        .ordered = q->is_ordered,
+        .gone = q->is_gone,
+        .settings = q->settings,
+    };
+    memcpy(jq->name, q->name, q->name_len);
+    v->batch_queues[b->queues_n++] = (uint32_t)(q - v->queues);
+    q->is_handed = true;
+    q->asked = q->asks;
+    q->asks = NONE;
+    return true;
+}
+
+/* A group gets its record with the first of its tasks that is written: most of those that come and
+ * go have none. false: no memory. */
+static bool tell_of_group(struct vent *v, const struct task *t)
+{
+    struct queue *q = queue_of(v, t);
+
+    return q->number != 0 || q->parent == NONE || tell_of_queue(v, q);
+}
+
 static void add_put(struct vent *v, struct task *t)
 {
     struct journal_op *op = add_op(v, t, JOURNAL_PUT);
@@ -452,6 +491,11 @@ static void gather_puts(struct vent *v)
             t = take(v, &v->fresh);
         else
             return;
+        if (!tell_of_group(v, t)) {
+            paper_link_head(v, t, PAPER_WRITE);
+            v->puts_after_ms = v->now_ms + v->cfg.journal_retry_ms;
+            return;
+        }
         add_put(v, t);
         v->flight_has_puts = true;
     }
@@ -462,6 +506,10 @@ static void gather_dirty(struct vent *v)
     while (has_op_room(v) && v->dirty.n != 0) {
         struct task *t = take(v, &v->dirty);
 
+        if ((t->marks & TASK_TRANSFER) != 0 && !tell_of_group(v, t)) {
+            paper_link_head(v, t, PAPER_DIRTY);
+            return;
+        }
         if ((t->flags & TASK_DIRTY) != 0)
             add_counters(v, t);
         if ((t->marks & TASK_TRANSFER) != 0)
@@ -498,8 +546,15 @@ static void gather_pasts(struct vent *v)
 
 static void gather_deletes(struct vent *v)
 {
-    while (has_op_room(v) && v->deletes.n != 0)
-        add_delete(v, take(v, &v->deletes));
+    while (has_op_room(v) && v->deletes.n != 0) {
+        struct task *t = take(v, &v->deletes);
+
+        if ((t->paper == PAPER_NONE || (t->marks & TASK_TRANSFER) != 0) && !tell_of_group(v, t)) {
+            paper_link_head(v, t, PAPER_DELETES);
+            return;
+        }
+        add_delete(v, t);
+    }
 }
 
 /* R28: a number goes with all deletes that it caused, or later. */
@@ -524,31 +579,20 @@ static void gather_applied(struct vent *v)
     }
 }
 
+/* In the order in which they changed: a queue is before its groups. */
 static void gather_queues(struct vent *v)
 {
-    struct journal_batch *b = &v->batch;
+    v->batch.queues_n = 0;
+    while (v->changed.n != 0) {
+        struct queue *q = &v->queues[v->changed.head];
 
-    b->queues_n = 0;
-    if (v->changed_queues == 0)
-        return;
-    b->queues = calloc(v->changed_queues, sizeof *b->queues);
-    for (uint32_t i = 0; b->queues != NULL && i < v->queues_n; i++) {
-        struct queue *q = &v->queues[i];
-
-        if (!q->used || !q->is_changed)
-            continue;
-        b->queues[b->queues_n].number = q->number;
-        b->queues[b->queues_n].settings = q->settings;
-        memcpy(b->queues[b->queues_n].name, q->name, q->name_len);
-        b->queues_n++;
+        if (!tell_of_queue(v, q))
+            return;
         q->is_changed = false;
-        q->is_handed = true;
-        q->asked = q->asks;
-        q->asks = NONE;
+        v->changed.head = q->changed_next;
+        if (--v->changed.n == 0)
+            v->changed.tail = NONE;
     }
-    if (b->queues == NULL)
-        return;
-    v->changed_queues = 0;
     v->settings_due = false;
 }
 
@@ -666,8 +710,7 @@ void vent_journal_tick(struct vent *v)
     v->batch.ops_n = 0;
     v->flight_has_puts = false;
     gather_queues(v);
-    if (v->batch.queues == NULL &&
-        v->changed_queues != 0) { /* no memory: no put may go before them */
+    if (v->changed.n != 0) { /* no memory: no put may go before them */
         v->puts_after_ms = v->now_ms + v->cfg.journal_retry_ms;
     }
     gather_deletes(v);
@@ -738,11 +781,7 @@ static void put_was_present(struct vent *v, struct task *t)
     vent_confirm(v, t);
     if (t->state == TASK_GONE)
         return;
-    q->tasks--;
-    v->backlog_tasks--;
-    q->bytes -= task_bytes(v, t);
-    q->delayed -= (t->flags & TASK_DELAYED) != 0;
-    v->backlog_bytes -= task_bytes(v, t);
+    vent_queue_take(v, q, task_bytes(v, t), (t->flags & TASK_DELAYED) != 0);
     if (is_waiting(t))
         recover_instead(v, t);
 }
@@ -792,7 +831,6 @@ static void put_written(struct vent *v, struct task *t, const struct journal_op 
 static void moved(struct vent *v, struct task *t, const struct journal_op *op)
 {
     struct past *p = past_of(v, t);
-    struct queue *q = queue_of(v, t);
     bool was_delayed = (t->flags & TASK_DELAYED) != 0;
 
     t->flags &= (uint16_t) ~(TASK_IN_BATCH | TASK_DELAYED);
@@ -800,10 +838,20 @@ static void moved(struct vent *v, struct task *t, const struct journal_op *op)
         assert(p != NULL);
         t->flags |= TASK_DELAYED;
         p->key_due_wall_ms = op->to.due_wall_ms;
-        q->delayed += !was_delayed;
-    } else if (q->delayed > 0) {
-        q->delayed--;
     }
+    if (op->to.delayed != was_delayed)
+        vent_queue_delayed(v, queue_of(v, t), op->to.delayed);
+}
+
+/* Settled while it was not in memory: only the journal knew whose it was. */
+static void ghost_deleted(struct vent *v, const struct journal_op *op)
+{
+    struct queue *q = vent_queue_of_number(v, op->task.key.queue);
+
+    if (q == NULL)
+        return; /* it was not there */
+    vent_queue_take(v, q, op->bytes, op->task.key.delayed);
+    vent_queue_unuse(v, (uint32_t)(q - v->queues));
 }
 
 /* What else its record needs, now that this much is on the disk. */
@@ -829,6 +877,8 @@ static void op_written(struct vent *v, const struct journal_op *op, struct task 
     case JOURNAL_DEL:
     case JOURNAL_DEAD:
         v->counters.journal_deleted++;
+        if (t->spec == v->ghost)
+            ghost_deleted(v, op);
         vent_task_free(v, t);
         return;
     case JOURNAL_COUNTERS:
@@ -934,15 +984,19 @@ static void answer_asked(struct vent *v, uint32_t *asked, uint32_t *asks, dtq_er
 /* .. for the settings of a queue. */
 static void queues_answered(struct vent *v, const struct journal_batch *b)
 {
-    for (uint32_t i = 0; b->queues_n != 0 && i < v->queues_n; i++) {
-        struct queue *q = &v->queues[i];
+    for (uint32_t i = 0; i < b->queues_n; i++) {
+        struct queue *q = &v->queues[v->batch_queues[i]];
 
-        if (!q->used || !q->is_handed)
-            continue;
         q->is_handed = false;
-        if (b->err != DTQ_OK)
-            vent_queue_changed(v, q);
         answer_asked(v, &q->asked, &q->asks, b->err);
+        if (b->err != DTQ_OK) {
+            vent_group_kept(q);
+            vent_queue_changed(v, q);
+        } else if (q->is_gone) {
+            vent_group_forgotten(v, q, b->queues[i].gone);
+        } else if (q->parent != NONE) {
+            vent_group_unuse(v, q);
+        }
     }
 }
 
@@ -1060,9 +1114,7 @@ void vent_on_written(struct vent *v, struct journal_batch *b)
     queues_answered(v, b);
     sinks_answered(v, b);
     vent_crons_answered(v, b->err);
-    free(b->queues);
     free(b->workers);
-    b->queues = NULL;
     b->workers = NULL;
     dtqi_buf_unref(v->flight_texts);
     v->flight_texts = NULL;

@@ -124,16 +124,9 @@ static void account(struct vent *v, const struct task *t, uint32_t from_spec)
     uint64_t was = (uint64_t)t->body_len + v->specs[from_spec].spec.raw.len;
     uint64_t is = task_bytes(v, t);
 
-    from->tasks--;
-    from->bytes -= was < from->bytes ? was : from->bytes;
-    to->tasks++;
-    to->bytes += is;
-    v->backlog_bytes = v->backlog_bytes - was + is;
+    vent_queue_take(v, from, was, (t->flags & TASK_DELAYED) != 0);
+    vent_queue_add(v, to, is, (t->flags & TASK_DELAYED) != 0);
     v->resident_bytes = v->resident_bytes - was + is;
-    if ((t->flags & TASK_DELAYED) == 0)
-        return;
-    from->delayed -= from->delayed != 0;
-    to->delayed++;
 }
 
 /* The journal may be reading the old spec: it goes with the end of the page. */
@@ -163,6 +156,7 @@ static bool move(struct vent *v, struct task *t)
     if (t->state != TASK_FREE)
         vent_task_move(v, t, TASK_FREE);
     t->spec = to;
+    vent_queue_number(v, head_of(v, queue_of(v, t)));
     vent_queue_number(v, queue_of(v, t));
     account(v, t, from);
     vent_paper_transfer(v, t);
@@ -182,7 +176,7 @@ static bool is_ending(const struct vent *v, const struct task *t)
 {
     const struct past *p = past_of(v, t);
 
-    return (t->flags & (TASK_CANCEL | TASK_NO_KEY)) != 0 || vent_is_purged(queue_of(v, t), t) ||
+    return (t->flags & (TASK_CANCEL | TASK_NO_KEY)) != 0 || vent_is_purged(v, queue_of(v, t), t) ||
            (p != NULL && p->counters.proposed != 0);
 }
 

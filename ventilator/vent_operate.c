@@ -166,6 +166,21 @@ static void rate_queue(struct vent *v, const struct order *o, struct queue *q)
     answer_when_written(v, o, q, 0);
 }
 
+static void limit_groups(struct vent *v, const struct order *o, struct queue *q)
+{
+    q->settings.group_limit = (uint64_t)o->m->number;
+    vent_groups_set(v, q);
+    answer_when_written(v, o, q, 0);
+}
+
+static void rate_groups(struct vent *v, const struct order *o, struct queue *q)
+{
+    q->settings.group_rate = (uint64_t)o->m->number;
+    q->settings.group_rate_period_ms = q->settings.group_rate != 0 ? o->m->period_ms : 0;
+    vent_groups_set(v, q);
+    answer_when_written(v, o, q, 0);
+}
+
 static const char *flaw_of_rate(const struct dtqi_operate *m)
 {
     if (!is_whole(m->number))
@@ -179,9 +194,11 @@ static const char *flaw_of_rate(const struct dtqi_operate *m)
 
 static const char *flaw_of(const struct dtqi_operate *m)
 {
-    if (m->operation == DTQI_QUEUE_RATE)
+    bool is_limit = m->operation == DTQI_QUEUE_LIMIT || m->operation == DTQI_QUEUE_GROUP_LIMIT;
+
+    if (m->operation == DTQI_QUEUE_RATE || m->operation == DTQI_QUEUE_GROUP_RATE)
         return flaw_of_rate(m);
-    if (m->operation == DTQI_QUEUE_LIMIT && !is_whole(m->number))
+    if (is_limit && !is_whole(m->number))
         return "number: a limit is a whole number, up to a thousand million";
     return NULL;
 }
@@ -257,6 +274,8 @@ void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *
     case DTQI_QUEUE_PURGE: operate_queue(v, &o, purge_queue); break;
     case DTQI_QUEUE_LIMIT: operate_queue(v, &o, limit_queue); break;
     case DTQI_QUEUE_RATE: operate_queue(v, &o, rate_queue); break;
+    case DTQI_QUEUE_GROUP_LIMIT: operate_queue(v, &o, limit_groups); break;
+    case DTQI_QUEUE_GROUP_RATE: operate_queue(v, &o, rate_groups); break;
     case DTQI_QUEUE_MOVE: vent_on_move(v, route, m); break;
     case DTQI_DEAD_REQUEUE:
     case DTQI_DEAD_PURGE: vent_on_dead_operation(v, route, m); break;

@@ -7,6 +7,7 @@
 
 #define QUERY_TASKS_MAX 1000u
 #define QUERY_TASKS_DEFAULT 100u
+#define OLDEST_VISITS 10000u                      /* groups that are asked for their oldest task */
 #define QUERY_BODIES_MAX 64u                      /* dead letters of a page with payloads .. */
 #define QUERY_BODIES_BYTES_MAX (2u * 1024 * 1024) /* .. and their bytes, but for the last one */
 
@@ -21,7 +22,7 @@ static bool is_ending(const struct vent *v, const struct task *t)
 {
     const struct past *p = past_of(v, t);
 
-    return (t->flags & TASK_CANCEL) != 0 || vent_is_purged(queue_of(v, t), t) ||
+    return (t->flags & TASK_CANCEL) != 0 || vent_is_purged(v, queue_of(v, t), t) ||
            (p != NULL && p->counters.proposed != 0);
 }
 
@@ -75,7 +76,7 @@ static void fill_resident(struct vent *v, const struct task *t, struct dtqi_task
         .payload_bytes = t->body_len,
         .sink = v->sinks[t->sink].store,
         .why = dtqi_str(vent_why(v, t)),
-        .cancelling = (t->flags & TASK_CANCEL) != 0 || vent_is_purged(queue_of(v, t), t),
+        .cancelling = (t->flags & TASK_CANCEL) != 0 || vent_is_purged(v, queue_of(v, t), t),
         .durable = t->paper == PAPER_WRITTEN,
     };
     if (p == NULL)
@@ -119,7 +120,7 @@ static void fill_journaled(struct vent *v, const struct journal_task *jt,
     uint64_t due = jt->key.delayed ? jt->key.due_wall_ms : jt->counters.due_wall_ms;
     const struct queue *q = vent_queue_of_number(v, jt->key.queue);
     bool is_cancelled =
-        jt->counters.cancel != 0 || (q != NULL && jt->key.seq < q->settings.purge_seq);
+        jt->counters.cancel != 0 || (q != NULL && jt->key.seq < head_of(v, q)->settings.purge_seq);
     bool is_due = vent_is_due(v, due);
     dtq_state state = journaled_state(jt, is_cancelled, is_due);
 
@@ -547,37 +548,53 @@ static uint64_t oldest_of(const struct vent *v, const struct list *l, uint64_t o
     return at < oldest ? at : oldest;
 }
 
-static uint64_t oldest_ready(const struct vent *v, const struct queue *q)
+static uint64_t oldest_ready(const struct vent *v, const struct queue *q, uint64_t oldest)
 {
-    uint64_t oldest = oldest_of(v, &q->suspects, UINT64_MAX);
-
+    oldest = oldest_of(v, &q->suspects, oldest);
     for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++)
         for (uint32_t rank = 0; q->lots[s] != NULL && rank < DTQI_PRIORITIES; rank++)
             if (q->lots[s]->ranks >> rank & 1)
                 oldest = oldest_of(v, &q->lots[s]->fifo[rank], oldest);
+    return oldest;
+}
+
+/* The oldest groups come first: the oldest task is among them, unless they are very many. */
+static uint64_t oldest_of_all(const struct vent *v, const struct queue *q)
+{
+    uint64_t oldest = oldest_ready(v, q, UINT64_MAX);
+    uint32_t at = q->groups != NULL ? q->groups->members.head : NONE;
+
+    for (uint32_t n = 0; at != NONE && n < OLDEST_VISITS; n++, at = v->queues[at].sibling.next)
+        oldest = oldest_ready(v, &v->queues[at], oldest);
     return oldest != UINT64_MAX ? vent_host_wall_ms(v, oldest) : 0;
 }
 
 static void fill_queue(const struct vent *v, const struct queue *q, struct dtqi_queue_info *info)
 {
-    const uint32_t *in = q->resident;
-    uint64_t dispatched = (uint64_t)in[TASK_LEASED] + in[TASK_STOPPING] + in[TASK_DONE] +
-                          in[TASK_DEADWAIT] + in[TASK_MARKING] + in[TASK_PROPOSED];
-    uint64_t scheduled = q->delayed > in[TASK_SCHEDULED] ? q->delayed : in[TASK_SCHEDULED];
+    uint64_t dispatched = (uint64_t)resident_of(q, TASK_LEASED) + resident_of(q, TASK_STOPPING) +
+                          resident_of(q, TASK_DONE) + resident_of(q, TASK_DEADWAIT) +
+                          resident_of(q, TASK_MARKING) + resident_of(q, TASK_PROPOSED);
+    uint64_t delayed = q->delayed + (q->groups != NULL ? q->groups->delayed : 0);
+    uint64_t waiting = resident_of(q, TASK_SCHEDULED);
+    uint64_t scheduled = delayed > waiting ? delayed : waiting;
     uint64_t others = dispatched + scheduled;
 
     *info = (struct dtqi_queue_info){
         .name = {q->name, q->name_len},
-        .ready = q->tasks > others ? q->tasks - others : 0,
+        .ready = tasks_of(q) > others ? tasks_of(q) - others : 0,
         .scheduled = scheduled,
         .dispatched = dispatched,
-        .bytes = q->bytes,
+        .bytes = bytes_of(q),
         .paused = q->settings.paused,
         .workers = q->servers + v->any_servers,
-        .oldest_wall_ms = oldest_ready(v, q),
+        .oldest_wall_ms = oldest_of_all(v, q),
         .limit = q->settings.limit,
         .rate = q->settings.rate,
         .rate_period_ms = q->settings.rate_period_ms,
+        .groups = q->groups != NULL ? q->groups->with_tasks : 0,
+        .group_limit = q->settings.group_limit,
+        .group_rate = q->settings.group_rate,
+        .group_rate_period_ms = q->settings.group_rate_period_ms,
     };
 }
 
@@ -680,11 +697,9 @@ static void count_by_sink(const struct vent *v, struct dtqi_sink_info *by_index)
 
 static bool is_all_in_memory(const struct vent *v)
 {
-    bool any = v->due[DUE_STEADY].unloaded || v->due[DUE_BY_WALL].unloaded;
+    bool is_due_here = !v->due[DUE_STEADY].unloaded && !v->due[DUE_BY_WALL].unloaded;
 
-    for (uint32_t i = 0; i < v->queues_n; i++)
-        any |= v->queues[i].used && v->queues[i].unloaded;
-    return !any;
+    return is_due_here && v->unloaded_n == 0;
 }
 
 static void ask_sinks(struct vent *v, uint32_t route, uint64_t request)

@@ -29,34 +29,20 @@ uint32_t vent_queue_find(const struct vent *v, struct dtqi_str name)
     return i;
 }
 
-const struct queue *vent_queue_of_number(const struct vent *v, uint32_t number)
+void vent_queue_reset(struct vent *v, uint32_t queue, struct dtqi_str name)
 {
-    for (uint32_t i = 0; i < v->queues_n; i++)
-        if (v->queues[i].used && v->queues[i].number == number)
-            return &v->queues[i];
-    return NULL;
-}
-
-static uint32_t queue_new(struct vent *v, struct dtqi_str name)
-{
-    uint32_t i = v->queues_free;
-    uint32_t *bucket = &v->queue_buckets[hash_name(name)];
-    struct queue *q;
+    struct queue *q = &v->queues[queue];
 
     assert(name.len <= DTQI_NAME_BYTES_MAX);
-    if (i != NONE)
-        v->queues_free = v->queues[i].next;
-    else if (v->queues_n < v->queues_room)
-        i = v->queues_n++;
-    else
-        return NONE;
-    q = &v->queues[i];
     *q = (struct queue){
         .used = true,
         .name_len = name.len,
+        .parent = NONE,
+        .family = NONE,
+        .hooks = {{.ring = RING_NONE}, {.ring = RING_NONE}},
         .next = NONE,
         .prev = NONE,
-        .next_same_hash = *bucket,
+        .next_same_hash = NONE,
         .asks = NONE,
         .asked = NONE,
         .gate_place = NONE,
@@ -65,6 +51,23 @@ static uint32_t queue_new(struct vent *v, struct dtqi_str name)
     memcpy(q->name, name.at, name.len);
     list_init(&q->suspects);
     list_init(&q->parked);
+}
+
+static uint32_t queue_new(struct vent *v, struct dtqi_str name)
+{
+    uint32_t i = v->queues_free;
+    uint32_t *bucket = &v->queue_buckets[hash_name(name)];
+
+    if (!vent_numbers_reserve(v))
+        return NONE;
+    if (i != NONE)
+        v->queues_free = v->queues[i].next;
+    else if (v->queues_n < v->queues_room)
+        i = v->queues_n++;
+    else
+        return NONE;
+    vent_queue_reset(v, i, name);
+    v->queues[i].next_same_hash = *bucket;
     *bucket = i;
     v->queues_count++;
     return i;
@@ -77,22 +80,118 @@ uint32_t vent_queue_get(struct vent *v, struct dtqi_str name)
     return i != NONE ? i : queue_new(v, name);
 }
 
+/* ---------------------------------------------------------------- numbers in the journal */
+
+bool vent_numbers_reserve(struct vent *v)
+{
+    while (v->numbers.mask / 2 <= v->queues_count + v->groups_count + 1)
+        if (!nummap_grow(&v->numbers))
+            return false;
+    return true;
+}
+
+struct queue *vent_queue_of_number(const struct vent *v, uint32_t number)
+{
+    uint32_t i = nummap_get(&v->numbers, number);
+
+    return i != NUMMAP_NONE ? &v->queues[i] : NULL;
+}
+
+/* There is room for it. */
+static void set_number(struct vent *v, struct queue *q, uint32_t number)
+{
+    bool is_set = nummap_set(&v->numbers, number, (uint32_t)(q - v->queues));
+
+    assert(is_set);
+    (void)is_set;
+    q->number = number;
+    if (number > v->queue_number)
+        v->queue_number = number;
+}
+
+static void changed_push(struct vent *v, struct queue *q)
+{
+    uint32_t i = (uint32_t)(q - v->queues);
+
+    if (q->is_changed)
+        return;
+    q->is_changed = true;
+    q->changed_next = NONE;
+    if (v->changed.tail != NONE)
+        v->queues[v->changed.tail].changed_next = i;
+    else
+        v->changed.head = i;
+    v->changed.tail = i;
+    v->changed.n++;
+}
+
 void vent_queue_number(struct vent *v, struct queue *q)
 {
     if (q->number != 0)
         return;
-    q->number = ++v->queue_number;
-    q->is_changed = true;
-    v->changed_queues++;
+    set_number(v, q,
+               v->numbers_free_n != 0 ? v->numbers_free[--v->numbers_free_n] : v->queue_number + 1);
+    changed_push(v, q);
 }
 
 void vent_queue_changed(struct vent *v, struct queue *q)
 {
     vent_queue_number(v, q);
-    v->changed_queues += !q->is_changed;
-    q->is_changed = true;
+    changed_push(v, q);
     v->settings_due = true;
     vent_lazy(v);
+}
+
+/* ---------------------------------------------------------------- what is counted */
+
+void vent_queue_add(struct vent *v, struct queue *q, uint64_t bytes, bool is_delayed)
+{
+    struct groups *g = q->parent != NONE ? v->queues[q->parent].groups : NULL;
+
+    q->bytes += bytes;
+    v->backlog_tasks++;
+    v->backlog_bytes += bytes;
+    if (g != NULL) {
+        g->with_tasks += q->tasks == 0;
+        g->tasks++;
+        g->bytes += bytes;
+    }
+    q->tasks++;
+    if (is_delayed)
+        vent_queue_delayed(v, q, true);
+}
+
+/* Counts are what the journal said, and that may have been damaged: none falls below 0. */
+void vent_queue_take(struct vent *v, struct queue *q, uint64_t bytes, bool is_delayed)
+{
+    struct groups *g = q->parent != NONE ? v->queues[q->parent].groups : NULL;
+    bool any = q->tasks != 0;
+
+    if (bytes > q->bytes)
+        bytes = q->bytes;
+    q->bytes -= bytes;
+    q->tasks -= any;
+    v->backlog_tasks -= any;
+    v->backlog_bytes -= bytes;
+    if (g != NULL) {
+        g->bytes -= bytes;
+        g->tasks -= any;
+        g->with_tasks -= any && q->tasks == 0;
+    }
+    if (is_delayed)
+        vent_queue_delayed(v, q, false);
+}
+
+void vent_queue_delayed(struct vent *v, struct queue *q, bool is_delayed)
+{
+    struct groups *g = q->parent != NONE ? v->queues[q->parent].groups : NULL;
+    uint64_t more = is_delayed ? 1 : UINT64_MAX; /* or one less */
+
+    if (!is_delayed && q->delayed == 0)
+        return;
+    q->delayed += more;
+    if (g != NULL)
+        g->delayed += more;
 }
 
 static void lots_free(struct queue *q)
@@ -105,6 +204,17 @@ static void lots_free(struct queue *q)
     }
     free(q->able.at);
     q->able = (struct seats){0};
+    free(q->groups);
+    q->groups = NULL;
+}
+
+void vent_queue_clear(struct vent *v, struct queue *q)
+{
+    assert(q->ready == 0);
+    assert(!q->is_changed && !q->is_handed);
+    (void)v;
+    lots_free(q);
+    q->used = false;
 }
 
 void vent_queue_unuse(struct vent *v, uint32_t i)
@@ -112,14 +222,16 @@ void vent_queue_unuse(struct vent *v, uint32_t i)
     struct queue *q = &v->queues[i];
     uint32_t *at = &v->queue_buckets[hash_name(name_of(q))];
 
+    if (q->parent != NONE) {
+        vent_group_unuse(v, q);
+        return;
+    }
     if (q->specs != 0 || q->subscribers != 0 || q->number != 0)
         return;
-    assert(q->ready == 0);
     while (*at != i)
         at = &v->queues[*at].next_same_hash;
     *at = q->next_same_hash;
-    lots_free(q);
-    q->used = false;
+    vent_queue_clear(v, q);
     q->next = v->queues_free;
     v->queues_free = i;
     v->queues_count--;
@@ -127,13 +239,15 @@ void vent_queue_unuse(struct vent *v, uint32_t i)
 
 /* ---------------------------------------------------------------- start and end */
 
-static void set_unloaded(struct vent *v, struct queue *q, bool unloaded)
+void vent_queue_unloaded(struct vent *v, struct queue *q, bool unloaded)
 {
     uint32_t last;
 
     if (q->unloaded == unloaded)
         return;
     q->unloaded = unloaded;
+    if (q->parent != NONE)
+        v->queues[q->parent].groups->unloaded += unloaded ? 1 : -1u;
     if (unloaded) {
         q->unloaded_place = v->unloaded_n;
         v->unloaded[v->unloaded_n++] = (uint32_t)(q - v->queues);
@@ -144,62 +258,115 @@ static void set_unloaded(struct vent *v, struct queue *q, bool unloaded)
     v->queues[last].unloaded_place = q->unloaded_place;
 }
 
-static void queue_start(struct vent *v, const struct journal_queue *jq)
+/* So much more, or less, than was counted. */
+static void count_start(struct vent *v, struct queue *q, const struct journal_queue *jq)
 {
-    struct dtqi_str name = {jq->name, (uint32_t)strlen(jq->name)};
-    uint32_t i = vent_queue_get(v, name);
-    struct queue *q = &v->queues[i];
+    struct groups *g = q->parent != NONE ? v->queues[q->parent].groups : NULL;
+    uint64_t tasks = jq->ready + jq->delayed;
 
-    assert(i != NONE);
-    if (q->number != 0) { /* named twice, in a damaged journal: the last one stands */
-        v->backlog_tasks -= q->tasks;
-        v->backlog_bytes -= q->bytes;
-        v->purging -= q->settings.purge_seq != 0;
+    v->backlog_tasks += tasks - q->tasks;
+    v->backlog_bytes += jq->bytes - q->bytes;
+    if (g != NULL) {
+        g->tasks += tasks - q->tasks;
+        g->bytes += jq->bytes - q->bytes;
+        g->delayed += jq->delayed - q->delayed;
+        g->with_tasks += (uint32_t)(tasks != 0) - (uint32_t)(q->tasks != 0);
     }
-    q->number = jq->number;
-    q->settings = jq->settings;
-    vent_gate_set(v, q);
-    q->tasks = jq->ready + jq->delayed;
-    q->delayed = jq->delayed;
+    q->tasks = tasks;
     q->bytes = jq->bytes;
-    v->backlog_bytes += jq->bytes;
-    v->backlog_tasks += q->tasks;
-    if (jq->number > v->queue_number)
-        v->queue_number = jq->number;
-    v->purging += jq->settings.purge_seq != 0;
-    set_unloaded(v, q, jq->ready != 0);
+    q->delayed = jq->delayed;
+}
+
+/* One that is named twice, in a damaged journal, is as the last one says. */
+void vent_queue_start(struct vent *v, struct queue *q, const struct journal_queue *jq)
+{
+    v->purging -= q->settings.purge_seq != 0;
+    set_number(v, q, jq->number);
+    q->settings = jq->settings;
+    if (q->parent != NONE)
+        q->settings.purge_seq = 0; /* what its queue says counts */
+    v->purging += q->settings.purge_seq != 0;
+    count_start(v, q, jq);
+    vent_queue_unloaded(v, q, jq->ready != 0);
     if (jq->delayed != 0)
         vent_due_begin(v);
 }
 
-dtq_err vent_queues_init(struct vent *v, const struct journal_start *start)
+static dtq_err queue_start(struct vent *v, const struct journal_queue *jq)
 {
+    uint32_t i = vent_queue_get(v, dtqi_str(jq->name));
+
+    if (i == NONE)
+        return DTQ_ENOMEM;
+    vent_queue_start(v, &v->queues[i], jq);
+    vent_gate_set(v, &v->queues[i]);
+    return DTQ_OK;
+}
+
+static dtq_err queues_alloc(struct vent *v)
+{
+    uint32_t room = v->queues_room + v->groups_room;
+
+    list_init(&v->active);
+    list_init(&v->stuck);
+    list_init(&v->changed);
+    list_init(&v->hungry);
+    v->queues = calloc(room, sizeof *v->queues);
+    v->unloaded = malloc(room * sizeof *v->unloaded);
+    v->queue_buckets = malloc(QUEUE_BUCKETS * sizeof *v->queue_buckets);
+    v->gates.at = malloc(room * sizeof *v->gates.at);
+    v->gates.room = room;
+    if (v->gates.at == NULL || v->queues == NULL || v->unloaded == NULL || v->queue_buckets == NULL)
+        return DTQ_ENOMEM;
+    memset(v->queue_buckets, 0xff, QUEUE_BUCKETS * sizeof *v->queue_buckets);
+    return DTQ_OK;
+}
+
+/* What the journal has must fit, whatever the bounds are now; a queue that it lost for each group,
+ * too. */
+static void set_rooms(struct vent *v, const struct journal_start *start)
+{
+    uint32_t groups = 0;
+
+    for (uint32_t i = 0; i < start->queues_n; i++) {
+        groups += start->queues[i].parent != 0;
+        if (start->queues[i].number > v->queue_number)
+            v->queue_number = start->queues[i].number;
+    }
     v->queues_room = v->cfg.queues_max;
     if (start->queues_n > v->queues_room)
         v->queues_room = start->queues_n;
+    v->groups_room = vent_groups_room(&v->cfg);
+    if (groups > v->groups_room)
+        v->groups_room = groups;
+}
+
+dtq_err vent_queues_init(struct vent *v, const struct journal_start *start)
+{
+    dtq_err err;
+
+    set_rooms(v, start);
     v->queues_free = v->purge_queue = NONE;
     v->share = v->cfg.resident_tasks_max / 64 + 1;
     if (v->share > QUEUE_SHARE_TASKS_MAX)
         v->share = QUEUE_SHARE_TASKS_MAX;
-    list_init(&v->active);
-    list_init(&v->stuck);
-    v->queues = calloc(v->queues_room, sizeof *v->queues);
-    v->unloaded = malloc(v->queues_room * sizeof *v->unloaded);
-    v->queue_buckets = malloc(QUEUE_BUCKETS * sizeof *v->queue_buckets);
-    v->gates.at = malloc(v->queues_room * sizeof *v->gates.at);
-    v->gates.room = v->queues_room;
-    if (v->gates.at == NULL || v->queues == NULL || v->unloaded == NULL || v->queue_buckets == NULL)
-        return DTQ_ENOMEM;
-    memset(v->queue_buckets, 0xff, QUEUE_BUCKETS * sizeof *v->queue_buckets);
-    for (uint32_t i = 0; i < start->queues_n; i++)
-        queue_start(v, &start->queues[i]);
-    return DTQ_OK;
+    err = queues_alloc(v);
+    for (uint32_t i = 0; i < start->queues_n && err == DTQ_OK; i++)
+        if (start->queues[i].parent == 0)
+            err = queue_start(v, &start->queues[i]);
+    if (err == DTQ_OK)
+        err = vent_groups_init(v, start);
+    v->due_current = !v->due[DUE_STEADY].unloaded;
+    return err;
 }
 
 void vent_queues_done(struct vent *v)
 {
-    for (uint32_t i = 0; i < v->queues_n; i++)
+    for (uint32_t i = 0; v->queues != NULL && i < v->queues_n; i++)
         lots_free(&v->queues[i]);
+    for (uint32_t i = 0; v->queues != NULL && i < v->groups_n; i++)
+        lots_free(&v->queues[v->queues_room + i]);
+    vent_groups_done(v);
     free(v->queues);
     free(v->unloaded);
     free(v->queue_buckets);
@@ -246,16 +413,26 @@ static struct list *list_of(struct vent *v, enum queue_place place)
     return NULL;
 }
 
+void vent_queue_set_place(struct vent *v, struct queue *q, enum queue_place place)
+{
+    if (q->gate_place != NONE)
+        vent_gate_remove(v, (uint32_t)(q - v->queues));
+    q->place = (uint8_t)place;
+}
+
 void vent_queue_place(struct vent *v, struct queue *q, enum queue_place place)
 {
     struct list *from = list_of(v, (enum queue_place)q->place);
     struct list *to = list_of(v, place);
 
+    if (q->parent != NONE) {
+        vent_queue_set_place(v, q, place);
+        vent_group_update(v, q, true);
+        return;
+    }
     if (from != NULL)
         place_remove(v, from, q);
-    if (q->gate_place != NONE)
-        vent_gate_remove(v, (uint32_t)(q - v->queues));
-    q->place = (uint8_t)place;
+    vent_queue_set_place(v, q, place);
     if (to != NULL)
         place_push(v, to, q);
 }
@@ -341,8 +518,38 @@ static void make_ready(struct vent *v, struct queue *q, struct task *t)
         lot_insert(v, q->lots[t->sink], spec_of(v, t)->rank, t);
         q->lots_mask |= bit;
     }
-    if (q->place == QUEUE_IDLE || (q->place == QUEUE_STUCK && is_more))
+    if (q->family != NONE)
+        vent_group_update(v, q, is_more);
+    else if (q->place == QUEUE_IDLE || (q->place == QUEUE_STUCK && is_more))
         vent_queue_place(v, q, QUEUE_ACTIVE);
+}
+
+/* There is more of it in the journal: it does not wait for the walk over all that have. */
+static void hungry_push(struct vent *v, struct queue *q)
+{
+    uint32_t i = (uint32_t)(q - v->queues);
+
+    if (!q->unloaded || q->is_hungry)
+        return;
+    q->is_hungry = true;
+    q->hungry_next = NONE;
+    if (v->hungry.tail != NONE)
+        v->queues[v->hungry.tail].hungry_next = i;
+    else
+        v->hungry.head = i;
+    v->hungry.tail = i;
+    v->hungry.n++;
+}
+
+static struct queue *hungry_pop(struct vent *v)
+{
+    struct queue *q = &v->queues[v->hungry.head];
+
+    v->hungry.head = q->hungry_next;
+    if (--v->hungry.n == 0)
+        v->hungry.tail = NONE;
+    q->is_hungry = false;
+    return q;
 }
 
 void vent_ready_unlink(struct vent *v, struct task *t)
@@ -367,6 +574,10 @@ void vent_ready_unlink(struct vent *v, struct task *t)
             q->lots_mask &= ~(1u << t->sink);
     }
     if (q->ready == 0)
+        hungry_push(v, q);
+    if (q->family != NONE)
+        vent_group_update(v, q, false);
+    else if (q->ready == 0)
         vent_queue_place(v, q, QUEUE_IDLE);
 }
 
@@ -380,7 +591,12 @@ static uint32_t lot_first(const struct vent *v, const struct lot *lot, uint32_t 
     return task_at(v, late)->seq < task_at(v, head)->seq ? late : head;
 }
 
-struct task *vent_queue_peek(const struct vent *v, const struct queue *q, uint32_t sinks)
+struct task *vent_queue_peek(struct vent *v, struct queue *q, uint32_t sinks)
+{
+    return q->groups != NULL ? vent_group_peek(v, q, sinks) : vent_lots_peek(v, q, sinks);
+}
+
+struct task *vent_lots_peek(const struct vent *v, const struct queue *q, uint32_t sinks)
 {
     uint32_t best = NONE;
     uint32_t best_rank = DTQI_PRIORITIES;
@@ -433,7 +649,7 @@ uint32_t vent_window_room(const struct vent *v)
     return window_tasks(v) < window_max(v) ? window_max(v) - window_tasks(v) : 0;
 }
 
-static bool is_behind(const struct vent *v, const struct queue *q, const struct task *t)
+bool vent_is_behind(const struct vent *v, const struct queue *q, const struct task *t)
 {
     uint8_t rank = spec_of(v, t)->rank;
 
@@ -444,7 +660,7 @@ static bool is_behind(const struct vent *v, const struct queue *q, const struct 
 
 static void boundary_back(struct vent *v, struct queue *q, uint8_t rank, uint64_t seq)
 {
-    set_unloaded(v, q, true);
+    vent_queue_unloaded(v, q, true);
     q->boundary_rank = rank;
     q->boundary_seq = seq;
     q->boundary_moves++;
@@ -455,7 +671,7 @@ static bool ends_window(const struct vent *v, const struct queue *q, const struc
 {
     uint32_t later = ~0u << (spec_of(v, t)->rank + 1);
 
-    if (q->unloaded || q->ready < v->share || (t->flags & TASK_NO_KEY) != 0 ||
+    if (q->unloaded || q->ready < vent_share_of(v, q) || (t->flags & TASK_NO_KEY) != 0 ||
         t->seq + 1 != v->seq || !is_window_full(v))
         return false;
     for (uint32_t left = q->lots_mask; left != 0; left &= left - 1)
@@ -468,7 +684,8 @@ void vent_unpark(struct vent *v, struct task *t)
 {
     bool fits = t->state == TASK_PARKED ? (t->flags & TASK_DELAYED) == 0 : vent_due_is_behind(v, t);
 
-    if (!fits || !vent_is_clean(t) || t->wait != NONE || (t->flags & TASK_NO_KEY) != 0)
+    if (!fits || (t->marks & TASK_BLOCKS) != 0 || !vent_is_clean(t) || t->wait != NONE ||
+        (t->flags & TASK_NO_KEY) != 0)
         return;
     v->counters.tasks_evicted++;
     vent_task_free(v, t);
@@ -484,9 +701,9 @@ void vent_park(struct vent *v, struct task *t)
     vent_unpark(v, t);
 }
 
-bool vent_is_purged(const struct queue *q, const struct task *t)
+bool vent_is_purged(const struct vent *v, const struct queue *q, const struct task *t)
 {
-    return t->seq < q->settings.purge_seq && (t->flags & TASK_RECOVERED) != 0;
+    return (t->flags & TASK_RECOVERED) != 0 && t->seq < head_of(v, q)->settings.purge_seq;
 }
 
 void vent_release(struct vent *v, struct task *t)
@@ -494,7 +711,7 @@ void vent_release(struct vent *v, struct task *t)
     struct queue *q = queue_of(v, t);
     const struct past *p = past_of(v, t);
 
-    if ((t->flags & TASK_CANCEL) != 0 || vent_is_purged(q, t))
+    if ((t->flags & TASK_CANCEL) != 0 || vent_is_purged(v, q, t))
         vent_propose_cancelled(v, t);
     else if (p != NULL && p->counters.proposed != 0)
         vent_propose(v, t, (dtq_state)p->counters.proposed);
@@ -502,7 +719,7 @@ void vent_release(struct vent *v, struct task *t)
         vent_propose(v, t, DTQ_EXPIRED);
     else if (p != NULL && !vent_is_due(v, p->counters.due_wall_ms))
         vent_schedule(v, t, p->counters.due_wall_ms);
-    else if (is_behind(v, q, t))
+    else if (vent_is_behind(v, q, t))
         vent_park(v, t);
     else if (ends_window(v, q, t)) {
         boundary_back(v, q, spec_of(v, t)->rank, t->seq);
@@ -515,7 +732,7 @@ void vent_release(struct vent *v, struct task *t)
 
 static void evict(struct vent *v, struct queue *q, struct task *t)
 {
-    if (!is_behind(v, q, t))
+    if (!vent_is_behind(v, q, t))
         boundary_back(v, q, spec_of(v, t)->rank, t->seq);
     vent_park(v, t);
 }
@@ -548,13 +765,12 @@ static void evict_late(struct vent *v, struct queue *q, struct heap *h)
     }
 }
 
-/* Let go of the last `n` ready tasks of a queue. */
-static void evict_ready(struct vent *v, struct queue *q, uint32_t n)
+void vent_evict_ready(struct vent *v, struct queue *q, uint32_t n, uint32_t floor)
 {
     uint32_t goal = q->ready > n ? q->ready - n : 0;
 
-    if (goal < v->share)
-        goal = v->share;
+    if (goal < floor)
+        goal = floor;
     for (uint32_t rank = DTQI_PRIORITIES; rank > 0 && q->ready > goal; rank--) {
         struct task *t;
 
@@ -567,12 +783,14 @@ static void evict_ready(struct vent *v, struct queue *q, uint32_t n)
     }
 }
 
+/* Groups count with their queue. */
 static struct queue *largest(struct vent *v)
 {
     struct queue *best = NULL;
 
     for (uint32_t i = 0; i < v->queues_n; i++)
-        if (v->queues[i].used && (best == NULL || v->queues[i].ready > best->ready))
+        if (v->queues[i].used && (best == NULL || resident_of(&v->queues[i], TASK_READY) >
+                                                      resident_of(best, TASK_READY)))
             best = &v->queues[i];
     return best;
 }
@@ -594,16 +812,28 @@ static void shrink_window(struct vent *v)
     }
     q = largest(v);
     if (n == 0 && q != NULL)
-        n = q->ready / 4;
-    if (q != NULL && q->ready > v->share)
-        evict_ready(v, q, n);
+        n = resident_of(q, TASK_READY) / 4;
+    if (q != NULL)
+        vent_family_evict(v, q, n, false);
 }
 
 /* ---------------------------------------------------------------- coming into memory */
 
-static bool is_served(const struct vent *v, const struct queue *q)
+bool vent_is_served(const struct vent *v, const struct queue *q)
 {
-    return !q->settings.paused && (q->servers != 0 || v->any_servers != 0);
+    const struct queue *head = head_of(v, q);
+
+    return !head->settings.paused && (head->servers != 0 || v->any_servers != 0);
+}
+
+/* Groups of a queue that nobody serves leave memory to others, however many they are. */
+uint32_t vent_share_of(const struct vent *v, const struct queue *q)
+{
+    if (q->parent == NONE)
+        return v->share;
+    if (!vent_is_served(v, q))
+        return 0;
+    return v->share < GROUP_SHARE_TASKS ? v->share : GROUP_SHARE_TASKS;
 }
 
 static bool has_records(const struct vent *v)
@@ -611,38 +841,74 @@ static bool has_records(const struct vent *v)
     return vent_records(v) < v->cfg.resident_tasks_max - v->cfg.resident_tasks_max / 8;
 }
 
+static bool can_nobody_run(const struct vent *v, const struct queue *q)
+{
+    return !vent_is_served(v, q) || q->place == QUEUE_CLOSED;
+}
+
+/* Ready tasks of a queue and its groups that nobody can run now. */
+static uint32_t idle_tasks(const struct vent *v, const struct queue *q)
+{
+    if (can_nobody_run(v, q))
+        return resident_of(q, TASK_READY);
+    return q->groups != NULL ? q->groups->resident[TASK_READY] - q->groups->offered : 0;
+}
+
 /* The window may be full of tasks that nobody can run now: they leave it to those that somebody
  * can. */
 static void make_room(struct vent *v)
 {
     struct queue *best = NULL;
+    uint32_t most = 0;
 
     for (uint32_t i = 0; i < v->queues_n; i++) {
-        struct queue *q = &v->queues[i];
+        uint32_t n = v->queues[i].used ? idle_tasks(v, &v->queues[i]) : 0;
 
-        if (q->used && (!is_served(v, q) || q->place == QUEUE_CLOSED) &&
-            (best == NULL || q->ready > best->ready))
-            best = q;
+        if (n <= most)
+            continue;
+        best = &v->queues[i];
+        most = n;
     }
-    if (best != NULL && best->ready > v->share)
-        evict_ready(v, best, v->cfg.load_tasks);
+    if (best != NULL)
+        vent_family_evict(v, best, v->cfg.load_tasks, !can_nobody_run(v, best));
+}
+
+/* What one read brings: groups share what there is room for. */
+static uint32_t load_tasks(const struct vent *v, const struct queue *q)
+{
+    uint32_t fair = window_max(v) / (2 * (v->unloaded_n + 1));
+
+    if (q->parent == NONE || fair > v->cfg.load_tasks)
+        return v->cfg.load_tasks;
+    return fair > GROUP_SHARE_TASKS ? fair : GROUP_SHARE_TASKS;
+}
+
+/* A group in order may have nothing but what comes after a task that is not here. */
+static bool is_needed(const struct vent *v, const struct queue *q, uint32_t share)
+{
+    uint32_t here = q->ready + q->resident[TASK_HELD];
+
+    if (q->parent != NONE && (share == 0 || v->resident_bytes >= v->cfg.resident_bytes_max))
+        return false;
+    return here < (share + 1) / 2 || (q->is_ordered && q->place == QUEUE_CLOSED && here < share);
 }
 
 static uint32_t load_limit(struct vent *v, const struct queue *q)
 {
+    uint32_t share = vent_share_of(v, q);
     uint32_t here = q->ready + q->resident[TASK_HELD];
 
-    if (is_served(v, q) && here < v->share && !vent_has_room(v))
+    if (vent_is_served(v, q) && here < share && !vent_has_room(v))
         make_room(v);
-    if (is_served(v, q) && here < 2 * v->cfg.load_tasks && vent_has_room(v))
-        return v->cfg.load_tasks;
-    return here < (v->share + 1) / 2 && has_records(v) ? v->share : 0;
+    if (vent_is_served(v, q) && here < 2 * load_tasks(v, q) && vent_has_room(v))
+        return load_tasks(v, q);
+    return is_needed(v, q, share) && has_records(v) ? share : 0;
 }
 
 /* false: nothing was asked for. */
 static bool load(struct vent *v, struct queue *q)
 {
-    uint32_t limit = q->loading ? 0 : load_limit(v, q);
+    uint32_t limit = q->loading || q->number == 0 ? 0 : load_limit(v, q);
     struct vent_read *r;
 
     if (limit == 0)
@@ -672,6 +938,24 @@ static bool load(struct vent *v, struct queue *q)
     return true;
 }
 
+/* Those that have nothing left come first. What they cannot have now they get by the walk. */
+static bool feed_hungry(struct vent *v)
+{
+    bool moved = false;
+
+    for (uint32_t i = 0; i < UNLOADED_PER_TICK && v->hungry.n != 0; i++) {
+        struct queue *q = hungry_pop(v);
+
+        if (q->unloaded)
+            moved |= load(v, q);
+        else if (q->parent != NONE)
+            vent_group_unuse(v, q);
+    }
+    if (v->hungry.n != 0)
+        due_at(v, v->now_ms + 1);
+    return moved;
+}
+
 /* Some at a time; all of them once more after anything was dispatched or loaded. */
 void vent_window_tick(struct vent *v)
 {
@@ -680,6 +964,7 @@ void vent_window_tick(struct vent *v)
 
     v->dispatched_seen = v->counters.tasks_dispatched;
     shrink_window(v);
+    moved |= feed_hungry(v);
     for (uint32_t i = 0; i < n && v->unloaded_n != 0; i++) {
         v->load_next = (v->load_next + 1) % v->unloaded_n;
         moved |= load(v, &v->queues[v->unloaded[v->load_next]]);
@@ -698,7 +983,7 @@ static void release_parked(struct vent *v, struct queue *q)
         struct task *t = task_at(v, i);
 
         i = t->next;
-        if (!is_behind(v, q, t))
+        if (!vent_is_behind(v, q, t))
             vent_release(v, t);
     }
 }
@@ -735,10 +1020,14 @@ void vent_loaded(struct vent *v, struct vent_read *r)
             return;
     }
     if (i == a->tasks_n && a->end)
-        set_unloaded(v, q, false);
+        vent_queue_unloaded(v, q, false);
     if (i < a->tasks_n)
         q->load_after_ms = v->now_ms + LOAD_RETRY_MS;
     release_parked(v, q);
+    if (q->parent == NONE)
+        return;
+    vent_gate_open(v, q); /* its order may go on now */
+    vent_group_unuse(v, q);
 }
 
 /* ---------------------------------------------------------------- recovered tasks */
@@ -807,18 +1096,16 @@ struct task *vent_recover(struct vent *v, const struct journal_task *jt, struct 
 /* It could not come into memory: what is loaded ends before it. */
 static void leave_out(struct vent *v, const struct journal_key *key)
 {
+    struct queue *q;
+
     if (key->delayed) {
         vent_due_leave_out(v, key);
         return;
     }
-    for (uint32_t i = 0; i < v->queues_n; i++) {
-        struct queue *q = &v->queues[i];
-        bool is_loaded = !q->unloaded || key->rank < q->boundary_rank ||
-                         (key->rank == q->boundary_rank && key->seq < q->boundary_seq);
-
-        if (q->used && q->number == key->queue && is_loaded)
-            boundary_back(v, q, key->rank, key->seq);
-    }
+    q = vent_queue_of_number(v, key->queue);
+    if (q != NULL && (!q->unloaded || key->rank < q->boundary_rank ||
+                      (key->rank == q->boundary_rank && key->seq < q->boundary_seq)))
+        boundary_back(v, q, key->rank, key->seq);
 }
 
 void vent_bring_back(struct vent *v, const struct journal_task *jt, struct dtqi_buf *buf)
@@ -868,7 +1155,7 @@ void vent_release_held(struct vent *v)
 {
     if (!v->grace_over && is_grace_over(v)) {
         v->grace_over = true;
-        vent_gates_grace_over(v);
+        vent_gates_start_over(v);
     }
     if (!v->grace_over)
         return;

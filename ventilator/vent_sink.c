@@ -303,18 +303,6 @@ static void count_outcome(struct vent *v, dtq_state kind)
     v->counters.tasks_cancelled += kind == DTQ_CANCELLED;
 }
 
-static void account_end(struct vent *v, struct queue *q, const struct task *t)
-{
-    uint64_t bytes = task_bytes(v, t);
-
-    v->backlog_tasks -= q->tasks != 0;
-    q->tasks -= q->tasks != 0;
-    q->bytes -= bytes < q->bytes ? bytes : q->bytes;
-    v->backlog_bytes -= bytes < v->backlog_bytes ? bytes : v->backlog_bytes;
-    if ((t->flags & TASK_DELAYED) != 0 && q->delayed != 0)
-        q->delayed--;
-}
-
 /* The journal forgets it, or keeps it as a dead letter. */
 static void end_record(struct vent *v, struct task *t, dtq_state kind)
 {
@@ -336,7 +324,7 @@ void vent_settle(struct vent *v, struct task *t, dtq_state kind)
         return;
     }
     note_settle_time(v, queue_of(v, t), t);
-    account_end(v, queue_of(v, t), t);
+    vent_queue_take(v, queue_of(v, t), task_bytes(v, t), (t->flags & TASK_DELAYED) != 0);
     if (t->state == TASK_LEASED && kind == DTQ_SUCCEEDED)
         v->workers[t->worker].done_total++; /* its REPORT comes late and finds nothing */
     if (t->state == TASK_LEASED || t->state == TASK_STOPPING || t->state == TASK_DONE)

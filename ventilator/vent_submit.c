@@ -281,9 +281,10 @@ static struct refusal refusal_of_sink(const struct vent *v, const struct dtqi_su
 /* A queue that is full keeps out its own tasks only. */
 static struct refusal refusal_of_queue(const struct vent *v, const struct queue *q)
 {
-    if (v->cfg.queue_tasks_max != 0 && q->tasks >= v->cfg.queue_tasks_max)
+    q = head_of(v, q);
+    if (v->cfg.queue_tasks_max != 0 && tasks_of(q) >= v->cfg.queue_tasks_max)
         return (struct refusal){DTQI_BUSY, "max_queue_tasks is reached"};
-    if (v->cfg.queue_bytes_max != 0 && q->bytes >= v->cfg.queue_bytes_max)
+    if (v->cfg.queue_bytes_max != 0 && bytes_of(q) >= v->cfg.queue_bytes_max)
         return (struct refusal){DTQI_BUSY, "max_queue_bytes is reached"};
     return accepted;
 }
@@ -341,8 +342,8 @@ const char *vent_flaw_of_spec(const struct dtqi_spec *s)
 {
     if (s->flaw != NULL)
         return s->flaw;
-    if (s->group.len != 0 || s->group_ordered)
-        return "group: not served by this version";
+    if (s->group_ordered && s->group.len == 0)
+        return "group_ordered: of which group?";
     if (s->argc != 0)
         return "argv: not served by this version";
     if (s->requeued_from.len != 0)
@@ -452,14 +453,10 @@ void vent_admit(struct vent *v, struct task *t)
 {
     struct queue *q = queue_of(v, t);
 
-    vent_queue_number(v, q);
+    vent_queue_number(v, head_of(v, q));
     t->seq = v->seq++;
     t->admitted_ms = v->now_ms;
-    q->tasks++;
-    v->backlog_tasks++;
-    q->bytes += task_bytes(v, t);
-    q->delayed += (t->flags & TASK_DELAYED) != 0;
-    v->backlog_bytes += task_bytes(v, t);
+    vent_queue_add(v, q, task_bytes(v, t), (t->flags & TASK_DELAYED) != 0);
     v->counters.tasks_submitted++;
     vent_release(v, t);
     vent_paper_new(v, t);
@@ -585,6 +582,13 @@ static struct refusal entry(struct vent *v, struct submission *s, uint32_t i)
     return admit_entry(v, s, i, spec);
 }
 
+static struct refusal refusal_of_place(const struct vent *v, const struct dtqi_spec *spec)
+{
+    if (spec->group.len != 0 && vent_groups_full(v))
+        return (struct refusal){DTQI_BUSY, "groups_max is reached"};
+    return (struct refusal){DTQI_BUSY, "queues_max is reached"};
+}
+
 static bool learn_specs(struct vent *v, struct submission *s)
 {
     uint32_t n = s->m->specs_n;
@@ -602,7 +606,7 @@ static bool learn_specs(struct vent *v, struct submission *s)
             continue;
         s->specs[i] = vent_spec_get(v, s->m->specs[i].raw);
         if (s->specs[i] == NONE)
-            s->refused[i] = (struct refusal){DTQI_BUSY, "queues_max is reached"};
+            s->refused[i] = refusal_of_place(v, &s->m->specs[i]);
     }
     return true;
 }

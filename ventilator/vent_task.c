@@ -362,13 +362,15 @@ void vent_task_move(struct vent *v, struct task *t, enum task_state to)
     if (t->state != TASK_FREE) {
         v->counts[t->state]--;
         q->resident[t->state]--;
-        if (q->place == QUEUE_CLOSED && (BIT(t->state) & HELD_STATES) != 0)
+        if (q->place == QUEUE_CLOSED && (q->is_ordered || (BIT(t->state) & HELD_STATES) != 0))
             vent_gate_open(v, q);
     }
     if (to != TASK_FREE) {
         v->counts[to]++;
         q->resident[to]++;
     }
+    if (q->parent != NONE)
+        vent_group_moved(v, q, (enum task_state)t->state, to);
     t->state = (uint8_t)to;
     t->since_ms = v->now_ms;
 }
@@ -535,7 +537,7 @@ static uint32_t spec_new(struct vent *v, struct dtqi_slice raw, uint32_t hash)
 {
     struct dtqi_spec spec;
     struct dtqi_buf *buf = spec_read(v, raw, &spec);
-    uint32_t queue = buf != NULL ? vent_queue_get(v, spec.queue) : NONE;
+    uint32_t queue = buf != NULL ? vent_queue_of_spec(v, &spec) : NONE;
     uint32_t i = queue != NONE ? spec_place(v) : NONE;
 
     if (i == NONE) {
@@ -551,7 +553,7 @@ static uint32_t spec_new(struct vent *v, struct dtqi_slice raw, uint32_t hash)
         .refs = 1,
         .hash = hash,
         .queue = queue,
-        .rank = (uint8_t)(DTQI_PRIORITIES - 1 - spec.priority),
+        .rank = v->queues[queue].is_ordered ? 0 : (uint8_t)(DTQI_PRIORITIES - 1 - spec.priority),
         .next_same_hash = v->spec_buckets[hash & v->spec_buckets_mask],
     };
     v->spec_buckets[hash & v->spec_buckets_mask] = i;
@@ -582,18 +584,28 @@ uint32_t vent_spec_get(struct vent *v, struct dtqi_slice raw)
     return spec_new(v, raw, hash);
 }
 
+static void unused_forget(struct vent *v)
+{
+    uint32_t oldest = v->specs_unused.head;
+
+    unused_remove(v, oldest);
+    spec_free(v, oldest);
+}
+
 void vent_spec_drop(struct vent *v, uint32_t i)
 {
     assert(v->specs[i].refs > 0);
     if (--v->specs[i].refs != 0)
         return;
     unused_add(v, i);
-    if (v->specs_unused.n > SPECS_UNUSED_MAX) {
-        uint32_t oldest = v->specs_unused.head;
+    if (v->specs_unused.n > SPECS_UNUSED_MAX)
+        unused_forget(v);
+}
 
-        unused_remove(v, oldest);
-        spec_free(v, oldest);
-    }
+void vent_specs_trim(struct vent *v)
+{
+    while (v->specs_unused.n != 0)
+        unused_forget(v);
 }
 
 /* ---------------------------------------------------------------- pasts and links */

@@ -348,6 +348,11 @@ bool vent_due_is_behind(const struct vent *v, const struct task *t)
 void vent_schedule(struct vent *v, struct task *t, uint64_t due_wall_ms)
 {
     vent_task_move(v, t, TASK_SCHEDULED);
+    if (t->attempt != 0 &&
+        queue_of(v, t)->is_ordered) { /* else it takes its place when it is due */
+        t->marks |= TASK_BLOCKS;
+        queue_of(v, t)->backing_off++;
+    }
     t->since_ms = due_wall_ms;
     heap_add(v, &due_of(v, t)->heap, task_index(v, t), BY_DUE);
     vent_expiry_add(v, t);
@@ -356,6 +361,10 @@ void vent_schedule(struct vent *v, struct task *t, uint64_t due_wall_ms)
 
 void vent_due_unlink(struct vent *v, struct task *t)
 {
+    if ((t->marks & TASK_BLOCKS) != 0) {
+        t->marks &= (uint8_t)~TASK_BLOCKS;
+        queue_of(v, t)->backing_off--;
+    }
     heap_remove(v, &due_of(v, t)->heap, task_index(v, t), BY_DUE);
 }
 
@@ -459,6 +468,18 @@ static uint32_t count_of(const struct vent_read *r)
     return n;
 }
 
+/* What was due at the start is here: groups in order waited for that (R48). */
+static void note_current(struct vent *v)
+{
+    for (uint32_t i = 0; i < DUE_CLOCKS; i++)
+        if (v->due[i].unloaded && vent_is_due(v, v->due[i].boundary_wall_ms))
+            return;
+    if (v->due_current)
+        return;
+    v->due_current = true;
+    vent_gates_start_over(v);
+}
+
 void vent_due_loaded(struct vent *v, struct vent_read *r)
 {
     struct due *d = &v->due[r->clock];
@@ -480,10 +501,11 @@ void vent_due_loaded(struct vent *v, struct vent_read *r)
     }
     if (n == 0 || n < a->tasks_n || a->end) {
         d->unloaded = false;
-        return;
+    } else {
+        d->boundary_wall_ms = a->tasks[n - 1].key.due_wall_ms;
+        d->boundary_seq = a->tasks[n - 1].key.seq + 1;
     }
-    d->boundary_wall_ms = a->tasks[n - 1].key.due_wall_ms;
-    d->boundary_seq = a->tasks[n - 1].key.seq + 1;
+    note_current(v);
 }
 
 void vent_due_begin(struct vent *v)
@@ -508,9 +530,11 @@ void vent_due_leave_out(struct vent *v, const struct journal_key *key)
         boundary_back(d, key->due_wall_ms, key->seq);
 }
 
+/* A group in order waits for its retry, so that is not forgotten here. */
 static bool may_leave(const struct task *t)
 {
-    return vent_is_clean(t) && t->wait == NONE && (t->flags & TASK_NO_KEY) == 0;
+    return vent_is_clean(t) && t->wait == NONE && (t->flags & TASK_NO_KEY) == 0 &&
+           (t->marks & TASK_BLOCKS) == 0;
 }
 
 static void evict(struct vent *v, struct task *t)

@@ -109,6 +109,8 @@ static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq
         .durable = in->durable,
         .before = in->before,
         .before_is_least = in->before_is_least,
+        .group = shell_lend_text(c, in->spec.group),
+        .group_ordered = in->spec.group_ordered,
         .attempts = read_attempts(c, in->attempts, in->attempts_n),
         .attempts_n = in->attempts_n,
         .cron = shell_lend_text(c, in->spec.cron),
@@ -122,7 +124,8 @@ static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq
         out->requeued_from = from;
     }
     return out->name != NULL && out->queue != NULL && out->worker != NULL && out->why != NULL &&
-           out->moved_from != NULL && out->attempts != NULL && out->cron != NULL;
+           out->moved_from != NULL && out->group != NULL && out->attempts != NULL &&
+           out->cron != NULL;
 }
 
 dtq_err admin_check_filter(struct dtq_client *c, const dtq_filter *f)
@@ -572,6 +575,10 @@ static bool read_queue(struct dtq_client *c, const struct dtqi_queue_info *in, d
         .limit = in->limit,
         .rate = in->rate,
         .rate_period_ms = in->rate_period_ms,
+        .groups = in->groups,
+        .group_limit = in->group_limit,
+        .group_rate = in->group_rate,
+        .group_rate_period_ms = in->group_rate_period_ms,
     };
     return out->name != NULL;
 }

@@ -77,12 +77,32 @@ dtq_err dtq_queue_purge(dtq_client *client, const char *queue, int32_t timeout_m
                          timeout_ms, ret_n);
 }
 
-dtq_err dtq_queue_limit(dtq_client *client, const char *queue, uint64_t limit, int32_t timeout_ms)
+static dtq_err limit(struct dtq_client *c, enum dtqi_operation operation, const char *queue,
+                     uint64_t most, int32_t timeout_ms)
 {
-    struct dtqi_operate order = {.operation = DTQI_QUEUE_LIMIT, .number = (double)limit};
+    struct dtqi_operate order = {.operation = operation, .number = (double)most};
     uint64_t count;
 
-    return operate_queue(client, queue, order, timeout_ms, &count);
+    return operate_queue(c, queue, order, timeout_ms, &count);
+}
+
+dtq_err dtq_queue_limit(dtq_client *client, const char *queue, uint64_t limit_n, int32_t timeout_ms)
+{
+    return limit(client, DTQI_QUEUE_LIMIT, queue, limit_n, timeout_ms);
+}
+
+dtq_err dtq_queue_group_limit(dtq_client *client, const char *queue, uint64_t limit_n,
+                              int32_t timeout_ms)
+{
+    return limit(client, DTQI_QUEUE_GROUP_LIMIT, queue, limit_n, timeout_ms);
+}
+
+static dtq_err rate(struct dtq_client *c, struct dtqi_operate order, const char *queue,
+                    int32_t timeout_ms)
+{
+    uint64_t count;
+
+    return operate_queue(c, queue, order, timeout_ms, &count);
 }
 
 dtq_err dtq_queue_rate(dtq_client *client, const char *queue, uint64_t tasks, uint64_t period_ms,
@@ -90,9 +110,17 @@ dtq_err dtq_queue_rate(dtq_client *client, const char *queue, uint64_t tasks, ui
 {
     struct dtqi_operate order = {
         .operation = DTQI_QUEUE_RATE, .number = (double)tasks, .period_ms = period_ms};
-    uint64_t count;
 
-    return operate_queue(client, queue, order, timeout_ms, &count);
+    return rate(client, order, queue, timeout_ms);
+}
+
+dtq_err dtq_queue_group_rate(dtq_client *client, const char *queue, uint64_t tasks,
+                             uint64_t period_ms, int32_t timeout_ms)
+{
+    struct dtqi_operate order = {
+        .operation = DTQI_QUEUE_GROUP_RATE, .number = (double)tasks, .period_ms = period_ms};
+
+    return rate(client, order, queue, timeout_ms);
 }
 
 /* ---------------------------------------------------------------- move */

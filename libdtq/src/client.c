@@ -304,6 +304,8 @@ static struct dtqi_spec spec_of(const dtq_task *t)
         .key_ttl_ms = t->key_ttl_ms,
         .retry_on = dtqi_str(t->retry_on != NULL ? t->retry_on : ""),
         .no_retry_on = dtqi_str(t->no_retry_on != NULL ? t->no_retry_on : ""),
+        .group = dtqi_str(t->group != NULL ? t->group : ""),
+        .group_ordered = t->group_ordered != 0,
     };
 }
 
@@ -316,7 +318,8 @@ static bool is_same_spec(const struct dtqi_spec *a, const struct dtqi_spec *b)
            a->expires_ms == b->expires_ms && a->result_ttl_ms == b->result_ttl_ms &&
            a->no_result == b->no_result && dtqi_str_eq(a->key, b->key) &&
            a->key_ttl_ms == b->key_ttl_ms && dtqi_str_eq(a->retry_on, b->retry_on) &&
-           dtqi_str_eq(a->no_retry_on, b->no_retry_on);
+           dtqi_str_eq(a->no_retry_on, b->no_retry_on) && dtqi_str_eq(a->group, b->group) &&
+           a->group_ordered == b->group_ordered;
 }
 
 static bool copy_str(struct dtqi_buf *buf, struct dtqi_str *text)
@@ -346,7 +349,8 @@ static dtq_err encode_spec(struct dtq_client *c, const struct dtqi_spec *spec,
     made.spec.raw = dtqi_spec_encode(spec, made.buf);
     if (made.spec.raw.at == NULL || !copy_str(made.buf, &made.spec.name) ||
         !copy_str(made.buf, &made.spec.queue) || !copy_str(made.buf, &made.spec.key) ||
-        !copy_str(made.buf, &made.spec.retry_on) || !copy_str(made.buf, &made.spec.no_retry_on)) {
+        !copy_str(made.buf, &made.spec.retry_on) || !copy_str(made.buf, &made.spec.no_retry_on) ||
+        !copy_str(made.buf, &made.spec.group)) {
         dtqi_buf_unref(made.buf);
         return no_memory(c);
     }
@@ -374,6 +378,8 @@ static dtq_err check_task(struct dtq_client *c, const dtq_task *t)
 {
     if (t->name == NULL || t->queue == NULL)
         return shell_fail(c, DTQ_EINVAL, "a task needs a name and a queue");
+    if (t->group_ordered != 0 && (t->group == NULL || t->group[0] == '\0'))
+        return shell_fail(c, DTQ_EINVAL, "group_ordered: a task needs a group for that");
     if (t->payload == NULL && t->payload_bytes != 0)
         return shell_fail(c, DTQ_EINVAL, "a payload of %zu bytes at NULL", t->payload_bytes);
     if (t->delay_ms > DTQI_DURATION_MS_MAX || t->not_before_wall_ms > DTQI_WALL_MS_MAX)

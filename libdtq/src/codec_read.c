@@ -428,6 +428,10 @@ static bool read_queue_info(struct codec_reader *r, const void *from, void *to)
         .limit = in->limit,
         .rate = in->rate,
         .rate_period_ms = in->rate_period_ms,
+        .groups = in->groups,
+        .group_limit = in->group_limit,
+        .group_rate = in->group_rate,
+        .group_rate_period_ms = in->group_rate_period_ms,
     };
     return optional_name(r, "a queue's name", in->name, &out->name);
 }

@@ -286,6 +286,10 @@ static bool write_queue_info(struct codec_writer *w, const void *from, void *to)
     out->limit = in->limit;
     out->rate = in->rate;
     out->rate_period_ms = in->rate_period_ms;
+    out->groups = in->groups;
+    out->group_limit = in->group_limit;
+    out->group_rate = in->group_rate;
+    out->group_rate_period_ms = in->group_rate_period_ms;
     return name(w, in->name, &out->name);
 }
 

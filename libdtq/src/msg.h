@@ -641,6 +641,10 @@ struct dtqi_queue_info {
     uint64_t limit;
     uint64_t rate;
     uint64_t rate_period_ms;
+    uint32_t groups;
+    uint64_t group_limit;
+    uint64_t group_rate;
+    uint64_t group_rate_period_ms;
 };
 
 struct dtqi_worker_info {
@@ -728,6 +732,8 @@ enum dtqi_operation {
     DTQI_WORKER_STOP = 9,
     DTQI_SINK_ACCEPT = 10,
     DTQI_SINK_REMOVE = 11,
+    DTQI_QUEUE_GROUP_RATE = 20,
+    DTQI_QUEUE_GROUP_LIMIT = 21,
     DTQI_QUEUE_MOVE = 22,
     DTQI_CRON_ADD = 12,
     DTQI_CRON_REMOVE = 13,

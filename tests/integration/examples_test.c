@@ -158,6 +158,18 @@ static void entries_submit_again_and_again(void **state)
         "nightly removed\n");
 }
 
+static void groups_share_a_queue_and_one_runs_in_order(void **state)
+{
+    cluster_start(*state);
+    expect_output(*state, "groups",
+                  "bob's task 0 succeeded\n"
+                  "bob's task 1 succeeded\n"
+                  "bob's task 2 succeeded\n"
+                  "alice's task 0 failed\n"
+                  "alice's task 1 succeeded\n"
+                  "alice's task 2 succeeded\n");
+}
+
 static void dead_letters_are_listed_requeued_and_purged(void **state)
 {
     cluster_start(*state);
@@ -208,6 +220,7 @@ int main(int argc, char **argv)
         STORY(a_queue_is_paused_bounded_and_resumed),
         STORY(a_task_with_a_key_is_submitted_once),
         STORY(entries_submit_again_and_again),
+        STORY(groups_share_a_queue_and_one_runs_in_order),
         STORY(dead_letters_are_listed_requeued_and_purged),
         STORY(tasks_are_submitted_from_cpp),
         STORY(the_primes_job_finds_the_primes),

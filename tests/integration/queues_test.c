@@ -397,6 +397,122 @@ static void explain_says_why_a_task_waits(void **state)
     expect_in(r, r->said, "not found");
 }
 
+/* ---- groups */
+
+static size_t outcomes_in(struct cluster *c, const char *queue)
+{
+    const char *line =
+        dtq_expect(c, 0, NULL, "results", "--json", "--queue", queue, "--limit", "1000", NULL);
+    size_t n = 0;
+
+    for (; (line = strchr(line, '\n')) != NULL; line++)
+        n++;
+    return n;
+}
+
+static bool has_two_outcomes(struct cluster *c, void *arg)
+{
+    return outcomes_in(c, arg) >= 2;
+}
+
+static void many_tasks_of_one_group_do_not_delay_another(void **state)
+{
+    struct cluster *c = *state;
+    char queue[] = "shared";
+
+    start_two_workers(c);
+    dtq_expect(c, 0, lines_of("20", 900), "submit", "-q", "shared", "-g", "alice", "--each-line",
+               "-", "sleep", NULL);
+    wait_until(c, has_two_outcomes, queue);
+    dtq_expect(c, 0, NULL, "submit", "-q", "shared", "-g", "bob", "sleep", "20", "--wait", NULL);
+    assert_true(outcomes_in(c, "shared") < 600);
+    dtq_expect(c, 0, NULL, "queue", "purge", "-y", "shared", NULL);
+}
+
+/* In the order of their ids, of which the list has the newest first: each starts when the one
+ * before has ended. */
+static void expect_one_after_the_other(struct cluster *c, const char *queue, size_t n)
+{
+    const char *line =
+        dtq_expect(c, 0, NULL, "results", "--json", "--queue", queue, "--limit", "1000", NULL);
+    struct span next = {.from_us = INT64_MAX - 1000};
+
+    assert_int_equal(outcomes_in(c, queue), n);
+    for (; *line != '\0'; line = strchr(line, '\n') + 1) {
+        struct span s = span_of(line);
+
+        assert_true(s.to_us <= next.from_us + 1000); /* starts are told in milliseconds */
+        next = s;
+    }
+}
+
+static void a_group_in_order_stays_so_over_kill_9(void **state)
+{
+    struct cluster *c = *state;
+    char queue[] = "steps";
+    char text[4096] = "";
+
+    start_two_workers(c);
+    for (int i = 0; i < 24; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text),
+                 "{\"name\":\"%s\",\"payload\":\"20\",\"group\":\"g\",\"ordered\":true,"
+                 "\"retries\":1,\"backoff\":\"100ms..200ms\"}\n",
+                 i % 8 == 3 ? "fail" : "sleep");
+    dtq_expect(c, 0, text, "submit", "-q", "steps", "--jsonl", "-", NULL);
+    wait_until(c, has_two_outcomes, queue);
+    kill_ventilator(c);
+    wait_until(c, has_no_tasks, NULL);
+    expect_one_after_the_other(c, "steps", 24);
+    assert_int_equal(count_outcomes(c, "failed"), 3);
+}
+
+static void each_group_has_its_own_limit(void **state)
+{
+    struct cluster *c = *state;
+    struct span spans[RUNS_MAX];
+    size_t n;
+
+    start_two_workers(c);
+    assert_string_equal(dtq_expect(c, 0, NULL, "queue", "limit", "--per-group", "few", "2", NULL),
+                        "few limit 2 per group\n");
+    dtq_expect(c, 0, NULL, "queue", "pause", "few", NULL);
+    for (int i = 0; i < 2; i++)
+        dtq_expect(c, 0, lines_of("50", 20), "submit", "-q", "few", "-g", i == 0 ? "a" : "b",
+                   "--each-line", "-", "sleep", NULL);
+    dtq_expect(c, 0, NULL, "queue", "resume", "few", NULL);
+    wait_until(c, has_no_tasks, NULL);
+    n = spans_of(c, "few", spans);
+    assert_int_equal(n, 40);
+    assert_int_equal(most_at_a_time(spans, n), 4);
+}
+
+static void groups_are_shown(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+    char id[64];
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    dtq_submit_id(c, id, "-q", "mail", "-g", "alice", "--ordered", "echo", "a", NULL);
+    dtq_expect(c, 0, NULL, "queue", "rate", "--per-group", "mail", "5/s", NULL);
+    r = dtq_run(c, NULL, "show", id, NULL);
+    expect_in(r, r->text, "alice, one at a time, in order");
+    r = dtq_run(c, NULL, "show", id, "--json", NULL);
+    expect_in(r, r->text, "\"group\":\"alice\",\"ordered\":true");
+    r = dtq_run(c, NULL, "explain", id, NULL);
+    expect_in(r, r->text, "1 group of it has tasks");
+    expect_in(r, r->text, "the rate of each group is 5/s");
+    r = dtq_run(c, NULL, "queue", "list", NULL);
+    expect_in(r, r->text, "5/s per group");
+    r = dtq_run(c, NULL, "queue", "list", "--json", NULL);
+    expect_in(r, r->text, "\"groups\":1");
+    r = dtq_run(c, NULL, "submit", "--ordered", "echo", NULL);
+    assert_int_equal(r->status, 2);
+    expect_in(r, r->said, "of which group?");
+    assert_int_equal(dtq_run(c, NULL, "queue", "pause", "--per-group", "q", NULL)->status, 2);
+}
+
 static void what_is_no_order_is_a_usage_error(void **state)
 {
     struct cluster *c = *state;
@@ -427,6 +543,10 @@ int main(int argc, char **argv)
         STORY(a_full_queue_is_busy_until_it_has_room),
         STORY(a_strict_worker_empties_its_first_queue_first),
         STORY(explain_says_why_a_task_waits),
+        STORY(many_tasks_of_one_group_do_not_delay_another),
+        STORY(a_group_in_order_stays_so_over_kill_9),
+        STORY(each_group_has_its_own_limit),
+        STORY(groups_are_shown),
         STORY(what_is_no_order_is_a_usage_error),
     };
 

@@ -459,6 +459,7 @@ struct world_task {
     const char *key;
     uint64_t key_ttl_ms;
     const char *group;
+    bool ordered;
     const char *retry_on;
     const char *no_retry_on;
     uint32_t route; /* 0: PRODUCER */
@@ -483,6 +484,7 @@ static inline uint64_t world_submit_ids(struct world *w, const dtq_id *ids, uint
         .no_retry_on = dtqi_str(task->no_retry_on != NULL ? task->no_retry_on : ""),
         .key_ttl_ms = task->key_ttl_ms,
         .group = dtqi_str(task->group != NULL ? task->group : ""),
+        .group_ordered = task->ordered,
         .key = task->key != NULL ? dtqi_str(task->key) : (struct dtqi_str){"", 0},
     };
     struct dtqi_slice *bodies = calloc(n, sizeof *bodies);

@@ -1058,7 +1058,8 @@ static void a_restart_knows_queues_rosters_and_settlements(void **state)
     workers[0].gone = true;
     workers[1].instance = (dtqi_uid){.bytes = "was never here.."};
     workers[1].gone = true;
-    queues[0].settings = (struct journal_queue_settings){true, 3, 10, 60000, 1700000000000, 77};
+    queues[0].settings =
+        (struct journal_queue_settings){true, 3, 10, 60000, 1700000000000, 77, 5, 20, 1000};
     applied.number = 9;
     (void)snprintf(sink.intake, sizeof sink.intake, "tcp://b:1");
     w->batch.workers_n = 2;
@@ -1075,10 +1076,108 @@ static void a_restart_knows_queues_rosters_and_settlements(void **state)
     assert_int_equal(queue_at_start(w, 5)->settings.rate_period_ms, 60000);
     assert_int_equal(queue_at_start(w, 5)->settings.rate_next_wall_ms, 1700000000000);
     assert_int_equal(queue_at_start(w, 5)->settings.purge_seq, 77);
+    assert_int_equal(queue_at_start(w, 5)->settings.group_limit, 5);
+    assert_int_equal(queue_at_start(w, 5)->settings.group_rate, 20);
+    assert_int_equal(queue_at_start(w, 5)->settings.group_rate_period_ms, 1000);
     assert_false(queue_at_start(w, 2)->settings.paused);
     assert_int_equal(w->start.applied[0].number, 9);
     assert_int_equal(w->start.sinks_n, 1);
     assert_string_equal(w->start.sinks[0].intake, "tcp://b:1");
+}
+
+/* ---- groups */
+
+/* Queue 1, and group 2 of it, in order. */
+static void make_group(struct world *w)
+{
+    struct journal_queue queues[2] = {
+        {.number = 1, .name = "mail"},
+        {.number = 2, .parent = 1, .ordered = true, .name = "alice", .settings.rate = 3}};
+
+    w->batch.queues = queues;
+    w->batch.queues_n = 2;
+    apply_ok(w);
+}
+
+/* @return is it forgotten? */
+static bool forget_group(struct world *w)
+{
+    struct journal_queue queue = {.number = 2, .parent = 1, .name = "alice", .gone = true};
+
+    w->batch.queues = &queue;
+    w->batch.queues_n = 1;
+    apply_ok(w);
+    return queue.gone;
+}
+
+static void a_group_is_kept_beside_its_queue(void **state)
+{
+    struct world *w = *state;
+    const struct journal_queue *q;
+
+    make_group(w);
+    put_one(w, 1, ready(2, 0, 10));
+    expect_counts(w, 2, 1, 0, 15);
+    q = queue_at_start(w, 2);
+    assert_int_equal(q->parent, 1);
+    assert_true(q->ordered);
+    assert_string_equal(q->name, "alice");
+    assert_int_equal(q->settings.rate, 3);
+    assert_int_equal(queue_at_start(w, 1)->parent, 0);
+    assert_int_equal(queue_at_start(w, 1)->ready, 0);
+}
+
+static void a_group_is_forgotten_when_it_has_no_tasks(void **state)
+{
+    struct world *w = *state;
+    struct journal_queue again = {.number = 2, .parent = 1, .name = "bob"};
+
+    make_group(w);
+    put_one(w, 1, ready(2, 0, 10));
+    assert_false(forget_group(w));
+    add(w, JOURNAL_DEL, 1);
+    apply_ok(w);
+    assert_true(forget_group(w));
+    assert_int_equal(records_in(w, TABLE_QUEUES), 1);
+    assert_true(forget_group(w)); /* what is not there is gone */
+    w->batch.queues = &again;     /* its number is used again */
+    w->batch.queues_n = 1;
+    apply_ok(w);
+    put_one(w, 2, ready(2, 3, 11));
+    restart(w);
+    assert_string_equal(queue_at_start(w, 2)->name, "bob");
+    assert_int_equal(queue_at_start(w, 2)->ready, 1);
+}
+
+static void a_scan_of_a_queue_takes_its_groups_along(void **state)
+{
+    struct world *w = *state;
+
+    make_group(w);
+    put_one(w, 1, ready(1, 0, 10));
+    put_one(w, 2, ready(2, 0, 11));
+    read_ok(w, (struct journal_read){.type = JOURNAL_SCAN, .limit = 9, .queue = 1});
+    expect_tasks(w, "1 2 .");
+    read_ok(w, (struct journal_read){.type = JOURNAL_SCAN, .limit = 9, .queue = 2});
+    expect_tasks(w, "2 .");
+    load(w, 1);
+    expect_tasks(w, "1 .");
+}
+
+static void a_dead_letter_of_a_group_names_the_queue(void **state)
+{
+    struct world *w = *state;
+    struct journal_op *op;
+
+    make_group(w);
+    put_one(w, 1, ready(2, 0, 10));
+    op = add(w, JOURNAL_DEAD, 1);
+    apply_ok(w);
+    assert_int_equal(op->task.key.queue, 2); /* where it was */
+    assert_int_equal(op->bytes, 15);
+    read_ok(w, (struct journal_read){.type = JOURNAL_DEAD_LIST, .limit = 9});
+    assert_int_equal(w->read.tasks[0].key.queue, 1);
+    assert_true(forget_group(w));
 }
 
 static void a_restart_recovers_the_counts(void **state)
@@ -2394,6 +2493,10 @@ int main(void)
         BOTH(no_seq_comes_twice_after_a_restart),
         BOTH(seqs_are_reserved_in_blocks),
         BOTH(a_restart_knows_queues_rosters_and_settlements),
+        BOTH(a_group_is_kept_beside_its_queue),
+        BOTH(a_group_is_forgotten_when_it_has_no_tasks),
+        BOTH(a_scan_of_a_queue_takes_its_groups_along),
+        BOTH(a_dead_letter_of_a_group_names_the_queue),
         BOTH(a_restart_recovers_the_counts),
         BOTH(the_sink_of_a_task_need_not_have_registered),
         BOTH(a_load_goes_on_behind_its_last_task),

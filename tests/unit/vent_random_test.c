@@ -174,6 +174,7 @@ static void submit(struct chaos *c)
     uint32_t n = 1 + (uint32_t)rnd(c, 20);
     uint32_t first = 1 + (uint32_t)rnd(c, IDS - 20);
     static const char *const queues[] = {"a", "b", "c"};
+    static const char *const groups[] = {NULL, "x", "x", "y"};
     struct world_task task = {
         .queue = queues[first / 140 % 3], /* the same id is always the same task */
         .priority = first / 14 % 10,
@@ -189,6 +190,8 @@ static void submit(struct chaos *c)
     task.priority = first / 20 % 10;
     task.expires_ms = first / 20 % 7 == 0 ? 20000 : 0;
     task.not_before_wall_ms = first / 20 % 5 == 0 ? WORLD_WALL_MS + 15000 + first : 0;
+    task.group = groups[first / 20 % 4];
+    task.ordered = first / 20 % 4 > 1;
     c->submits[c->submits_n % 4096].request = world_submit(c->w, first, n < 20 ? n : 20, task);
     c->submits[c->submits_n % 4096].first = first;
     c->submits[c->submits_n++ % 4096].n = n < 20 ? n : 20;

@@ -163,7 +163,7 @@ static void what_cannot_be_served_is_refused_and_named(void **state)
     world_submit(w, 1, 1, (struct world_task){.sink = 0x99});
     world_tick(w);
     assert_int_equal(world_refused(w), DTQI_NO_SUCH_SINK);
-    world_submit(w, 1, 1, (struct world_task){.group = "g"});
+    world_submit(w, 1, 1, (struct world_task){.ordered = true});
     world_tick(w);
     assert_int_equal(world_refused(w), DTQI_BAD_TASK);
     assert_int_equal(vent_counters(w->v)->tasks_refused, 4);

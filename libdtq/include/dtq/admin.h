@@ -55,8 +55,10 @@ typedef struct dtq_task_info {
     int before_is_least;         /**< .. not 0: so many at least */
     const dtq_id *requeued_from; /**< the dead letter that it repeats; NULL: none */
     const char
-        *moved_from;  /**< the queue that it was submitted to, if it was moved since; else "" */
-    const char *cron; /**< the cron entry that it is a run of; "": none */
+        *moved_from;   /**< the queue that it was submitted to, if it was moved since; else "" */
+    const char *cron;  /**< the cron entry that it is a run of; "": none */
+    const char *group; /**< "": none */
+    int group_ordered; /**< not 0: its group runs one at a time, in order */
 } dtq_task_info;
 
 /** What to list; zero everything for all of it. */
@@ -149,11 +151,15 @@ typedef struct dtq_queue_info {
                             its way to the sink */
     uint64_t bytes;
     int paused;
-    uint32_t workers;        /**< that serve it */
-    uint64_t oldest_wall_ms; /**< when the oldest ready task was submitted; 0: none */
-    uint64_t limit;          /**< dtq_queue_limit(); 0: none */
-    uint64_t rate;           /**< dtq_queue_rate(): so many tasks .. */
-    uint64_t rate_period_ms; /**< .. in so much time; 0: any number */
+    uint32_t workers;              /**< that serve it */
+    uint64_t oldest_wall_ms;       /**< when the oldest ready task was submitted; 0: none */
+    uint64_t limit;                /**< dtq_queue_limit(); 0: none */
+    uint64_t rate;                 /**< dtq_queue_rate(): so many tasks .. */
+    uint64_t rate_period_ms;       /**< .. in so much time; 0: any number */
+    uint32_t groups;               /**< that have tasks, which are counted above, too */
+    uint64_t group_limit;          /**< dtq_queue_group_limit(); 0: none */
+    uint64_t group_rate;           /**< dtq_queue_group_rate(): so many tasks of each group .. */
+    uint64_t group_rate_period_ms; /**< .. in so much time; 0: any number */
 } dtq_queue_info;
 
 typedef struct dtq_worker_info {
@@ -291,6 +297,16 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_queue_limit(dtq_client *client, const char *que
  */
 DTQ_API DTQ_MUST_USE dtq_err dtq_queue_rate(dtq_client *client, const char *queue, uint64_t tasks,
                                             uint64_t period_ms, int32_t timeout_ms);
+
+/**
+ * The same bounds for each group of a queue (see `group` of dtq_task): so many tasks of one group,
+ * whatever the others do. They hold beside those of the queue. Tasks without a group are not bound.
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_queue_group_limit(dtq_client *client, const char *queue,
+                                                   uint64_t limit, int32_t timeout_ms);
+DTQ_API DTQ_MUST_USE dtq_err dtq_queue_group_rate(dtq_client *client, const char *queue,
+                                                  uint64_t tasks, uint64_t period_ms,
+                                                  int32_t timeout_ms);
 
 /**
  * Go on with a sink whose store is an older copy of what it was (`diverged`): the ventilator

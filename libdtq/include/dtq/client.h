@@ -129,6 +129,15 @@ typedef struct dtq_task {
      * submits it again, under a key that it makes from what the task is about. */
     const char *key;
     uint64_t key_ttl_ms; /**< how long the key is remembered, from the first submit; 0: a day */
+    /** The groups of a queue, say one for each user, get fair shares of it, however many tasks one
+     * of them has; priorities come first. Of the characters of a name; NULL: none, and all tasks
+     * without one share as one group. */
+    const char *group;
+    /** Not 0: of this group one task at a time runs, in the order in which they were accepted. The
+     * next one starts when the one before has its outcome: a retry is waited for, what failed for
+     * good is not. Priorities count between groups only, then. A task with a delay takes its place
+     * when its time comes. Ordered tasks and others of the same key are two groups. */
+    int group_ordered;
 } dtq_task;
 
 /** Set the name and the payload, and every other field to its default. The payload is borrowed. */
