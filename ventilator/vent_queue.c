@@ -698,6 +698,8 @@ void vent_park(struct vent *v, struct task *t)
     vent_expiry_add(v, t);
     if ((t->flags & TASK_DELAYED) != 0)
         vent_paper_move(v, t);
+    if (t->attempt != 0 && task_epoch(v, t) == v->epoch)
+        vent_dirty(v, t, false); /* else its number would be given again (R2) */
     vent_unpark(v, t);
 }
 

@@ -151,6 +151,36 @@ static void lower_priorities_are_loaded_after_higher_ones(void **state)
     expect_in_order(got + 500, 300, 1);
 }
 
+/* R2: the number of an attempt is not given twice. */
+static void a_task_that_was_given_back_and_leaves_memory_keeps_its_attempt(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 10, 10);
+    dtq_id ids[10];
+    struct dtqi_report back = {.returned_ids = ids, .returned_n = 10};
+    struct dtqi_msg msg = {.type = DTQI_QUERY};
+    struct world_sent *s;
+
+    for (uint32_t i = 0; i < 10; i++)
+        ids[i] = world_id(1 + i);
+    world_submit(w, 1, 10, (struct world_task){.priority = 1});
+    world_pass(w, 300);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 10), 10);
+    world_report(w, &x, &back);
+    x.credit_tasks = 0;
+    world_live(w, 5000, NULL, NULL); /* and is gone */
+    fill(w, 101, 300, (struct world_task){.priority = 2});
+    assert_true(vent_counters(w->v)->tasks_evicted > 200);
+    msg.query = (struct dtqi_query){
+        .request = 77, .kind = DTQI_QUERY_TASK, .prefix = world_id(10), .prefix_bits = 128};
+    world_msg(w, PRODUCER, &msg);
+    world_tick(w);
+    s = world_take(w, WORLD_SEND, DTQI_QUERY_REPLY);
+    assert_int_equal(s->msg.query_reply.tasks_n, 1);
+    assert_int_equal(s->msg.query_reply.tasks[0].attempt, 1);
+    world_drop(w, s);
+}
+
 static void two_backlogs_are_both_worked_off(void **state)
 {
     struct world *w = *state;
@@ -596,6 +626,7 @@ int main(void)
         T(a_restart_goes_on_with_the_backlog),
         T(a_new_task_of_higher_priority_goes_before_a_full_window),
         T(lower_priorities_are_loaded_after_higher_ones),
+        T(a_task_that_was_given_back_and_leaves_memory_keeps_its_attempt),
         T(two_backlogs_are_both_worked_off),
         T(tasks_that_arrive_while_a_backlog_is_worked_off_come_last),
         T(delayed_tasks_beyond_the_window_fire_in_time),
