@@ -208,6 +208,7 @@ static void check_member(const struct vent *v, const struct queue *p, const stru
     assert(&v->queues[q->parent] == p);
     assert(q->family == q->parent);
     assert(q->groups == NULL);
+    assert(q->tried == NONE || (q->is_ordered && task_at(v, q->tried)->state == TASK_READY));
     assert(q->place != QUEUE_STUCK);
     assert(is_offered == (q->place == QUEUE_ACTIVE));
     assert(is_offered || q->offered == 0);

@@ -460,6 +460,8 @@ static struct task *first_of(const struct vent *v, const struct queue *q)
     struct task *t = vent_lots_peek(v, q, ~0u);
     struct task *suspect = q->suspects.n != 0 ? task_at(v, q->suspects.head) : NULL;
 
+    if (q->tried != NONE) /* one that was delayed may have been admitted before it */
+        return task_at(v, q->tried);
     if (t == NULL || (suspect != NULL && suspect->seq < t->seq))
         return suspect;
     return t;
@@ -624,7 +626,7 @@ uint32_t vent_order_room(const struct vent *v, const struct queue *q)
     if (in_the_way(q) != 0 || q->backing_off != 0 || !is_known(v, q))
         return 0;
     t = first_of(v, q);
-    return t != NULL && !vent_is_behind(v, q, t);
+    return t != NULL && (is_tried(q, t) || !vent_is_behind(v, q, t));
 }
 
 const char *vent_order_why(struct vent *v, const struct queue *q, const struct task *t)

@@ -300,6 +300,7 @@ struct queue {
     uint32_t offered_sinks; /* what its parent has counted of it */
     uint32_t offered;
     uint32_t backing_off; /* tasks with TASK_BLOCKS */
+    uint32_t tried;       /* of a group in order: the ready task that was dispatched before; NONE */
     uint32_t changed_next;
     uint32_t hungry_next;
     uint32_t name_len;
@@ -962,6 +963,12 @@ static inline uint64_t tasks_of(const struct queue *q)
 static inline uint64_t bytes_of(const struct queue *q)
 {
     return q->bytes + (q->groups != NULL ? q->groups->bytes : 0);
+}
+
+/* Nothing of its group is dispatched before it, and it does not leave memory. */
+static inline bool is_tried(const struct queue *q, const struct task *t)
+{
+    return q->is_ordered && t->attempt != 0;
 }
 
 /* Sinks of its ready tasks, those of closed groups left out: mask. */

@@ -46,6 +46,7 @@ void vent_queue_reset(struct vent *v, uint32_t queue, struct dtqi_str name)
         .asks = NONE,
         .asked = NONE,
         .gate_place = NONE,
+        .tried = NONE,
         .settle_us = (uint32_t)(v->cfg.hold_ms_start * 1000 / 3),
     };
     memcpy(q->name, name.at, name.len);
@@ -509,6 +510,8 @@ static void make_ready(struct vent *v, struct queue *q, struct task *t)
 
     vent_task_move(v, t, TASK_READY);
     vent_expiry_add(v, t);
+    if (is_tried(q, t))
+        q->tried = task_index(v, t);
     q->ready++;
     if ((t->flags & TASK_SUSPECT) != 0) {
         suspects_insert(v, q, t);
@@ -559,6 +562,8 @@ void vent_ready_unlink(struct vent *v, struct task *t)
     struct lot *lot = q->lots[t->sink];
 
     q->ready--;
+    if (q->tried == task_index(v, t))
+        q->tried = NONE;
     if ((t->flags & TASK_SUSPECT) != 0) {
         vent_list_remove(v, &q->suspects, t);
         v->suspects_n--;
@@ -721,7 +726,7 @@ void vent_release(struct vent *v, struct task *t)
         vent_propose(v, t, DTQ_EXPIRED);
     else if (p != NULL && !vent_is_due(v, p->counters.due_wall_ms))
         vent_schedule(v, t, p->counters.due_wall_ms);
-    else if (vent_is_behind(v, q, t))
+    else if (vent_is_behind(v, q, t) && !is_tried(q, t))
         vent_park(v, t);
     else if (ends_window(v, q, t)) {
         boundary_back(v, q, spec_of(v, t)->rank, t->seq);
@@ -753,6 +758,11 @@ static struct task *last_of_rank(const struct vent *v, const struct queue *q, ui
     return last;
 }
 
+static bool may_leave(const struct queue *q, const struct task *t)
+{
+    return (t->flags & TASK_NO_KEY) == 0 && !is_tried(q, t);
+}
+
 static void evict_late(struct vent *v, struct queue *q, struct heap *h)
 {
     uint32_t keep = h->n / 2;
@@ -762,7 +772,7 @@ static void evict_late(struct vent *v, struct queue *q, struct heap *h)
     for (uint32_t i = h->n; i > keep; i--) {
         struct task *t = task_at(v, h->at[i - 1]);
 
-        if ((t->flags & TASK_NO_KEY) == 0)
+        if (may_leave(q, t))
             evict(v, q, t);
     }
 }
@@ -779,8 +789,7 @@ void vent_evict_ready(struct vent *v, struct queue *q, uint32_t n, uint32_t floo
         for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++)
             if (q->lots[s] != NULL && q->lots[s]->late[rank - 1].n > q->ready / 2)
                 evict_late(v, q, &q->lots[s]->late[rank - 1]);
-        while (q->ready > goal && (t = last_of_rank(v, q, rank - 1)) != NULL &&
-               (t->flags & TASK_NO_KEY) == 0)
+        while (q->ready > goal && (t = last_of_rank(v, q, rank - 1)) != NULL && may_leave(q, t))
             evict(v, q, t);
     }
 }

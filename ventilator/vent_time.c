@@ -468,7 +468,7 @@ static uint32_t count_of(const struct vent_read *r)
     return n;
 }
 
-/* What was due at the start is here: groups in order waited for that (R48). */
+/* What was due at the start is here: groups in order waited for that (R50). */
 static void note_current(struct vent *v)
 {
     for (uint32_t i = 0; i < DUE_CLOCKS; i++)

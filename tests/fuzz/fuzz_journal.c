@@ -17,8 +17,8 @@ static const struct store_cfg store_cfg = {.dir = "memory",
                                            .tables = journal_tables,
                                            .tables_n = JOURNAL_TABLES_N,
                                            .map_bytes_max = 1ull << 30};
-static struct store *whole; /* made once; each input has a clone of it */
-static struct dtqi_slice specs[2];
+static struct store *whole;        /* made once; each input has a clone of it */
+static struct dtqi_slice specs[3]; /* of queues 1 and 2, and of group 3, which is of queue 1 */
 
 static dtq_id id_of(uint32_t n)
 {
@@ -32,9 +32,9 @@ static struct journal_task task_of(uint32_t n)
 {
     struct journal_task task = {
         .id = id_of(n),
-        .key = {.delayed = n % 5 == 0, .rank = (uint8_t)(n % 10), .queue = 1 + n % 2, .seq = n},
+        .key = {.delayed = n % 5 == 0, .rank = (uint8_t)(n % 10), .queue = 1 + n % 3, .seq = n},
         .reply_to = n % 3,
-        .spec = specs[n % 2],
+        .spec = specs[n % 3],
         .body = {"body", n % 5},
     };
 
@@ -80,7 +80,10 @@ static void make_specs(void)
     specs[0] = dtqi_spec_encode(&spec, buf);
     spec.queue = dtqi_str("b");
     specs[1] = dtqi_spec_encode(&spec, buf);
-    for (int i = 0; i < 2; i++) {
+    spec.queue = dtqi_str("a");
+    spec.group = dtqi_str("x");
+    specs[2] = dtqi_spec_encode(&spec, buf);
+    for (int i = 0; i < 3; i++) {
         void *copy = malloc(specs[i].len);
 
         assert(copy != NULL);
@@ -99,7 +102,8 @@ static void make_whole(void)
         {.number = 1, .name = "a"},
         {.number = 2,
          .name = "b",
-         .settings = {.limit = 3, .rate = 10, .rate_period_ms = 60000, .purge_seq = 9}}};
+         .settings = {.limit = 3, .rate = 10, .rate_period_ms = 60000, .purge_seq = 9}},
+        {.number = 3, .parent = 1, .name = "x", .settings.group_limit = 2}};
     struct journal *j;
     uint32_t n = 0;
     char why[200];
@@ -117,7 +121,7 @@ static void make_whole(void)
                                        .text = {"it failed", 9}};
     ops[n++] = (struct journal_op){
         .type = JOURNAL_DEL, .task = task_of(2), .at_wall_ms = WALL_MS}; /* its history stays */
-    apply(j, ops, n, queues, 2);
+    apply(j, ops, n, queues, 3);
     journal_start_done(&start);
     journal_close(j);
 }

@@ -236,6 +236,7 @@ static struct vent_cfg small_cfg(struct talk *t)
     cfg.journal_ops_max = 64;
     cfg.settle_window = 64;
     cfg.queues_max = 4;
+    cfg.groups_max = 6;
     cfg.producers_max = 3;
     cfg.workers_max = 3;
     cfg.proposals_max = 8;

@@ -215,6 +215,7 @@ static struct dtqi_str pick_queue(struct talk *t)
 static const struct dtqi_spec *pick_specs(struct talk *t, struct dtqi_buf *buf, uint32_t n)
 {
     static const uint64_t backoffs[] = {0, 1, 1000, 60000};
+    static const char *const groups[] = {"", "", "x", "y"};
     struct dtqi_spec *specs = room(buf, n * sizeof *specs);
 
     for (uint32_t i = 0; i < n; i++) {
@@ -229,6 +230,8 @@ static const struct dtqi_spec *pick_specs(struct talk *t, struct dtqi_buf *buf, 
             .time_limit_ms = backoffs[talk_choice(t, 4)],
             .result_ttl_ms = backoffs[talk_choice(t, 4)],
             .no_result = talk_choice(t, 8) == 7,
+            .group = dtqi_str(groups[talk_choice(t, 4)]),
+            .group_ordered = talk_choice(t, 2) != 0,
         };
         specs[i].raw = dtqi_spec_encode(&specs[i], buf);
         assert(specs[i].raw.len != 0);
@@ -452,6 +455,8 @@ static void steer_operate(struct talk *t, struct dtqi_buf *buf, struct dtqi_oper
     o->target = pick_queue(t);
     o->destination = pick_queue(t);
     o->ids = pick_ids(t, buf, o->n);
+    o->number = talk_choice(t, 4);
+    o->period_ms = talk_choice(t, 3) * 100;
     if (o->operation == DTQI_SINK_REMOVE)
         o->operation = DTQI_QUEUE_MOVE;
     if (talk_choice(t, 2) != 0)

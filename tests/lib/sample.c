@@ -655,6 +655,10 @@ static struct dtqi_queue_info queue_info(struct maker *m)
         .limit = number(m, UINT64_MAX),
         .rate = number(m, UINT64_MAX),
         .rate_period_ms = number(m, UINT64_MAX),
+        .groups = (uint32_t)number(m, 64),
+        .group_limit = number(m, UINT64_MAX),
+        .group_rate = number(m, UINT64_MAX),
+        .group_rate_period_ms = number(m, UINT64_MAX),
     };
 }
 

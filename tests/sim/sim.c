@@ -708,7 +708,7 @@ uint32_t sim_add_task(struct sim *s, const struct task_info *info)
 
 uint32_t sim_submit(struct sim *s, uint32_t client, const struct sim_plan *plan)
 {
-    struct task_info info = {.client = client};
+    struct task_info info = {.client = client, .submitted_us = s->now_us};
     uint32_t task;
 
     if (plan != NULL)

@@ -90,6 +90,8 @@ struct sim_plan {
     uint32_t time_limit_ms;
     uint32_t priority;
     uint32_t queue; /* 0..2 */
+    uint32_t group; /* 0: none; 1..8 */
+    bool ordered;
     uint32_t payload_bytes;
     uint32_t result_bytes;
     uint32_t payload_of; /* 1 + number of the task whose payload it has; 0: its own */

@@ -9,6 +9,8 @@
  *     counted and not yet written: that is the slack of the limit
  *   - a slot gets only what its worker was sent, and nothing that it was told to forget
  *   - credit is kept, in tasks and in bytes, on the side that sends (R15)
+ *   - in a group in order nothing is given while a task of it that was given before, or was safe
+ *     before this one was made, has no outcome (R50)
  */
 
 struct attempt_info *attempt_find(const struct task_info *t, uint64_t epoch, uint32_t number)
@@ -105,6 +107,51 @@ static void check_credit(struct sim *s, struct lane *l, const struct dtqi_tasks 
         }
 }
 
+/* ---------------------------------------------------------------- groups in order */
+
+/* V has not lost it with what it had not written down. A sink's lost outcomes were known to V. */
+static bool is_open_at_vent(const struct sim *s, const struct task_info *t)
+{
+    const struct attempt_info *last = t->attempts_n != 0 ? &t->attempts[t->attempts_n - 1] : NULL;
+
+    if (t->outcome != 0 || t->is_lost || t->was_told)
+        return false;
+    return t->verdict == VERDICT_CONFIRMED || (last != NULL && last->epoch == s->epoch);
+}
+
+/* That it was given in a life before, a delayed one that comes of age now need not know. */
+static bool was_given(const struct sim *s, const struct task_info *t, const struct task_info *other)
+{
+    for (uint32_t i = 0; i < t->attempts_n; i++)
+        if (t->attempts[i].epoch == s->epoch ||
+            (t->attempts[i].epoch != 0 && other->plan.delay_ms == 0))
+            return true;
+    return false;
+}
+
+static bool was_safe_before(const struct task_info *t, const struct task_info *other)
+{
+    return t->confirmed_us != 0 && t->confirmed_us < other->submitted_us && t->plan.delay_ms == 0;
+}
+
+static void check_order(struct sim *s, uint32_t task)
+{
+    const struct task_info *t = &s->tasks[task];
+    char name[8];
+    char first[8];
+
+    for (uint32_t i = 0; t->plan.ordered && i < s->tasks_n; i++) {
+        const struct task_info *u = &s->tasks[i];
+
+        if (i == task || !u->plan.ordered || u->plan.group != t->plan.group ||
+            u->plan.queue % SIM_QUEUES != t->plan.queue % SIM_QUEUES || !is_open_at_vent(s, u))
+            continue;
+        if (was_given(s, u, t) || was_safe_before(u, t))
+            sim_fail(s, "V gives %s out of order: %s of its group has no outcome",
+                     story_task(task, name), story_task(i, first));
+    }
+}
+
 void attempt_dispatched(struct sim *s, uint64_t session, const struct dtqi_tasks *m, uint32_t i)
 {
     struct lane *l = lane_find(&s->nodes[VENT], session);
@@ -114,6 +161,7 @@ void attempt_dispatched(struct sim *s, uint64_t session, const struct dtqi_tasks
     char name[8];
 
     check_number(s, t, task, number);
+    check_order(s, task);
     if (has_lease(s, t))
         sim_fail(s, "V gives %s away twice", story_task(task, name));
     if (has_too_many_ends(s, t))

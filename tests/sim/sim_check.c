@@ -143,6 +143,7 @@ void check_verdict(struct sim *s, struct node *client, uint32_t task, dtq_err er
             sim_fail(s, "%s was refused and has an outcome", story_task(task, name));
     } else {
         t->verdict = VERDICT_CONFIRMED;
+        t->confirmed_us = t->confirmed_us != 0 ? t->confirmed_us : s->now_us;
         if (t->outcome == 0 && !may_be_gone(t) && !check_is_in_journal(s, &t->id))
             sim_fail(s, "%s is confirmed and not durable", story_task(task, name));
     }

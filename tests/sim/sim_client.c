@@ -49,6 +49,7 @@ static struct dtqi_slice spec_of(const struct sim_plan *plan, struct dtqi_buf *b
 {
     static const char *const queues[SIM_QUEUES] = {"q0", "q1", "q2"};
     static const char *const keys[SIM_KEYS + 1] = {"", "k1", "k2", "k3", "k4"};
+    static const char *const groups[] = {"", "g1", "g2", "g3", "g4", "g5", "g6", "g7", "g8"};
     const struct retry_rules *rules = rules_of_retries(plan->rules);
     struct dtqi_spec spec = {.name = dtqi_str("work"),
                              .queue = dtqi_str(queues[plan->queue % SIM_QUEUES]),
@@ -62,7 +63,9 @@ static struct dtqi_slice spec_of(const struct sim_plan *plan, struct dtqi_buf *b
                              .retry_on = dtqi_str(rules->retry_on),
                              .no_retry_on = dtqi_str(rules->no_retry_on),
                              .key = dtqi_str(keys[plan->key]),
-                             .key_ttl_ms = plan->key != 0 ? plan->key_ttl_ms : 0};
+                             .key_ttl_ms = plan->key != 0 ? plan->key_ttl_ms : 0,
+                             .group = dtqi_str(groups[plan->group]),
+                             .group_ordered = plan->ordered};
 
     return dtqi_spec_encode(&spec, buf);
 }

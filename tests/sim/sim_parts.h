@@ -298,6 +298,8 @@ struct task_info {
     uint32_t client;
     struct sim_plan plan;
     uint64_t submitted_ms;
+    uint64_t submitted_us; /* for the first time .. */
+    uint64_t confirmed_us; /* .. and that it was safe; 0: not yet */
     enum verdict verdict;
     uint8_t outcome; /* dtq_state, committed by a sink; 0: none */
     uint8_t outcome_reason;

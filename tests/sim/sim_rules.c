@@ -454,12 +454,14 @@ void rules_dispatched(struct sim *s, uint64_t session, const struct dtqi_tasks *
 
 /* ---------------------------------------------------------------- order */
 
-/* It has waited for nothing but a worker since before this step, and still does. */
+/* It has waited for nothing but a worker since before this step, and still does. One of a group
+ * may wait for others, of any priority: in order (R50), or because each group has a window of its
+ * own, and what a full memory has left to the journal is loaded group by group. */
 static bool is_ready(const struct sim *s, const struct task_info *t)
 {
     return t->admitted_in == incarnation(s) && t->verdict == VERDICT_CONFIRMED &&
            t->dispatched == 0 && t->outcome == 0 && !t->cancel && !t->may_move &&
-           t->plan.delay_ms == 0 && t->plan.expires_ms == 0;
+           t->plan.delay_ms == 0 && t->plan.expires_ms == 0 && t->plan.group == 0;
 }
 
 static void check_priority(struct sim *s, uint32_t task)

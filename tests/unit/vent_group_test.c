@@ -1,4 +1,4 @@
-/* The ventilator's core: groups of a queue: fair shares, bounds of each, and order (R47, R48). */
+/* The ventilator's core: groups of a queue: fair shares, bounds of each, and order (R49, R50). */
 #include "vent_world.h"
 
 #include "journal_parts.h"

@@ -224,11 +224,19 @@ static void order(struct chaos *c, uint32_t operation, const char *queue, uint32
 static void operate(struct chaos *c)
 {
     static const char *const queues[] = {"a", "b", "c", "d"};
-    static const uint32_t operations[] = {DTQI_QUEUE_PAUSE, DTQI_QUEUE_RESUME, DTQI_QUEUE_RESUME,
-                                          DTQI_QUEUE_LIMIT, DTQI_QUEUE_RATE,   DTQI_QUEUE_PURGE,
-                                          DTQI_QUEUE_MOVE,  DTQI_QUEUE_MOVE,   99};
+    static const uint32_t operations[] = {DTQI_QUEUE_PAUSE,
+                                          DTQI_QUEUE_RESUME,
+                                          DTQI_QUEUE_RESUME,
+                                          DTQI_QUEUE_LIMIT,
+                                          DTQI_QUEUE_RATE,
+                                          DTQI_QUEUE_PURGE,
+                                          DTQI_QUEUE_MOVE,
+                                          DTQI_QUEUE_MOVE,
+                                          DTQI_QUEUE_GROUP_LIMIT,
+                                          DTQI_QUEUE_GROUP_RATE,
+                                          99};
 
-    order(c, operations[rnd(c, 9)], queues[rnd(c, 4)], (uint32_t)rnd(c, 4));
+    order(c, operations[rnd(c, 11)], queues[rnd(c, 4)], (uint32_t)rnd(c, 4));
 }
 
 static void query(struct chaos *c)
@@ -437,7 +445,18 @@ static void let_go(struct chaos *c)
         order(c, DTQI_QUEUE_RESUME, queues[i], 0);
         order(c, DTQI_QUEUE_LIMIT, queues[i], 0);
         order(c, DTQI_QUEUE_RATE, queues[i], 0);
+        order(c, DTQI_QUEUE_GROUP_LIMIT, queues[i], 0);
+        order(c, DTQI_QUEUE_GROUP_RATE, queues[i], 0);
     }
+}
+
+/* Groups in order take their time: a task after the other. */
+static bool is_at_rest(struct chaos *c)
+{
+    struct vent_census census;
+
+    vent_census(c->w->v, &census);
+    return census.tasks == 0 && !census.journal_busy;
 }
 
 static void make_peace(struct chaos *c)
@@ -452,7 +471,7 @@ static void make_peace(struct chaos *c)
     world_producer(w, PRODUCER);
     let_go(c);
     read_sent(c, true);
-    for (int i = 0; i < 400; i++) {
+    for (int i = 0; i < 400 || (i < 2000 && !is_at_rest(c)); i++) {
         if (i % 5 == 0)
             world_sink_beat(w, false);
         read_sent(c, true);
