@@ -470,6 +470,7 @@ struct sim {
     struct given *given;
     uint32_t given_n;
     uint32_t given_room;
+    uint64_t vent_start_us; /* of the present ventilator */
     uint32_t refused_route; /* the last order that V refused */
     uint64_t refused_request;
 

@@ -55,6 +55,7 @@ bool vent_start(struct sim *s, struct node *n)
     ok =
         vent_new(&s->vent_cfg, &start, sim_now_ms(s), sim_steady_ms(s, n), &n->vent.core) == DTQ_OK;
     journal_start_done(&start);
+    s->vent_start_us = s->now_us;
     return ok;
 }
 
