@@ -29,10 +29,12 @@
 #include "store_pages.h"
 #include "store_redo.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <lmdb.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -55,6 +57,7 @@ struct lmdb_store {
     int redo_fd; /* -1: every commit is one of LMDB's */
     struct store_redo redo;
     struct lmdb_tx *kept; /* LMDB's transaction with what is in `redo`; NULL: it is all committed */
+    pthread_t kept_by;    /* LMDB's lock is this thread's: no other may end the transaction */
     uint64_t last_commit; /* the newest when the store was opened */
     int guard;
     char *dir;
@@ -291,6 +294,7 @@ static dtq_err begin_in_kept(struct lmdb_store *l, struct store_tx **ret_tx)
 {
     struct store_tx *tx = &l->kept->base;
 
+    assert(pthread_equal(l->kept_by, pthread_self()));
     l->kept = NULL;
     tx->failed = DTQ_OK;
     store_redo_begin(&l->redo);
@@ -320,6 +324,7 @@ static dtq_err begin_anew(struct store *s, bool write, struct store_tx **ret_tx)
         make_room(t);
     if (write && lmdb_of(s)->redo_fd >= 0) {
         t->base.redo = &lmdb_of(s)->redo;
+        lmdb_of(s)->kept_by = pthread_self();
         store_redo_begin(t->base.redo);
     }
     *ret_tx = &t->base;

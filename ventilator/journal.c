@@ -1560,8 +1560,9 @@ dtq_err journal_start_clock(struct journal *j, const struct journal_start *start
     steady_start(ret_clock, &start->mark, now, is_empty);
     batch.mark = steady_mark(ret_clock, now);
     journal_apply(j, &batch);
-    if (batch.err == DTQ_OK && is_mark_due(j, &start->mark))
-        batch.err = store_sync(j->store); /* with STORE_ASYNC the commit may be lost */
+    if (batch.err == DTQ_OK) /* with STORE_ASYNC it may be lost, and must not be left to be done
+                                by the thread that goes on */
+        batch.err = store_sync(j->store);
     return batch.err != DTQ_ENOSPC ? batch.err : DTQ_OK;
 }
 
