@@ -158,7 +158,7 @@ struct journal_op {
     struct dtqi_slice text;
     dtqi_uid digest;
     const struct journal_cron *cron; /* CRON_* */
-    uint32_t bytes; /* answer */
+    uint32_t bytes;                  /* answer */
 };
 
 /* What an idempotency key stands for. */
