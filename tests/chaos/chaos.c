@@ -594,7 +594,8 @@ int main(int argc, char **argv)
         {"keep", &o->keep, 1, "1: keep logs and data"},
         {"plan", &o->plan, 1, "1: print what would be done, do nothing"},
         {"packets", &o->packets, 1, "1: faults below TCP too, in a network namespace of its own"},
-        {"delay", &o->delay_ms, 10000, "milliseconds, each way, of the act; 0: as the seed says"},
+        {"delay", &o->delay_ms, 10000,
+         "milliseconds of the act, each way, up to three times as many; 0: as the seed says"},
         {NULL, NULL, 0, NULL},
     };
 
