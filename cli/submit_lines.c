@@ -52,8 +52,8 @@ static ssize_t fill(struct lines *l)
 /* The part of a line that has room. */
 static void keep(struct lines *l, size_t at, const char *from, size_t bytes)
 {
-    if (at >= l->bytes_max)
-        return;
+    if (bytes == 0 || at >= l->bytes_max)
+        return; /* an empty line comes before there is room */
     if (bytes > l->bytes_max - at)
         bytes = l->bytes_max - at;
     if (at + bytes > l->room) {
