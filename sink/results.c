@@ -206,10 +206,13 @@ static dtq_err begin_run(struct results *r)
         return err;
     for (uint32_t i = 0; err == DTQ_OK && i < r->ventilators_n; i++)
         err = begin_run_of(r, tx, &r->ventilators[i]);
-    if (err == DTQ_OK)
-        return store_commit(tx);
-    store_abort(tx);
-    return err;
+    if (err != DTQ_OK) {
+        store_abort(tx);
+        return err;
+    }
+    err = store_commit(tx);
+    /* With STORE_ASYNC it must not be left to be done by the thread that goes on. */
+    return err == DTQ_OK ? store_sync(r->store) : err;
 }
 
 /* ---------------------------------------------------------------- ventilators in a transaction */

@@ -1,6 +1,7 @@
 /*
  * Many lines through `dtq submit --each-line`, and a process killed half-way: all come back, in
- * order, equal. DTQ_TEST_LINES in the environment says how many.
+ * order, equal. DTQ_TEST_LINES in the environment says how many, DTQ_TEST_DURABILITY with which
+ * --durability.
  */
 #include "cluster.h"
 

@@ -136,11 +136,12 @@ static char **make_environment(const struct cluster *c)
 {
     size_t n = 0;
     size_t kept = 0;
+    const char *durability = getenv("DTQ_TEST_DURABILITY");
     char **env;
 
     while (environ[n] != NULL)
         n++;
-    env = calloc(n + 5, sizeof *env);
+    env = calloc(n + 6, sizeof *env);
     assert_non_null(env);
     for (size_t i = 0; i < n; i++)
         if (is_inherited(environ[i]))
@@ -150,6 +151,8 @@ static char **make_environment(const struct cluster *c)
     assert_true(asprintf(&env[kept++], "XDG_CONFIG_HOME=%s/config", c->dir) > 0);
     if (c->control[0] != '\0')
         assert_true(asprintf(&env[kept++], "DTQ_VENTILATOR=%s", c->control) > 0);
+    if (durability != NULL)
+        assert_true(asprintf(&env[kept++], "DTQ_DURABILITY=%s", durability) > 0);
     return env;
 }
 
