@@ -98,6 +98,7 @@ static void *work_thread(void *arg)
             eventfd_write(w->fd, 1);
     }
     pthread_mutex_unlock(&w->mutex);
+    w->run(w->arg, w->group, 0);
     return NULL;
 }
 

@@ -19,7 +19,8 @@ struct work_item {
 };
 
 /* Runs in the thread, on 1..group_max items that were waiting: what came meanwhile is the next
- * group. Their results are in the items. */
+ * group. Their results are in the items. A last time with none, before the thread ends: what is the
+ * thread's own can only be given up there. */
 typedef void work_run(void *arg, struct work_item *items, size_t n);
 
 /* @param name  of the thread, at most 15 bytes. @return DTQ_OK, DTQ_ENOMEM or DTQ_EIO. */

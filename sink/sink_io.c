@@ -80,6 +80,8 @@ static void run_work(void *arg, struct work_item *items, size_t n)
 {
     struct sink_io *io = arg;
 
+    if (n == 0 && io->cfg->durability == STORE_ASYNC)
+        sync_store(io, &io->synced);
     for (size_t i = 0; i < n; i++) {
         switch ((enum work_kind)items[i].kind) {
         case WORK_COMMIT: results_apply(io->results, items[i].at); break;
@@ -513,6 +515,8 @@ static void close_all(struct sink_io *io)
         work_stop(
             io->work); /* what was handed over is committed; it is answered when asked again */
     work_free(io->work);
+    if (io->synced.err != DTQ_OK && io->status == 0)
+        fail(io, "sync_failed", io->synced.why);
     sock_close(&io->intake);
     sock_close_linger(&io->answers, BYE_MS);
     sock_close_linger(&io->control, BYE_MS);

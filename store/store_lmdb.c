@@ -870,6 +870,7 @@ static void lmdb_close(struct store *s)
 {
     struct lmdb_store *l = lmdb_of(s);
 
+    assert(l->kept == NULL || pthread_equal(l->kept_by, pthread_self()));
     (void)!commit_kept(l); /* else the next open does it */
     if (l->redo_fd >= 0)
         close(l->redo_fd);

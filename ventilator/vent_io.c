@@ -50,6 +50,7 @@ struct vent_io {
     bool syncing;        /* a WORK_SYNC is under way */
     uint64_t sync_at_ms; /* UINT64_MAX: nothing to sync */
     bool is_async;
+    bool is_unsynced; /* the last flush, at the end, failed */
     struct vent *vent;
     struct vent_actions actions;
 
@@ -80,6 +81,8 @@ static void run_work(void *arg, struct work_item *items, size_t n)
 {
     struct vent_io *io = arg;
 
+    if (n == 0 && io->is_async)
+        io->is_unsynced = store_sync(io->store) != DTQ_OK;
     for (size_t i = 0; i < n; i++) {
         if (items[i].kind == WORK_WRITE)
             journal_apply(io->journal, items[i].at);
@@ -686,7 +689,7 @@ void vent_io_close(struct vent_io *io)
     vent_free(io->vent);
     vent_actions_done(&io->actions);
     work_free(io->work);
-    if (io->is_async && io->journal != NULL && store_sync(io->store) != DTQ_OK)
+    if (io->is_unsynced)
         log_error("sync_failed", log_str("why", store_errmsg(io->store)));
     journal_close(io->journal);
     store_close(io->store);

@@ -20,6 +20,9 @@ struct gate {
     bool somebody_waits;
     size_t groups;
     size_t largest;
+    size_t ends;
+    pthread_t run_by;
+    pthread_t ended_by;
 };
 
 static void pass(struct gate *g)
@@ -52,8 +55,14 @@ static void run(void *arg, struct work_item *items, size_t n)
 {
     struct gate *g = arg;
 
+    if (n == 0) {
+        g->ends++;
+        g->ended_by = pthread_self();
+        return;
+    }
     pass(g);
     g->groups++;
+    g->run_by = pthread_self();
     if (n > g->largest)
         g->largest = n;
     for (size_t i = 0; i < n; i++)
@@ -142,6 +151,8 @@ static void stopping_works_everything_off(void **state)
         assert_int_equal(work_push(work, (struct work_item){&value, 1}), DTQ_OK);
     work_stop(work);
     assert_int_equal(value, 1000);
+    assert_int_equal(gate.ends, 1);
+    assert_true(pthread_equal(gate.ended_by, gate.run_by));
     assert_int_equal(work_pending(work), 1000);
     work_stop(work); /* nothing more to do */
     work_free(work);
