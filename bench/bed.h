@@ -11,7 +11,7 @@
 #include <limits.h>
 #include <stdbool.h>
 
-#define BED_WORKERS_MAX 2
+#define BED_WORKERS_MAX 4
 
 enum {
     BED_VENTILATOR,

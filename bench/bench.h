@@ -25,6 +25,7 @@ scenario bench_e;
 scenario bench_f;
 scenario bench_g;
 scenario bench_i;
+scenario bench_l;
 scenario bench_p;
 scenario bench_s;
 

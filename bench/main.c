@@ -23,6 +23,7 @@ static const struct {
     {"F", "many workers: what a session costs the ventilator", bench_f},
     {"G", "sizes: small tasks beside the largest ones", bench_g},
     {"I", "dtq up to the first result", bench_i},
+    {"L", "limits, rates and groups over 4 workers: how exact and how fair", bench_l},
     {"P", "instructions per task of each process, by callgrind", bench_p},
     {"S", "delays and priorities: how late tasks start, and a million of them waiting", bench_s},
 };

@@ -3,10 +3,11 @@
  *
  *     bench.noop    does nothing; the result is 16 bytes
  *     bench.sleep   payload: milliseconds; the result is empty
- *     bench.stamp   payload: milliseconds to sleep; the result is when it began: 8 bytes,
- *                   microseconds since the boot
+ *     bench.stamp   payload: milliseconds to sleep; the result is a struct stamp
  *     bench.size    payload: a number of bytes, any blanks behind it; the result has so many
  */
+#include "stamp.h"
+
 #include <dtq/handler.h>
 
 #include <stdint.h>
@@ -33,15 +34,21 @@ static int run_sleep(dtq_context *ctx, const void *payload, size_t bytes)
     return 0;
 }
 
-static int run_stamp(dtq_context *ctx, const void *payload, size_t bytes)
+static uint64_t since_boot_us(void)
 {
     struct timespec now;
-    uint64_t us;
 
     clock_gettime(CLOCK_BOOTTIME, &now);
-    us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static int run_stamp(dtq_context *ctx, const void *payload, size_t bytes)
+{
+    struct stamp stamp = {.began_us = since_boot_us()};
+
     run_sleep(ctx, payload, bytes);
-    return dtq_set_result(ctx, &us, sizeof us);
+    stamp.ended_us = since_boot_us();
+    return dtq_set_result(ctx, &stamp, sizeof stamp);
 }
 
 static int run_size(dtq_context *ctx, const void *payload, size_t bytes)

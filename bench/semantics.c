@@ -7,6 +7,7 @@
 #include "dtq/admin.h"
 #include "gauge.h"
 #include "proc.h"
+#include "stamp.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,15 +66,15 @@ static void submit_delayed(struct bed *b, uint64_t *due_us)
 static void take_lateness(struct bed *b, const uint64_t *due_us, double *ret_ms)
 {
     for (uint32_t i = 0; i < FIRED; i++) {
+        struct stamp stamp;
         dtq_result r;
-        uint64_t began_us;
 
         if (dtq_next_result(b->client, WAIT_MS, &r) != DTQ_OK)
             bed_fail("%s", dtq_client_errmsg(b->client));
-        if (r.state != DTQ_SUCCEEDED || r.body_bytes != sizeof began_us || r.tag >= FIRED)
+        if (r.state != DTQ_SUCCEEDED || r.body_bytes != sizeof stamp || r.tag >= FIRED)
             bed_fail("a task failed: %s", (const char *)r.body);
-        memcpy(&began_us, r.body, sizeof began_us);
-        ret_ms[r.tag] = ((double)began_us - (double)due_us[r.tag]) / 1000;
+        memcpy(&stamp, r.body, sizeof stamp);
+        ret_ms[r.tag] = ((double)stamp.began_us - (double)due_us[r.tag]) / 1000;
     }
 }
 
@@ -222,7 +223,7 @@ static void any_priority(dtq_task *task, uint64_t i)
 static double urgent_ms(struct bed *b)
 {
     dtq_task task = stamp_task("0");
-    uint64_t began_us;
+    struct stamp stamp;
     uint64_t from_us;
     dtq_result r;
     dtq_id id;
@@ -231,10 +232,10 @@ static double urgent_ms(struct bed *b)
     pause_ms(50 + rand() % TASK_MS);
     from_us = since_boot_us();
     if (dtq_submit(b->client, &task, WAIT_MS, &id) != DTQ_OK ||
-        dtq_wait_one(b->client, &id, WAIT_MS, &r) != DTQ_OK || r.body_bytes != sizeof began_us)
+        dtq_wait_one(b->client, &id, WAIT_MS, &r) != DTQ_OK || r.body_bytes != sizeof stamp)
         bed_fail("%s", dtq_client_errmsg(b->client));
-    memcpy(&began_us, r.body, sizeof began_us);
-    return ((double)began_us - (double)from_us) / 1000;
+    memcpy(&stamp, r.body, sizeof stamp);
+    return ((double)stamp.began_us - (double)from_us) / 1000;
 }
 
 static void many_ready(const struct bench_opts *o, uint64_t n)
