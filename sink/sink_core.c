@@ -770,6 +770,7 @@ static void on_event(struct sink *s, const struct sink_event *event)
     switch (event->type) {
     case SINK_EV_TICK: on_tick(s); return;
     case SINK_EV_CONTROL: sink_peer_message(s, event->peer, event->msg); return;
+    case SINK_EV_CONNECTED: sink_peer_connected(s, event->peer); return;
     case SINK_EV_INTAKE: on_intake(s, event->msg); return;
     case SINK_EV_RESULTS: sink_route_message(s, event->route, event->msg); return;
     case SINK_EV_ROUTE_GONE: sink_route_gone(s, event->route); return;

@@ -40,6 +40,7 @@ void sink_cfg_init(struct sink_cfg *cfg);
 enum sink_event_type {
     SINK_EV_TICK,       /* the input is drained, or a deadline is reached */
     SINK_EV_CONTROL,    /* a message of ventilator `peer` */
+    SINK_EV_CONNECTED,  /* the connection to `peer` is up, for the first time or again; advisory */
     SINK_EV_INTAKE,     /* a message of the intake */
     SINK_EV_RESULTS,    /* a message of `route` on the results socket */
     SINK_EV_ROUTE_GONE, /* `route` does not exist any more */

@@ -1,5 +1,6 @@
 #include "sink_io.h"
 
+#include "link.h"
 #include "log.h"
 #include "proc.h"
 #include "sink_core.h"
@@ -40,7 +41,7 @@ struct sink_io {
     void *context;
     struct sock intake;
     struct sock answers; /* the results socket */
-    struct sock control;
+    struct link control;
     struct sock_guard *guard; /* of intake and answers */
     int signal_fd;
     bool is_paused;
@@ -63,6 +64,7 @@ struct sink_io {
     bool is_trimmed;
     uint64_t trim_at_ms;
     struct log_rate send_rate;
+    struct log_rate rejected_rate;
 };
 
 static void step(struct sink_io *io, struct sink_event event);
@@ -126,14 +128,9 @@ static void pop_work(struct sink_io *io)
 
 /* ---------------------------------------------------------------- actions */
 
-static void reconnect(struct sink_io *io)
+static bool connect_control(struct sink_io *io)
 {
-    char why[WHY_BYTES];
-
-    sock_close(&io->control);
-    if (sock_connect(io->context, SOCK_CONTROL_PEER, io->cfg->ventilator, &io->control, why,
-                     sizeof why) != DTQ_OK)
-        log_error("connect_failed", log_str("why", why)); /* tried again by the core */
+    return link_open(&io->control, io->context, dtqi_str(io->cfg->ventilator), proc_now_ms());
 }
 
 static void note_missed(struct sink_io *io, enum sink_event_type type, uint32_t route)
@@ -158,8 +155,8 @@ static void send_results(struct sink_io *io, uint32_t route, const struct dtqi_m
 static void send_control(struct sink_io *io, const struct dtqi_msg *msg)
 {
     /* Not connected, or no room: everything that is said here is said again when it matters. */
-    if (io->control.zmq != NULL)
-        (void)!sock_send(&io->control, 0, msg);
+    if (io->control.sock.zmq != NULL)
+        (void)!sock_send(&io->control.sock, 0, msg);
 }
 
 static void write_log(const struct sink_log *l)
@@ -202,7 +199,7 @@ static void do_action(struct sink_io *io, const struct sink_action *a)
 {
     switch (a->type) {
     case SINK_ACT_CONTROL_SEND: send_control(io, &a->msg); return;
-    case SINK_ACT_CONTROL_RECONNECT: reconnect(io); return;
+    case SINK_ACT_CONTROL_RECONNECT: (void)connect_control(io); return;
     case SINK_ACT_RESULTS_SEND: send_results(io, a->route, &a->msg); return;
     case SINK_ACT_COMMIT: commit(io, a->batch); return;
     case SINK_ACT_READ: push_work(io, WORK_READ, a->read); return;
@@ -260,9 +257,32 @@ static bool drain(struct sink_io *io, struct sock *sock, enum sink_event_type ty
     return true;
 }
 
+static void note_rejected(struct sink_io *io, uint64_t now_ms)
+{
+    uint64_t left_out;
+
+    if (log_rate_pass(&io->rejected_rate, now_ms, &left_out))
+        log_warn("connection_rejected", log_str("endpoint", io->control.endpoint),
+                 log_u64("more", left_out));
+}
+
+static void drain_monitor(struct sink_io *io)
+{
+    uint64_t now_ms = proc_now_ms();
+    enum sock_event event;
+
+    while ((event = link_next(&io->control, now_ms)) != SOCK_NOTHING) {
+        if (event == SOCK_REJECTED)
+            note_rejected(io, now_ms);
+        else if (event == SOCK_CONNECTED)
+            step(io, (struct sink_event){.type = SINK_EV_CONNECTED});
+    }
+    link_reopen(&io->control, io->context, now_ms);
+}
+
 static bool drain_all(struct sink_io *io)
 {
-    bool more = drain(io, &io->control, SINK_EV_CONTROL);
+    bool more = drain(io, &io->control.sock, SINK_EV_CONTROL);
 
     more |= drain(io, &io->answers, SINK_EV_RESULTS);
     if (drain(io, &io->intake, SINK_EV_INTAKE))
@@ -320,6 +340,8 @@ static uint64_t deadline_ms(const struct sink_io *io)
         at_ms = io->sync_at_ms;
     if (!io->is_trimmed && io->trim_at_ms < at_ms)
         at_ms = io->trim_at_ms;
+    if (io->control.reopen_ms != 0 && io->control.reopen_ms < at_ms)
+        at_ms = io->control.reopen_ms;
     return at_ms;
 }
 
@@ -341,7 +363,8 @@ static void wait(struct sink_io *io, bool more)
     sock_poll_fd(&p, io->signal_fd);
     sock_poll_fd(&p, work_fd(io->work));
     sock_poll_sock(&p, &io->answers);
-    sock_poll_sock(&p, &io->control);
+    sock_poll_sock(&p, &io->control.sock);
+    sock_poll_monitor(&p, &io->control.monitor);
     if (!io->is_paused)
         sock_poll_sock(&p, &io->intake);
     if (sock_poll_wait(&p, more ? 0 : timeout_ms(io)) < 0 && errno != EINTR)
@@ -358,6 +381,7 @@ static void loop(struct sink_io *io)
         wait(io, more);
         on_signals(io);
         pop_work(io);
+        drain_monitor(io);
         more = drain_all(io);
         step(io, (struct sink_event){.type = SINK_EV_TICK});
         keep_house(io, proc_now_ms(), io->intake.received != received);
@@ -448,9 +472,6 @@ static dtq_err open_sockets(struct sink_io *io, char *why, size_t why_bytes)
         sock_guard_watch(io->guard, &io->answers);
     }
     if (err == DTQ_OK)
-        err = sock_connect(io->context, SOCK_CONTROL_PEER, cfg->ventilator, &io->control, why,
-                           why_bytes);
-    if (err == DTQ_OK)
         err = tell_endpoint(io, io->intake.endpoint, io->intake_told, why, why_bytes);
     if (err == DTQ_OK)
         err = tell_endpoint(io, io->answers.endpoint, io->answers_told, why, why_bytes);
@@ -495,6 +516,8 @@ static dtq_err open_all(struct sink_io *io, char *why, size_t why_bytes)
     err = open_core(io, &run);
     if (err == DTQ_OK)
         err = work_start("commit", run_work, io, 1, &io->work);
+    if (err == DTQ_OK && !connect_control(io))
+        err = DTQ_EIO;
     return err;
 }
 
@@ -519,7 +542,7 @@ static void close_all(struct sink_io *io)
         fail(io, "sync_failed", io->synced.why);
     sock_close(&io->intake);
     sock_close_linger(&io->answers, BYE_MS);
-    sock_close_linger(&io->control, BYE_MS);
+    link_close_linger(&io->control, BYE_MS);
     sock_context_free(io->context);
     sock_guard_free(io->guard);
     sink_actions_done(&io->actions);
@@ -532,7 +555,13 @@ static void close_all(struct sink_io *io)
 
 int sink_io_run(const struct sink_io_cfg *cfg)
 {
-    struct sink_io io = {.cfg = cfg, .signal_fd = -1, .is_synced = true, .is_trimmed = true};
+    struct sink_io io = {
+        .cfg = cfg,
+        .signal_fd = -1,
+        .control = {.kind = SOCK_CONTROL_PEER},
+        .is_synced = true,
+        .is_trimmed = true,
+    };
     char why[WHY_BYTES] = "";
     dtq_err err = open_all(&io, why, sizeof why);
 

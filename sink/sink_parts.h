@@ -221,6 +221,7 @@ void sink_job_free(struct sink *s, struct job *job);
 void sink_peers_init(struct sink *s);
 void sink_peers_tick(struct sink *s);
 uint64_t sink_peers_deadline_ms(const struct sink *s);
+void sink_peer_connected(struct sink *s, uint32_t peer);
 void sink_peer_message(struct sink *s, uint32_t peer, const struct dtqi_msg *msg);
 /* What the host's wall clock says at a time of the steady clock: for people. */
 uint64_t sink_host_wall_ms(const struct sink *s, uint64_t wall_ms);

@@ -587,6 +587,20 @@ static void heartbeat(struct sink *s, struct peer *p)
     read_on(s, p);
 }
 
+void sink_peer_connected(struct sink *s, uint32_t peer)
+{
+    struct peer *p = &s->peers[peer];
+
+    assert(peer < s->cfg.peers);
+    p->heartbeat_at_ms =
+        s->now_ms; /* on a new connection the ventilator knows no session: it says so */
+    if (p->is_welcome)
+        return;
+    p->hellos = 0;
+    p->hello_wait_ms = HELLO_MS_MIN;
+    p->hello_at_ms = s->now_ms;
+}
+
 static void tick(struct sink *s, struct peer *p)
 {
     if (p->is_welcome && s->now_ms - p->heard_ms >= silence_ms(p))

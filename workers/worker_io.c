@@ -1,5 +1,6 @@
 #include "worker_io.h"
 
+#include "link.h"
 #include "log.h"
 #include "proc.h"
 #include "sock.h"
@@ -12,7 +13,6 @@
 #define SOCKETS_MAX (2 * (DTQI_SINKS_MAX + 2) + 8)
 #define MESSAGES_PER_ROUND 64 /* of one socket, before the others have their turn */
 #define LATE_MAX 64
-#define REOPEN_MS 1000 /* after a peer of the wrong kind answered, or no socket could be made */
 #define LANE_CONNECT_MS 6000 /* a little more than the socket's own limit */
 #define GOODBYE_MS 1000
 #define WATCHDOG_S 30
@@ -20,15 +20,10 @@
 #define WAIT_MS_MAX 3600000
 #define LOG_FIELDS_MAX 16
 
-/* A connection of ours, with the monitor of its socket. */
-struct peer {
-    enum sock_kind kind;
-    char endpoint[DTQI_ENDPOINT_BYTES_MAX + 1]; /* empty: there is to be none */
-    struct sock sock;
-    struct sock_monitor monitor;
-    uint64_t reopen_ms; /* 0: not */
-    bool is_full;       /* a sink that takes no more */
-    bool skip;          /* a sink: one message of this list was not sent */
+struct intake { /* of a sink */
+    struct link link;
+    bool is_full; /* it takes no more */
+    bool skip;    /* one message of this list was not sent */
 };
 
 struct worker_io {
@@ -38,11 +33,11 @@ struct worker_io {
     struct slot_pool *slots;
     void *context;
     int signal_fd;
-    struct peer control;
-    struct peer lane;
+    struct link control;
+    struct link lane;
     uint32_t lane_number;
     uint64_t lane_until_ms; /* it must be connected by then; 0: it is, or there is none */
-    struct peer sinks[DTQI_SINKS_MAX];
+    struct intake sinks[DTQI_SINKS_MAX];
     struct worker_event late[LATE_MAX]; /* what carrying out actions came to */
     uint32_t late_n;
     uint64_t now_ms;
@@ -69,48 +64,23 @@ static void tell_later(struct worker_io *io, struct worker_event ev)
 
 /* ---------------------------------------------------------------- connections */
 
-static void peer_shut(struct peer *p)
+static bool open_link(struct worker_io *io, struct link *l, struct dtqi_str endpoint)
 {
-    sock_monitor_close(&p->monitor, &p->sock);
-    sock_close(&p->sock);
-    p->reopen_ms = 0;
-    p->is_full = false;
+    return link_open(l, io->context, endpoint, io->now_ms);
 }
 
-static bool peer_connect(struct worker_io *io, struct peer *p)
+static void open_intake(struct worker_io *io, const struct worker_action *a)
 {
-    char why[SOCK_WHY_BYTES] = "";
-    dtq_err err = sock_connect_monitored(io->context, p->kind, p->endpoint, &p->sock, &p->monitor,
-                                         why, sizeof why);
+    struct intake *in = &io->sinks[a->sink.index];
 
-    if (err == DTQ_OK)
-        return true;
-    log_error("connect_failed", log_str("endpoint", p->endpoint), log_str("why", why));
-    peer_shut(p);
-    p->reopen_ms = io->now_ms + REOPEN_MS;
-    return false;
+    in->is_full = false;
+    (void)open_link(io, &in->link, a->sink.endpoint);
 }
 
-static bool peer_open(struct worker_io *io, struct peer *p, struct dtqi_str endpoint)
+static void close_intake(struct intake *in)
 {
-    peer_shut(p);
-    snprintf(p->endpoint, sizeof p->endpoint, "%.*s", (int)endpoint.len, endpoint.at);
-    return peer_connect(io, p);
-}
-
-static void peer_close(struct peer *p)
-{
-    peer_shut(p);
-    p->endpoint[0] = 0;
-}
-
-/* A connecting socket that met the wrong kind of peer stays dead until it is made anew. */
-static void peer_reopen(struct worker_io *io, struct peer *p)
-{
-    if (p->reopen_ms == 0 || io->now_ms < p->reopen_ms)
-        return;
-    peer_shut(p);
-    (void)peer_connect(io, p);
+    in->is_full = false;
+    link_close(&in->link);
 }
 
 static struct worker_event event_of_sink(enum worker_event_type type, uint32_t index)
@@ -123,29 +93,22 @@ static struct worker_event event_of_lane(const struct worker_io *io)
     return (struct worker_event){.type = WORKER_EV_LANE_BROKEN, .lane = io->lane_number};
 }
 
-static void note_rejected(struct worker_io *io, struct peer *p)
+static void note_rejected(struct worker_io *io, const struct link *l)
 {
     uint64_t left_out;
 
-    p->reopen_ms = io->now_ms + REOPEN_MS;
     if (log_rate_pass(&io->rejected_rate, io->now_ms, &left_out))
-        log_warn("connection_rejected", log_str("endpoint", p->endpoint),
+        log_warn("connection_rejected", log_str("endpoint", l->endpoint),
                  log_u64("more", left_out));
 }
 
-static void drain_monitor(struct worker_io *io, struct peer *p,
-                          void (*on_event)(struct worker_io *io, struct peer *p,
-                                           enum sock_event event))
+static enum sock_event next_event(struct worker_io *io, struct link *l)
 {
-    enum sock_event event;
+    enum sock_event event = link_next(l, io->now_ms);
 
-    while (p->monitor.zmq != NULL && (event = sock_monitor_next(&p->monitor)) != SOCK_NOTHING) {
-        if (event == SOCK_REJECTED)
-            note_rejected(io, p);
-        else
-            p->reopen_ms = 0;
-        on_event(io, p, event);
-    }
+    if (event == SOCK_REJECTED)
+        note_rejected(io, l);
+    return event;
 }
 
 /* ---------------------------------------------------------------- actions */
@@ -158,7 +121,7 @@ static void open_lane(struct worker_io *io, const struct worker_action *a)
     io->lane_number = a->lane.number;
     /* The ventilator may have bound it to any of its addresses: we reach it by the one we know. */
     if (sock_endpoint_through(a->lane.endpoint, io->cfg->ventilator, endpoint) == DTQ_OK)
-        is_open = peer_open(io, &io->lane, dtqi_str(endpoint));
+        is_open = open_link(io, &io->lane, dtqi_str(endpoint));
     io->lane.reopen_ms = 0; /* R9: a lane that failed is never tried again */
     io->lane_until_ms = io->now_ms + LANE_CONNECT_MS;
     if (!is_open)
@@ -167,21 +130,21 @@ static void open_lane(struct worker_io *io, const struct worker_action *a)
 
 static void close_lane(struct worker_io *io)
 {
-    peer_close(&io->lane);
+    link_close(&io->lane);
     io->lane_until_ms = 0;
 }
 
 static void sink_send(struct worker_io *io, const struct worker_action *a)
 {
-    struct peer *p = &io->sinks[a->send.index];
+    struct intake *in = &io->sinks[a->send.index];
     struct worker_event full = event_of_sink(WORKER_EV_SINK_FULL, a->send.index);
 
-    if (p->skip)
+    if (in->skip)
         return;
-    if (p->sock.zmq != NULL && sock_send(&p->sock, 0, &a->send.msg) == DTQ_OK)
+    if (in->link.sock.zmq != NULL && sock_send(&in->link.sock, 0, &a->send.msg) == DTQ_OK)
         return;
-    p->skip = true;
-    p->is_full = true;
+    in->skip = true;
+    in->is_full = true;
     full.sink.number = a->send.number;
     tell_later(io, full);
 }
@@ -256,12 +219,12 @@ static void do_action(struct worker_io *io, const struct worker_action *a)
     switch (a->type) {
     case WORKER_ACT_CONTROL_SEND: control_send(io, &a->msg); return;
     case WORKER_ACT_CONTROL_RECONNECT:
-        peer_open(io, &io->control, dtqi_str(io->cfg->ventilator));
+        (void)open_link(io, &io->control, dtqi_str(io->cfg->ventilator));
         return;
     case WORKER_ACT_LANE_OPEN: open_lane(io, a); return;
     case WORKER_ACT_LANE_CLOSE: close_lane(io); return;
-    case WORKER_ACT_SINK_OPEN: peer_open(io, &io->sinks[a->sink.index], a->sink.endpoint); return;
-    case WORKER_ACT_SINK_CLOSE: peer_close(&io->sinks[a->sink.index]); return;
+    case WORKER_ACT_SINK_OPEN: open_intake(io, a); return;
+    case WORKER_ACT_SINK_CLOSE: close_intake(&io->sinks[a->sink.index]); return;
     case WORKER_ACT_SINK_SEND: sink_send(io, a); return;
     case WORKER_ACT_SLOT_START: slot_pool_start(io->slots, a->slot.index, io->now_ms); return;
     case WORKER_ACT_SLOT_FEED:
@@ -321,15 +284,15 @@ static void on_signals(struct worker_io *io)
 }
 
 /* @return true: there may be more, but others have their turn first. */
-static bool drain(struct worker_io *io, struct peer *p, enum worker_event_type type, uint32_t most)
+static bool drain(struct worker_io *io, struct link *l, enum worker_event_type type, uint32_t most)
 {
     for (uint32_t i = 0; i < most; i++) {
         struct dtqi_msg msg;
         dtq_err err;
 
-        if (p->sock.zmq == NULL || io->is_over) /* an action may have closed it */
+        if (l->sock.zmq == NULL || io->is_over) /* an action may have closed it */
             return false;
-        err = sock_recv(&p->sock, io->now_ms, NULL, &msg);
+        err = sock_recv(&l->sock, io->now_ms, NULL, &msg);
         if (err == DTQ_EAGAIN)
             return false;
         if (err != DTQ_OK)
@@ -341,56 +304,61 @@ static bool drain(struct worker_io *io, struct peer *p, enum worker_event_type t
     return true;
 }
 
-static void on_control_event(struct worker_io *io, struct peer *p, enum sock_event event)
+static void on_control_event(struct worker_io *io, enum sock_event event)
 {
-    (void)p;
     if (event == SOCK_CONNECTED)
         step(io, (struct worker_event){.type = WORKER_EV_CONTROL_CONNECTED});
 }
 
 /* What had arrived before it broke counts as received (R18): it is handed over first. */
-static void on_lane_event(struct worker_io *io, struct peer *p, enum sock_event event)
+static void on_lane_event(struct worker_io *io, enum sock_event event)
 {
     struct worker_event broken = event_of_lane(io); /* a message may bring another lane */
 
-    p->reopen_ms = 0;
+    io->lane.reopen_ms = 0;
     io->lane_until_ms = 0;
     if (event == SOCK_CONNECTED)
         return;
-    p->sock.wake.is_empty = false; /* it may have come after the wait */
-    (void)drain(io, p, WORKER_EV_LANE_MSG, UINT32_MAX);
+    io->lane.sock.wake.is_empty = false; /* it may have come after the wait */
+    (void)drain(io, &io->lane, WORKER_EV_LANE_MSG, UINT32_MAX);
     step(io, broken);
 }
 
-static void on_sink_event(struct worker_io *io, struct peer *p, enum sock_event event)
+static void on_sink_event(struct worker_io *io, uint32_t index, enum sock_event event)
 {
-    step(io, event_of_sink(event == SOCK_CONNECTED ? WORKER_EV_SINK_CONNECTED : WORKER_EV_SINK_LOST,
-                           (uint32_t)(p - io->sinks)));
+    bool is_up = event == SOCK_CONNECTED;
+
+    step(io, event_of_sink(is_up ? WORKER_EV_SINK_CONNECTED : WORKER_EV_SINK_LOST, index));
 }
 
 static void drain_monitors(struct worker_io *io)
 {
-    drain_monitor(io, &io->control, on_control_event);
-    peer_reopen(io, &io->control);
-    drain_monitor(io, &io->lane, on_lane_event);
+    enum sock_event event;
+
+    while ((event = next_event(io, &io->control)) != SOCK_NOTHING)
+        on_control_event(io, event);
+    link_reopen(&io->control, io->context, io->now_ms);
+    while ((event = next_event(io, &io->lane)) != SOCK_NOTHING)
+        on_lane_event(io, event);
     if (io->lane_until_ms != 0 && io->now_ms >= io->lane_until_ms) {
         io->lane_until_ms = 0;
         step(io, event_of_lane(io));
     }
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
-        drain_monitor(io, &io->sinks[i], on_sink_event);
-        peer_reopen(io, &io->sinks[i]);
+        while ((event = next_event(io, &io->sinks[i].link)) != SOCK_NOTHING)
+            on_sink_event(io, i, event);
+        link_reopen(&io->sinks[i].link, io->context, io->now_ms);
     }
 }
 
 static void check_full_sinks(struct worker_io *io)
 {
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
-        struct peer *p = &io->sinks[i];
+        struct intake *in = &io->sinks[i];
 
-        if (!p->is_full || p->sock.zmq == NULL || !sock_is_writable(&p->sock))
+        if (!in->is_full || in->link.sock.zmq == NULL || !sock_is_writable(&in->link.sock))
             continue;
-        p->is_full = false;
+        in->is_full = false;
         step(io, event_of_sink(WORKER_EV_SINK_WRITABLE, i));
     }
 }
@@ -444,8 +412,8 @@ static uint64_t deadline_ms(const struct worker_io *io)
     if (io->control.reopen_ms != 0)
         at = sooner(at, io->control.reopen_ms);
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
-        if (io->sinks[i].reopen_ms != 0)
-            at = sooner(at, io->sinks[i].reopen_ms);
+        if (io->sinks[i].link.reopen_ms != 0)
+            at = sooner(at, io->sinks[i].link.reopen_ms);
     return at;
 }
 
@@ -473,9 +441,9 @@ static bool wait(struct worker_io *io, bool more)
     sock_poll_sock(&p, &io->lane.sock);
     sock_poll_monitor(&p, &io->lane.monitor);
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
-        sock_poll_monitor(&p, &io->sinks[i].monitor);
+        sock_poll_monitor(&p, &io->sinks[i].link.monitor);
         if (io->sinks[i].is_full)
-            sock_poll_sock(&p, &io->sinks[i].sock);
+            sock_poll_sock(&p, &io->sinks[i].link.sock);
     }
     found = sock_poll_wait(&p, more ? 0 : timeout_ms(at_ms));
     if (found < 0 && errno != EINTR) {
@@ -549,7 +517,7 @@ static bool open_all(struct worker_io *io)
         err = slot_pool_open(&io->cfg->slots, &io->slots);
     if (err != DTQ_OK)
         log_error("start_failed", log_str("why", dtq_strerror(err)));
-    return err == DTQ_OK && peer_open(io, &io->control, dtqi_str(io->cfg->ventilator));
+    return err == DTQ_OK && open_link(io, &io->control, dtqi_str(io->cfg->ventilator));
 }
 
 /* What was sent last, outcomes and BYE, may still have to leave. */
@@ -557,13 +525,10 @@ static void close_all(struct worker_io *io)
 {
     proc_shutdown_watchdog(WATCHDOG_S);
     slot_pool_close(io->slots);
-    peer_close(&io->lane);
-    sock_monitor_close(&io->control.monitor, &io->control.sock);
-    sock_close_linger(&io->control.sock, GOODBYE_MS);
-    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
-        sock_monitor_close(&io->sinks[i].monitor, &io->sinks[i].sock);
-        sock_close_linger(&io->sinks[i].sock, GOODBYE_MS);
-    }
+    link_close(&io->lane);
+    link_close_linger(&io->control, GOODBYE_MS);
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
+        link_close_linger(&io->sinks[i].link, GOODBYE_MS);
     sock_context_free(io->context);
     worker_actions_done(&io->actions);
     worker_free(io->core);
@@ -583,7 +548,7 @@ int worker_io_run(const struct worker_io_cfg *cfg)
     };
 
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
-        io.sinks[i].kind = SOCK_INTAKE_PEER;
+        io.sinks[i].link.kind = SOCK_INTAKE_PEER;
     io.now_ms = proc_now_ms();
     io.trim_at_ms = io.now_ms + TRIM_MS;
     io.alive_every_ms = proc_watchdog_ms();

@@ -177,9 +177,10 @@ static void anything(struct bench *b)
         job(b);
     else if (choice < 55)
         time_passes(b);
-    else if (choice < 60)
+    else if (choice < 60) {
+        ev.type = choice < 59 ? SINK_EV_TICK : SINK_EV_CONNECTED;
         step(b, ev);
-    else if (choice < 62) {
+    } else if (choice < 62) {
         ev.type = choice == 60 ? SINK_EV_ROUTE_GONE : SINK_EV_ROUTE_FULL;
         ev.route = 1 + talk_choice(&b->talk, ROUTES);
         step(b, ev);

@@ -258,6 +258,24 @@ static void a_restarted_ventilator_adopts_what_runs(void **state)
     expect_it_ran_once(c, &slow);
 }
 
+/* Sink and worker say who they are when they are connected again. If they only noticed at their
+ * next heartbeat that nobody knows their sessions, the task would wait for 20 s. */
+static void a_restarted_ventilator_waits_for_no_heartbeat(void **state)
+{
+    struct cluster *c = *state;
+    char id[64];
+
+    cluster_start_ventilator(c, "--heartbeat=20s", NULL);
+    cluster_start_sink(c, NULL);
+    start_named(c, "w1");
+    dtq_expect(c, 0, NULL, "queue", "pause", "default", NULL);
+    dtq_submit_id(c, id, "echo", "x", NULL);
+    assert_int_equal(run_stop(c->ventilator, SIGKILL), 1000 + SIGKILL);
+    cluster_start_ventilator(c, "--heartbeat=20s", NULL);
+    dtq_expect(c, 0, NULL, "queue", "resume", "default", NULL);
+    dtq_expect(c, 0, NULL, "wait", "--timeout=10s", id, NULL);
+}
+
 static void a_result_waits_at_the_worker_while_the_sink_is_away(void **state)
 {
     struct cluster *c = *state;
@@ -446,6 +464,7 @@ int main(int argc, char **argv)
         STORY(two_workers_of_one_name_both_work),
         STORY(a_task_that_ends_while_the_ventilator_is_away_is_not_run_again),
         STORY(a_restarted_ventilator_adopts_what_runs),
+        STORY(a_restarted_ventilator_waits_for_no_heartbeat),
         STORY(a_result_waits_at_the_worker_while_the_sink_is_away),
         STORY(a_crash_costs_one_slot_and_no_other_task),
         STORY(a_handler_that_exits_has_crashed),

@@ -166,10 +166,10 @@ static void what_was_purged_does_not_come_back_with_a_restart(void **state)
            "[  2700] V to S0 is healed\n"
            "[  3700] P0 orders: resume q0\n"
            "[  3725] P0: resume q0 is done: 0\n"
-           "[  7685] S0 commits a: cancelled\n"
-           "[  7685] S0 commits b: cancelled\n"
-           "[  7695] P0: a cancelled\n"
-           "[  7695] P0: b cancelled\n");
+           "[  7355] S0 commits a: cancelled\n"
+           "[  7355] S0 commits b: cancelled\n"
+           "[  7365] P0: a cancelled\n"
+           "[  7365] P0: b cancelled\n");
     end(s);
 }
 
@@ -318,18 +318,18 @@ static void a_strict_order_of_queues_is_kept(void **state)
            "[  2035] S0 commits a: succeeded\n"
            "[  2045] P0: a succeeded\n"
            "[  2100] V starts\n"
-           "[  2525] W0 runs c (attempt 1)\n"
-           "[  3525] W0 ends c: done\n"
-           "[  3540] S0 commits c: succeeded\n"
-           "[  3545] W0 runs d (attempt 2)\n"
-           "[  3550] P0: c succeeded\n"
-           "[  4545] W0 ends d: done\n"
-           "[  4560] S0 commits d: succeeded\n"
-           "[  4565] W0 runs b (attempt 2)\n"
-           "[  4570] P0: d succeeded\n"
-           "[  5565] W0 ends b: done\n"
-           "[  5580] S0 commits b: succeeded\n"
-           "[  5590] P0: b succeeded\n");
+           "[  2470] W0 runs c (attempt 1)\n"
+           "[  3470] W0 ends c: done\n"
+           "[  3485] S0 commits c: succeeded\n"
+           "[  3490] W0 runs d (attempt 2)\n"
+           "[  3495] P0: c succeeded\n"
+           "[  4490] W0 ends d: done\n"
+           "[  4505] S0 commits d: succeeded\n"
+           "[  4510] W0 runs b (attempt 2)\n"
+           "[  4515] P0: d succeeded\n"
+           "[  5510] W0 ends b: done\n"
+           "[  5525] S0 commits b: succeeded\n"
+           "[  5535] P0: b succeeded\n");
     end(s);
 }
 
@@ -352,10 +352,10 @@ static void what_was_due_while_nobody_looked_runs_after_the_start(void **state)
            "[  1025] P0: a is confirmed\n"
            "[  2000] V is killed\n"
            "[  6000] V starts\n"
-           "[  7680] W0 runs a (attempt 1)\n"
-           "[  7690] W0 ends a: done\n"
-           "[  7705] S0 commits a: succeeded\n"
-           "[  7715] P0: a succeeded\n");
+           "[  6620] W0 runs a (attempt 1)\n"
+           "[  6630] W0 ends a: done\n"
+           "[  6645] S0 commits a: succeeded\n"
+           "[  6655] P0: a succeeded\n");
     end(s);
 }
 
@@ -382,8 +382,8 @@ static void what_expired_while_nobody_looked_does_not_run(void **state)
            "[  6100] V starts\n"
            "[  6100] P0 orders: resume q0\n"
            "[  6240] P0: resume q0 is done: 0\n"
-           "[  7685] S0 commits a: expired\n"
-           "[  7695] P0: a expired\n");
+           "[  7625] S0 commits a: expired\n"
+           "[  7635] P0: a expired\n");
     assert_int_equal(sim_runs(s, a), 0);
     end(s);
 }
@@ -542,13 +542,13 @@ static void a_dead_letter_is_requeued_once_over_a_restart(void **state)
            "[  2000] V is killed\n"
            "[  2500] V starts\n"
            "[  2500] P0 orders: requeue dead letters of q0\n"
-           "[  3170] V makes b of the dead letter a\n"
-           "[  3180] W0 runs b (attempt 1)\n"
-           "[  3185] P0: requeue dead letters of q0 is done: 1\n"
-           "[  3190] W0 ends b: done\n"
-           "[  3200] P0 orders: requeue dead letters of q0\n"
-           "[  3205] S0 commits b: succeeded\n"
-           "[  3220] P0: requeue dead letters of q0 is done: 0\n");
+           "[  2860] V makes b of the dead letter a\n"
+           "[  2870] W0 runs b (attempt 1)\n"
+           "[  2875] P0: requeue dead letters of q0 is done: 1\n"
+           "[  2880] W0 ends b: done\n"
+           "[  2895] S0 commits b: succeeded\n"
+           "[  3000] P0 orders: requeue dead letters of q0\n"
+           "[  3020] P0: requeue dead letters of q0 is done: 0\n");
     end(s);
 }
 

@@ -201,8 +201,8 @@ void sink_input(struct sim *s, struct node *n, struct input *in)
 
     switch (in->type) {
     case IN_FRAME: on_frame(s, n, in); return;
-    case IN_CONNECTED:
-    case IN_LOST: return; /* its shell watches no connections */
+    case IN_LOST: return;
+    case IN_CONNECTED: e.type = SINK_EV_CONNECTED; break;
     case IN_STOP: break;
     case IN_WORK:
         e.type = in->work->is_write ? SINK_EV_COMMITTED : SINK_EV_READ_DONE;

@@ -875,6 +875,31 @@ static void unknown_session_says_hello_at_once(void **state)
     expect(f, "V< HELLO\n");
 }
 
+static void a_new_connection_says_hello_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    run_until(f, 1800); /* the fifth would come at 1,700 more */
+    forget_said(f);
+    step(f, (struct sink_event){.type = SINK_EV_CONNECTED});
+    tick(f);
+    expect(f, "V< HELLO\n");
+}
+
+/* The ventilator answers that it knows no session there. */
+static void a_session_on_a_new_connection_is_tried_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    connect(f);
+    run_until(f, 300);
+    forget_said(f);
+    step(f, (struct sink_event){.type = SINK_EV_CONNECTED});
+    tick(f);
+    expect(f, "V< HEARTBEAT\n");
+    assert_true(sink_has_session(f->sink, 0));
+}
+
 static void unknown_session_of_long_ago_is_ignored(void **state)
 {
     struct fixture *f = *state;
@@ -1565,6 +1590,8 @@ int main(void)
         TEST(silent_ventilator_loses_its_session),
         TEST(own_stall_is_not_the_ventilators_silence),
         TEST(unknown_session_says_hello_at_once),
+        TEST(a_new_connection_says_hello_at_once),
+        TEST(a_session_on_a_new_connection_is_tried_at_once),
         TEST(unknown_session_of_long_ago_is_ignored),
         TEST(session_without_resume_begins_anew),
         TEST(settlements_wait_for_resume),
