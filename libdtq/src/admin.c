@@ -5,6 +5,8 @@
 #define LIMIT_DEFAULT 1000u
 #define CURSOR_BYTES_MAX 48u
 
+const dtq_filter admin_all;
+
 /* ---------------------------------------------------------------- asking */
 
 /* An answer of the ventilator of the expected type that is no refusal. */
@@ -128,7 +130,7 @@ static bool read_task(struct dtq_client *c, const struct dtqi_task_info *in, dtq
            out->cron != NULL;
 }
 
-dtq_err admin_check_filter(struct dtq_client *c, const dtq_filter *f)
+static dtq_err check_filter(struct dtq_client *c, const dtq_filter *f)
 {
     if (f->prefix_bits > 128)
         return shell_fail(c, DTQ_EINVAL, "a prefix of %u bits", f->prefix_bits);
@@ -139,7 +141,7 @@ dtq_err admin_check_filter(struct dtq_client *c, const dtq_filter *f)
     return DTQ_OK;
 }
 
-uint32_t admin_limit_of(const dtq_filter *f)
+static uint32_t limit_of(const dtq_filter *f)
 {
     if (f->limit == 0)
         return LIMIT_DEFAULT;
@@ -147,14 +149,14 @@ uint32_t admin_limit_of(const dtq_filter *f)
 }
 
 /* The ventilator's own cursor, kept as it is: its length, then its bytes. */
-struct dtqi_slice admin_cursor_of_tasks(const dtq_cursor *cursor)
+static struct dtqi_slice cursor_of_tasks(const dtq_cursor *cursor)
 {
     uint64_t len = cursor->opaque[0] < CURSOR_BYTES_MAX ? cursor->opaque[0] : CURSOR_BYTES_MAX;
 
     return (struct dtqi_slice){&cursor->opaque[1], (uint32_t)len};
 }
 
-bool admin_keep_cursor(dtq_cursor *cursor, struct dtqi_slice next)
+static bool keep_cursor(dtq_cursor *cursor, struct dtqi_slice next)
 {
     if (next.len > CURSOR_BYTES_MAX)
         return false;
@@ -176,50 +178,65 @@ dtq_err admin_read_tasks(struct dtq_client *c, const struct dtqi_query_reply *re
     return tasks != NULL ? DTQ_OK : admin_no_memory(c);
 }
 
-static dtq_err list_tasks(struct dtq_client *c, const dtq_filter *f, dtq_cursor *cursor,
-                          uint64_t end_ms, dtq_task_list *ret)
+static dtq_err list(struct dtq_client *c, const dtq_filter *f, dtq_cursor *cursor,
+                    struct dtqi_query query, uint64_t end_ms, admin_take *take, void *ret_list)
 {
     dtq_cursor given = *cursor;
-    struct dtqi_msg msg = {.type = DTQI_QUERY,
-                           .query = {.kind = DTQI_QUERY_TASKS,
-                                     .prefix = f->prefix,
-                                     .prefix_bits = f->prefix_bits,
-                                     .state = (uint32_t)f->state,
-                                     .queue = dtqi_str(f->queue != NULL ? f->queue : ""),
-                                     .limit = admin_limit_of(f),
-                                     .after = admin_cursor_of_tasks(&given)}};
+    struct dtqi_msg msg = {.type = DTQI_QUERY, .query = query};
     const struct dtqi_query_reply *reply;
-    dtq_task_info *tasks;
     dtq_err err;
 
+    msg.query.prefix = f->prefix;
+    msg.query.prefix_bits = f->prefix_bits;
+    msg.query.queue = dtqi_str(f->queue != NULL ? f->queue : "");
+    msg.query.limit = limit_of(f);
+    msg.query.after = cursor_of_tasks(&given);
     reply = admin_query(c, &msg, end_ms, &err);
     if (reply == NULL)
         return err;
-    err = admin_read_tasks(c, reply, &tasks);
-    if (err == DTQ_OK && !admin_keep_cursor(cursor, reply->next))
+    err = take(c, reply, ret_list);
+    if (err == DTQ_OK && !keep_cursor(cursor, reply->next))
         err = shell_fail(c, DTQ_EPROTO, "a cursor of %u bytes", reply->next.len);
-    if (err == DTQ_OK)
-        *ret = (dtq_task_list){tasks, reply->tasks_n, reply->next.len != 0};
     client_question_done(c->core);
     return err;
 }
 
-dtq_err dtq_tasks(dtq_client *client, const dtq_filter *filter, dtq_cursor *cursor,
-                  int32_t timeout_ms, dtq_task_list *ret_list)
+dtq_err admin_list(dtq_client *client, const dtq_filter *filter, dtq_cursor *cursor,
+                   struct dtqi_query query, int32_t timeout_ms, admin_take *take, void *ret_list)
 {
-    static const dtq_filter all;
     dtq_cursor start = {{0}};
     dtq_err err;
 
     if (client == NULL || ret_list == NULL)
         return DTQ_EINVAL;
     shell_enter(client);
-    err = admin_check_filter(client, filter != NULL ? filter : &all);
+    err = check_filter(client, filter);
     if (err == DTQ_OK)
-        err = list_tasks(client, filter != NULL ? filter : &all, cursor != NULL ? cursor : &start,
-                         io_end_ms(timeout_ms), ret_list);
+        err = list(client, filter, cursor != NULL ? cursor : &start, query, io_end_ms(timeout_ms),
+                   take, ret_list);
     io_settle(client);
     return err;
+}
+
+static dtq_err take_tasks(struct dtq_client *c, const struct dtqi_query_reply *reply,
+                          void *ret_list)
+{
+    dtq_task_info *tasks;
+    dtq_err err = admin_read_tasks(c, reply, &tasks);
+
+    if (err == DTQ_OK)
+        *(dtq_task_list *)ret_list = (dtq_task_list){tasks, reply->tasks_n, reply->next.len != 0};
+    return err;
+}
+
+dtq_err dtq_tasks(dtq_client *client, const dtq_filter *filter, dtq_cursor *cursor,
+                  int32_t timeout_ms, dtq_task_list *ret_list)
+{
+    const dtq_filter *f = filter != NULL ? filter : &admin_all;
+
+    return admin_list(client, f, cursor,
+                      (struct dtqi_query){.kind = DTQI_QUERY_TASKS, .state = (uint32_t)f->state},
+                      timeout_ms, take_tasks, ret_list);
 }
 
 /* Open tasks that begin with a prefix. The reply is borrowed until client_question_done(). */
@@ -391,7 +408,7 @@ static struct dtqi_msg outcome_query(const dtq_filter *f, const struct place *at
     return (struct dtqi_msg){.type = DTQI_RESULTS_QUERY,
                              .results_query = {.has_after = at->has_after != 0,
                                                .after = at->after,
-                                               .limit = admin_limit_of(f),
+                                               .limit = limit_of(f),
                                                .state = (uint32_t)f->state,
                                                .queue = dtqi_str(f->queue != NULL ? f->queue : ""),
                                                .name = dtqi_str(f->name != NULL ? f->name : ""),
@@ -452,7 +469,7 @@ static dtq_err list_outcomes(struct dtq_client *c, const dtq_filter *f, dtq_curs
 dtq_err dtq_outcomes(dtq_client *client, const dtq_filter *filter, dtq_cursor *cursor,
                      int32_t timeout_ms, dtq_outcome_list *ret_list)
 {
-    static const dtq_filter all;
+    const dtq_filter *f = filter != NULL ? filter : &admin_all;
     uint64_t end_ms = io_end_ms(timeout_ms);
     dtq_cursor start = {{0}};
     dtq_err err;
@@ -460,12 +477,11 @@ dtq_err dtq_outcomes(dtq_client *client, const dtq_filter *filter, dtq_cursor *c
     if (client == NULL || ret_list == NULL)
         return DTQ_EINVAL;
     shell_enter(client);
-    err = admin_check_filter(client, filter != NULL ? filter : &all);
+    err = check_filter(client, f);
     if (err == DTQ_OK)
         err = shell_wait_welcome(client, end_ms);
     if (err == DTQ_OK)
-        err = list_outcomes(client, filter != NULL ? filter : &all,
-                            cursor != NULL ? cursor : &start, end_ms, ret_list);
+        err = list_outcomes(client, f, cursor != NULL ? cursor : &start, end_ms, ret_list);
     io_settle(client);
     return err;
 }
@@ -668,10 +684,9 @@ static dtq_err query_all(struct dtq_client *c, enum dtqi_query_kind kind, uint64
     dtq_err err;
 
     do {
-        struct dtqi_msg msg = {.type = DTQI_QUERY,
-                               .query = {.kind = kind,
-                                         .limit = LIMIT_DEFAULT,
-                                         .after = admin_cursor_of_tasks(&cursor)}};
+        struct dtqi_msg msg = {
+            .type = DTQI_QUERY,
+            .query = {.kind = kind, .limit = LIMIT_DEFAULT, .after = cursor_of_tasks(&cursor)}};
         const struct dtqi_query_reply *reply = admin_query(c, &msg, end_ms, &err);
 
         if (reply == NULL)
@@ -679,7 +694,7 @@ static dtq_err query_all(struct dtq_client *c, enum dtqi_query_kind kind, uint64
         if (!add_queues(c, reply, &s) || !add_workers(c, reply, &s) || !add_sinks(c, reply, &s) ||
             !add_counters(c, reply, &s))
             err = admin_no_memory(c);
-        else if (!admin_keep_cursor(&cursor, reply->next))
+        else if (!keep_cursor(&cursor, reply->next))
             err = shell_fail(c, DTQ_EPROTO, "a cursor of %u bytes", reply->next.len);
         client_question_done(c->core);
     } while (err == DTQ_OK && cursor.opaque[0] != 0);

@@ -43,50 +43,25 @@ static dtq_err read_letters(struct dtq_client *c, const struct dtqi_query_reply 
     return letters != NULL || err != DTQ_OK ? err : admin_no_memory(c);
 }
 
-static dtq_err list_letters(struct dtq_client *c, const dtq_filter *f, dtq_cursor *cursor,
-                            uint64_t end_ms, dtq_dead_list *ret)
+static dtq_err take_letters(struct dtq_client *c, const struct dtqi_query_reply *reply,
+                            void *ret_list)
 {
-    dtq_cursor given = *cursor;
-    struct dtqi_msg msg = {.type = DTQI_QUERY,
-                           .query = {.kind = DTQI_QUERY_DEAD,
-                                     .prefix = f->prefix,
-                                     .prefix_bits = f->prefix_bits,
-                                     .queue = dtqi_str(f->queue != NULL ? f->queue : ""),
-                                     .limit = admin_limit_of(f),
-                                     .after = admin_cursor_of_tasks(&given),
-                                     .bodies = f->bodies != 0}};
-    const struct dtqi_query_reply *reply;
     dtq_dead_letter *letters;
-    dtq_err err;
+    dtq_err err = read_letters(c, reply, &letters);
 
-    reply = admin_query(c, &msg, end_ms, &err);
-    if (reply == NULL)
-        return err;
-    err = read_letters(c, reply, &letters);
-    if (err == DTQ_OK && !admin_keep_cursor(cursor, reply->next))
-        err = shell_fail(c, DTQ_EPROTO, "a cursor of %u bytes", reply->next.len);
     if (err == DTQ_OK)
-        *ret = (dtq_dead_list){letters, reply->tasks_n, reply->next.len != 0};
-    client_question_done(c->core);
+        *(dtq_dead_list *)ret_list = (dtq_dead_list){letters, reply->tasks_n, reply->next.len != 0};
     return err;
 }
 
 dtq_err dtq_dead_letters(dtq_client *client, const dtq_filter *filter, dtq_cursor *cursor,
                          int32_t timeout_ms, dtq_dead_list *ret_list)
 {
-    static const dtq_filter all;
-    dtq_cursor start = {{0}};
-    dtq_err err;
+    const dtq_filter *f = filter != NULL ? filter : &admin_all;
 
-    if (client == NULL || ret_list == NULL)
-        return DTQ_EINVAL;
-    shell_enter(client);
-    err = admin_check_filter(client, filter != NULL ? filter : &all);
-    if (err == DTQ_OK)
-        err = list_letters(client, filter != NULL ? filter : &all, cursor != NULL ? cursor : &start,
-                           io_end_ms(timeout_ms), ret_list);
-    io_settle(client);
-    return err;
+    return admin_list(client, f, cursor,
+                      (struct dtqi_query){.kind = DTQI_QUERY_DEAD, .bodies = f->bodies != 0},
+                      timeout_ms, take_letters, ret_list);
 }
 
 /* ---------------------------------------------------------------- operations */

@@ -11,10 +11,14 @@ const struct dtqi_query_reply *admin_query(struct dtq_client *c, struct dtqi_msg
 dtq_err admin_no_memory(struct dtq_client *c);
 dtq_err admin_read_tasks(struct dtq_client *c, const struct dtqi_query_reply *reply,
                          dtq_task_info **ret_tasks);
-dtq_err admin_check_filter(struct dtq_client *c, const dtq_filter *f);
-uint32_t admin_limit_of(const dtq_filter *f);
-/* The ventilator's own cursor, kept as it is. */
-struct dtqi_slice admin_cursor_of_tasks(const dtq_cursor *cursor);
-bool admin_keep_cursor(dtq_cursor *cursor, struct dtqi_slice next);
+
+/* What an answer has becomes the entries of the caller's list. */
+typedef dtq_err admin_take(struct dtq_client *c, const struct dtqi_query_reply *reply,
+                           void *ret_list);
+/* A page of what the ventilator lists, for the public calls: `query` has its kind, and what of the
+ * filter this kind knows beside queue, prefix and limit. NULL for `cursor`: the first page. */
+dtq_err admin_list(dtq_client *client, const dtq_filter *filter, dtq_cursor *cursor,
+                   struct dtqi_query query, int32_t timeout_ms, admin_take *take, void *ret_list);
+extern const dtq_filter admin_all;
 
 #endif
