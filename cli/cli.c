@@ -288,6 +288,30 @@ int cli_ids(struct cli *c, struct cli_ids *ret_ids)
     return OPT_GO;
 }
 
+int cli_each_id(const struct cli_spec *spec, int argc, char **argv, cli_id_fn *one)
+{
+    struct cli_ids ids = {0};
+    struct cli c;
+    int status = cli_parse(&c, spec, argc, argv);
+
+    if (status == OPT_GO)
+        status = cli_ids(&c, &ids);
+    if (status == OPT_GO && c.client == NULL)
+        status = cli_connect(&c, DTQ_FOLLOW_NONE);
+    if (status == OPT_GO) {
+        status = CLI_DONE;
+        for (size_t i = 0; i < ids.n && (status == CLI_DONE || status == CLI_FAILED); i++) {
+            int of_this = one(&c, &ids.at[i]);
+
+            status = of_this == CLI_DONE ? status : of_this;
+        }
+        status = cli_flush(&c, status);
+    }
+    free(ids.at);
+    cli_done(&c);
+    return status;
+}
+
 int cli_status_of_state(dtq_state state)
 {
     switch (state) {

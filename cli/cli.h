@@ -107,6 +107,11 @@ struct cli_ids {
  */
 int cli_ids(struct cli *c, struct cli_ids *ret_ids);
 
+typedef int cli_id_fn(struct cli *c, const dtq_id *id);
+/* A command of no options but the common ones, that does `one` to each task that operands name, and
+ * goes on behind one that it failed for. @return the status to exit with. */
+int cli_each_id(const struct cli_spec *spec, int argc, char **argv, cli_id_fn *one);
+
 /* The status that a finished task gives its command: 0, 1 or 130. */
 int cli_status_of_state(dtq_state state);
 /* The worse of two statuses: failed, then cancelled, then done. */

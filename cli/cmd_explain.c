@@ -158,31 +158,13 @@ static int explain_one(struct cli *c, const dtq_id *id)
 
 int cmd_explain(int argc, char **argv)
 {
-    struct cli_ids ids = {0};
-    struct cli c;
-    struct cli_spec spec = {
+    const struct cli_spec spec = {
         .command = "explain",
         .usage = "[OPTION...] [ID...]",
         .summary = "Say why tasks do not run, and how many come first (default: those of the last "
                    "submit).",
         .operands_max = SIZE_MAX,
     };
-    int status = cli_parse(&c, &spec, argc, argv);
 
-    if (status == OPT_GO)
-        status = cli_ids(&c, &ids);
-    if (status == OPT_GO && c.client == NULL)
-        status = cli_connect(&c, DTQ_FOLLOW_NONE);
-    if (status == OPT_GO) {
-        status = CLI_DONE;
-        for (size_t i = 0; i < ids.n && (status == CLI_DONE || status == CLI_FAILED); i++) {
-            int one = explain_one(&c, &ids.at[i]);
-
-            status = one == CLI_DONE ? status : one;
-        }
-        status = cli_flush(&c, status);
-    }
-    free(ids.at);
-    cli_done(&c);
-    return status;
+    return cli_each_id(&spec, argc, argv, explain_one);
 }
