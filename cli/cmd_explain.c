@@ -53,7 +53,9 @@ static void print_task(const dtq_task_info *t)
 static void print_queue(const dtq_queue_info *q)
 {
     char rate[QUEUE_RATE_BYTES];
+    char step[TEXT_DURATION_BYTES];
 
+    text_format_duration(q->ageing_ms, step);
     printf("  queue     %s: %llu ready, %llu scheduled, %llu dispatched; %u worker%s serve%s it\n",
            q->name, (unsigned long long)q->ready, (unsigned long long)q->scheduled,
            (unsigned long long)q->dispatched, q->workers, q->workers == 1 ? "" : "s",
@@ -65,6 +67,8 @@ static void print_queue(const dtq_queue_info *q)
     queue_rate_text(q->rate, q->rate_period_ms, rate);
     if (q->rate != 0)
         printf("            its rate is %s\n", rate);
+    if (q->ageing_ms != 0)
+        printf("            each %s of waiting counts as one priority more\n", step);
     if (q->groups != 0)
         printf("            %u group%s of it ha%s tasks\n", q->groups, q->groups == 1 ? "" : "s",
                q->groups == 1 ? "s" : "ve");

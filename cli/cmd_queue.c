@@ -1,4 +1,4 @@
-/* dtq queue: list queues, pause, resume, purge and move them, bound what of them runs. */
+/* dtq queue: list queues, pause, resume, purge and move them, say what of them runs when. */
 #include "cli.h"
 
 #include "progress.h"
@@ -95,7 +95,7 @@ static int do_resume(struct cli *c, const struct queue_options *o)
     return pause_or_resume(c, false);
 }
 
-/* ---------------------------------------------------------------- rate, limit */
+/* ---------------------------------------------------------------- rate, limit, ageing */
 
 /* What stands behind the "/": a unit, or a duration. */
 static bool parse_period(const char *text, uint64_t *ret_ms)
@@ -185,6 +185,29 @@ static int do_limit(struct cli *c, const struct queue_options *o)
         return order_failed(c, err, queue);
     snprintf(text, sizeof text, "limit %s%s", word, of_each(o));
     say(c, queue, text, o->per_group ? "group_limit" : "limit", json_integer((json_int_t)limit));
+    return CLI_DONE;
+}
+
+static int do_ageing(struct cli *c, const struct queue_options *o)
+{
+    const char *queue = c->parsed.operands[1];
+    const char *word = c->parsed.operands[2];
+    char step[TEXT_DURATION_BYTES] = "none";
+    char text[TEXT_DURATION_BYTES + 16];
+    uint64_t step_ms = 0;
+    dtq_err err;
+
+    (void)o;
+    if (strcmp(word, "none") != 0 &&
+        (text_parse_duration(word, &step_ms) != DTQ_OK || step_ms == 0))
+        return cli_error(c, CLI_USAGE, "'%s' is no duration; write 30s, 5m, 1h30m or none", word);
+    err = dtq_queue_ageing(c->client, queue, step_ms, CLI_ANSWER_MS);
+    if (err != DTQ_OK)
+        return order_failed(c, err, queue);
+    if (step_ms != 0)
+        text_format_duration(step_ms, step);
+    snprintf(text, sizeof text, "ageing %s", step);
+    say(c, queue, text, "ageing_ms", json_integer((json_int_t)step_ms));
     return CLI_DONE;
 }
 
@@ -304,6 +327,7 @@ static const struct verb {
     {"move", 2, 2, " FROM TO", do_move},
     {"rate", 2, 2, " [--per-group] QUEUE N/s|N/m|N/h|none", do_rate},
     {"limit", 2, 2, " [--per-group] QUEUE N|none", do_limit},
+    {"ageing", 2, 2, " QUEUE DURATION|none", do_ageing},
 };
 
 #define VERBS_N (sizeof verbs / sizeof *verbs)
@@ -354,8 +378,9 @@ int cmd_queue(int argc, char **argv)
                  "[OPTION...] purge [--yes] QUEUE...\n"
                  "[OPTION...] move [--yes] FROM TO\n"
                  "[OPTION...] rate [--per-group] QUEUE N/s|N/m|N/h|none\n"
-                 "[OPTION...] limit [--per-group] QUEUE N|none",
-        .summary = "List queues; pause, resume, purge and move them; bound what of them runs.",
+                 "[OPTION...] limit [--per-group] QUEUE N|none\n"
+                 "[OPTION...] ageing QUEUE DURATION|none",
+        .summary = "List queues; pause, resume, purge and move them; say what of them runs when.",
         .epilog = "A queue is there from its first task on, or from the first order. Orders hold "
                   "for the whole cluster, at\nonce, and are on the ventilator's disk when the "
                   "command returns.\n"
@@ -367,7 +392,10 @@ int cmd_queue(int argc, char **argv)
                   "rate    so many tasks are given to workers in a second, minute, hour, or "
                   "DURATION (5/30s), evenly\n"
                   "limit   workers hold so many of its tasks at a time\n"
-                  "With --per-group both hold for each group of the queue, beside what holds for "
+                  "ageing  each DURATION that a task has waited counts as one priority more, up to "
+                  "9, so that none waits for ever\n"
+                  "With --per-group rate and limit hold for each group of the queue, beside what "
+                  "holds for "
                   "the queue. Pause and purge\n"
                   "are about a queue with all of its groups.",
         .opts = queue_table,

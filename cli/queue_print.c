@@ -59,6 +59,16 @@ static void bound_cell(struct table *t, const dtq_queue_info *q, bool is_rate)
                has_own && has_each ? ", " : "", has_each ? each : "", has_each ? " per group" : "");
 }
 
+static void state_cell(struct table *t, const dtq_queue_info *q)
+{
+    const char *state = q->paused ? "paused" : q->workers == 0 ? "no worker serves it" : "";
+    char step[TEXT_DURATION_BYTES];
+
+    text_format_duration(q->ageing_ms, step);
+    table_cell(t, "%s%s%s%s", state, state[0] != '\0' && q->ageing_ms != 0 ? ", " : "",
+               q->ageing_ms != 0 ? "ageing " : "", q->ageing_ms != 0 ? step : "");
+}
+
 void queue_print(const dtq_queue_info *queues, size_t n)
 {
     static const char *const titles[] = {"QUEUE",   ">READY", ">SCHEDULED", ">DISPATCHED",
@@ -81,10 +91,7 @@ void queue_print(const dtq_queue_info *queues, size_t n)
         age_cell(&t, queues[i].oldest_wall_ms);
         bound_cell(&t, &queues[i], false);
         bound_cell(&t, &queues[i], true);
-        table_cell(&t, "%s",
-                   queues[i].paused         ? "paused"
-                   : queues[i].workers == 0 ? "no worker serves it"
-                                            : "");
+        state_cell(&t, &queues[i]);
     }
     table_print(&t, stdout);
     table_done(&t);
@@ -111,6 +118,7 @@ json_t *queue_json(const dtq_queue_info *queues, size_t n)
         json_object_set_new(o, "group_rate", json_integer((json_int_t)q->group_rate));
         json_object_set_new(o, "group_rate_period_ms",
                             json_integer((json_int_t)q->group_rate_period_ms));
+        json_object_set_new(o, "ageing_ms", json_integer((json_int_t)q->ageing_ms));
         cli_json_time(o, "oldest", q->oldest_wall_ms);
         json_array_append_new(list, o);
     }

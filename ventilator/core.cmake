@@ -1,4 +1,5 @@
 dtq_core(vent_core
+  vent_age.c
   vent_cancel.c
   vent_check.c
   vent_core.c
@@ -29,7 +30,7 @@ dtq_core(vent_core
 # journal.h names types of store.h; nothing of it is called.
 target_include_directories(vent_core PUBLIC ${CMAKE_SOURCE_DIR}/store)
 
-foreach(part clock core dead group key move queue random session submit task window)
+foreach(part age clock core dead group key move queue random session submit task window)
   dtq_unit_test(vent_${part} vent_core dtq_journal dtq_wire)
 endforeach()
 

@@ -190,6 +190,8 @@ struct journal_queue_settings {
     uint64_t group_limit;
     uint64_t group_rate;
     uint64_t group_rate_period_ms;
+
+    uint64_t ageing_ms; /* waiting that counts as one priority (R51); 0: none does */
 };
 
 /* A queue, or one group of a queue: its tasks have an order of their own. */

@@ -421,7 +421,8 @@ enum queue_flags {
     QUEUE_HAS_GROUP_LIMITS = 8,
     QUEUE_IS_GROUP = 16, /* the number of its queue stands behind all that */
     QUEUE_IS_ORDERED = 32,
-    QUEUE_FLAGS = 63,
+    QUEUE_HAS_AGEING = 64, /* behind the limits of groups */
+    QUEUE_FLAGS = 127,
 };
 
 static bool has_limits(const struct journal_queue_settings *s)
@@ -470,7 +471,8 @@ static uint8_t queue_flags(const struct journal_queue *queue)
                      (s->purge_seq != 0 ? QUEUE_HAS_PURGE : 0) |
                      (has_group_limits(s) ? QUEUE_HAS_GROUP_LIMITS : 0) |
                      (queue->parent != 0 ? QUEUE_IS_GROUP : 0) |
-                     (queue->ordered ? QUEUE_IS_ORDERED : 0));
+                     (queue->ordered ? QUEUE_IS_ORDERED : 0) |
+                     (s->ageing_ms != 0 ? QUEUE_HAS_AGEING : 0));
 }
 
 void journal_queue_out(struct journal_out *out, const struct journal_queue *queue)
@@ -488,6 +490,8 @@ void journal_queue_out(struct journal_out *out, const struct journal_queue *queu
         journal_out_plain(out, s->purge_seq);
     if (has_group_limits(s))
         group_limits_out(out, s);
+    if (s->ageing_ms != 0)
+        journal_out_plain(out, s->ageing_ms);
     if (queue->parent != 0)
         journal_out_plain(out, queue->parent);
 }
@@ -499,6 +503,7 @@ static bool queue_rest_in(struct journal_in *in, uint8_t flags, struct journal_q
     return ((flags & QUEUE_HAS_LIMITS) == 0 || limits_in(in, s)) &&
            ((flags & QUEUE_HAS_PURGE) == 0 || journal_in_plain(in, &s->purge_seq)) &&
            ((flags & QUEUE_HAS_GROUP_LIMITS) == 0 || group_limits_in(in, s)) &&
+           ((flags & QUEUE_HAS_AGEING) == 0 || journal_in_plain(in, &s->ageing_ms)) &&
            ((flags & QUEUE_IS_GROUP) == 0 ||
             (journal_in_plain32(in, &queue->parent) && queue->parent != 0));
 }

@@ -148,6 +148,13 @@ static void check_gate(const struct vent *v, const struct queue *q)
     assert(q->place == QUEUE_CLOSED || (q->parent != NONE && q->ready == 0));
 }
 
+static void check_ahead(const struct vent *v, const struct queue *q)
+{
+    for (uint32_t r = 0; q->ahead != NULL && r < DTQI_PRIORITIES; r++)
+        assert(!vent_ahead_has(q, r, v->seq));
+    assert(q->ageing_ms == (q->is_ordered ? 0 : head_of(v, q)->settings.ageing_ms));
+}
+
 static void check_queue(const struct vent *v, const struct queue *q, struct queue_sums *sums)
 {
     bool offers = q->ready != 0 || (q->groups != NULL && q->groups->filled != 0);
@@ -164,6 +171,7 @@ static void check_queue(const struct vent *v, const struct queue *q, struct queu
     assert(n == q->resident[TASK_READY]);
     assert((q->place == QUEUE_IDLE) == !offers);
     check_gate(v, q);
+    check_ahead(v, q);
     sums->suspects += q->suspects.n;
     sums->gates += q->gate_place != NONE;
     sums->backlog += q->tasks;

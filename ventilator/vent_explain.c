@@ -134,12 +134,32 @@ static void count_late(const struct vent *v, const struct heap *h, uint64_t seq,
     }
 }
 
+/* Those of a rank that count as more than this one now (R51). */
+static void count_risen(const struct vent *v, const struct lot *lot, uint32_t rank,
+                        const struct task *t, struct before *b)
+{
+    const struct queue *q = queue_of(v, t);
+
+    for (uint32_t i = lot->fifo[rank].head; i != NONE; i = task_at(v, i)->next) {
+        if (b->walked++ >= WALK_MAX) {
+            b->is_least = true;
+            return;
+        }
+        b->n += vent_age_is_before(v, q, task_at(v, i), t);
+    }
+    for (uint32_t i = 0; i < lot->late[rank].n; i++)
+        b->n += vent_age_is_before(v, q, task_at(v, lot->late[rank].at[i]), t);
+}
+
 static void count_lot(const struct vent *v, const struct lot *lot, const struct task *t,
                       struct before *b)
 {
     uint8_t rank = spec_of(v, t)->rank;
 
-    for (uint32_t r = 0; r < rank; r++)
+    for (uint32_t r = 0; queue_of(v, t)->ageing_ms != 0 && r < DTQI_PRIORITIES; r++)
+        if (r != rank)
+            count_risen(v, lot, r, t, b);
+    for (uint32_t r = 0; queue_of(v, t)->ageing_ms == 0 && r < rank; r++)
         b->n += (uint64_t)lot->fifo[r].n + lot->late[r].n;
     count_list(v, &lot->fifo[rank], t->seq, b);
     count_late(v, &lot->late[rank], t->seq, b);

@@ -127,6 +127,7 @@ static void take_settings(struct vent *v, struct queue *q)
     q->settings.limit = of->group_limit;
     q->settings.rate = of->group_rate;
     q->settings.rate_period_ms = of->group_rate_period_ms;
+    vent_age_take(v, q);
     vent_gate_set(v, q);
 }
 
@@ -166,6 +167,7 @@ static uint32_t group_new(struct vent *v, uint32_t parent, struct dtqi_str key, 
     q->parent = q->family = parent;
     q->is_ordered = is_ordered;
     q->settle_us = p->settle_us;
+    q->turn = v->turns;
     bucket_add(v, i);
     member_add(v, p, i);
     v->groups_count++;
@@ -537,6 +539,7 @@ void vent_group_served(struct vent *v, struct queue *q)
 {
     struct groups *g = v->queues[q->family].groups;
 
+    q->turn = ++v->turns;
     to_end(v, g, q, 0);
     to_end(v, g, q, 1);
 }
@@ -573,10 +576,26 @@ static struct task *peek_ring(struct vent *v, struct queue *p, uint32_t ring, ui
     return NULL;
 }
 
+/* R51: of the groups that are next in their rings. */
+static struct task *peek_risen(struct vent *v, struct queue *q, uint32_t sinks)
+{
+    struct task *best = NULL;
+
+    for (uint32_t ring = 0; ring < RING_SUSPECTS; ring++) {
+        struct task *t = peek_ring(v, q, ring, sinks);
+
+        if (t != NULL && (best == NULL || vent_age_is_turn(v, q, t, best)))
+            best = t;
+    }
+    return best;
+}
+
 struct task *vent_group_peek(struct vent *v, struct queue *q, uint32_t sinks)
 {
     uint32_t left = q->groups->filled & ~(1u << RING_SUSPECTS);
 
+    if (q->ageing_ms != 0)
+        return peek_risen(v, q, sinks);
     for (; left != 0; left &= left - 1) {
         struct task *t = peek_ring(v, q, (uint32_t)__builtin_ctz(left), sinks);
 

@@ -7,6 +7,7 @@
  *   vent_task.c      the table, states and their transitions, specs, the past of a task
  *   vent_queue.c     queues, ready lists, the window of the journal
  *   vent_group.c     groups of a queue: fair shares, order
+ *   vent_age.c       priorities that rise with waiting
  *   vent_time.c      due times, expiry, backoff
  *   vent_submit.c    SUBMIT, confirmations, claims
  *   vent_peer.c      routes, HELLO, producers
@@ -325,6 +326,7 @@ struct queue {
     uint8_t boundary_rank;
     uint64_t boundary_seq;
     uint64_t boundary_moves; /* times that it moved back */
+    struct ahead *ahead;     /* what is in memory behind it; NULL: nothing was yet */
     struct list parked;
 
     uint32_t next; /* active or stuck */
@@ -335,6 +337,8 @@ struct queue {
     uint32_t settle_us;   /* running mean from admission to settlement */
 
     struct journal_queue_settings settings;
+    uint64_t ageing_ms;    /* R51; of a group that of its queue; 0: it has an order of its own */
+    uint64_t turn;         /* of all tasks of groups, the number of the last one of this */
     uint32_t asks;         /* chain: waits for the batch that tells of its settings .. */
     uint32_t asked;        /* .. and for the one that is under way */
     uint32_t gate_place;   /* in the heap of those that their rate closes; NONE: it is not there */
@@ -621,6 +625,8 @@ struct vent_read {
     uint32_t queue;
     uint64_t boundary_moves;
     uint8_t clock; /* READ_DUE */
+    bool is_ahead; /* READ_LOAD: of this rank, which lies behind the window */
+    uint8_t rank;
     uint32_t worker;
     uint64_t session;
     uint32_t owner;          /* claim, wait */
@@ -767,6 +773,7 @@ struct vent {
     uint32_t queues_free;
     uint32_t *unloaded; /* queues that are */
     uint32_t unloaded_n;
+    uint64_t turns;     /* tasks of groups that went out */
     uint32_t load_next; /* of these, to look at first */
     uint32_t load_idle; /* of these, looked at without finding anything to do */
     uint64_t dispatched_seen;
@@ -1151,6 +1158,8 @@ void vent_release(struct vent *v, struct task *t);
 struct task *vent_queue_peek(struct vent *v, struct queue *q, uint32_t sinks);
 /* The same of its own tasks, not those of its groups. */
 struct task *vent_lots_peek(const struct vent *v, const struct queue *q, uint32_t sinks);
+/* The first of a rank that has any. */
+struct task *vent_lot_first(const struct vent *v, const struct lot *lot, uint32_t rank);
 /* R41: it is at the boundary of what is loaded, or behind it. */
 bool vent_is_behind(const struct vent *v, const struct queue *q, const struct task *t);
 /* It leaves its last `n` ready tasks, or more than `floor`, to the journal. */
@@ -1175,6 +1184,10 @@ void vent_bring_back(struct vent *v, const struct journal_task *jt, struct dtqi_
 void vent_recovered(struct vent *v, struct task *t);
 void vent_release_held(struct vent *v);
 bool vent_has_room(const struct vent *v);
+/* There is some in the table of tasks, window full or not. */
+bool vent_has_records(const struct vent *v);
+/* So many tasks one read of the queue is to bring. */
+uint32_t vent_load_tasks(const struct vent *v, const struct queue *q);
 uint32_t vent_window_room(const struct vent *v); /* so many tasks more */
 /* .. in lists of active or stuck queues, or in the rings of its parent */
 void vent_queue_place(struct vent *v, struct queue *q, enum queue_place place);
@@ -1182,6 +1195,39 @@ void vent_queue_place(struct vent *v, struct queue *q, enum queue_place place);
 void vent_queue_set_place(struct vent *v, struct queue *q, enum queue_place place);
 /* Queues that found no worker are tried again. */
 void vent_unstick(struct vent *v);
+
+/* ---------------------------------------------------------------- vent_age.c */
+
+/* The queue has R51: this one comes before that one, both being its own. */
+bool vent_age_is_before(const struct vent *v, const struct queue *q, const struct task *a,
+                        const struct task *b);
+/* The same of the first tasks of two of its groups. */
+bool vent_age_is_turn(const struct vent *v, const struct queue *p, const struct task *a,
+                      const struct task *b);
+/* As vent_lots_peek(). */
+struct task *vent_age_peek(const struct vent *v, const struct queue *q, uint32_t sinks);
+/* What the settings of its queue say; and when they changed. */
+void vent_age_take(const struct vent *v, struct queue *q);
+void vent_age_set(struct vent *v, struct queue *p);
+/* Ready tasks of it in memory. */
+uint32_t vent_rank_n(const struct queue *q, uint32_t rank);
+/* It is in memory, though it lies behind the window. */
+bool vent_ahead_has(const struct queue *q, uint32_t rank, uint64_t seq);
+/* The window will end here; or what is ahead of it does. */
+void vent_ahead_window_back(struct vent *v, struct queue *q, uint32_t rank, uint64_t seq);
+void vent_ahead_back(struct queue *q, uint32_t rank, uint64_t seq);
+/* A task of the rank has left memory. */
+void vent_ahead_left(struct queue *q, uint32_t rank);
+/* So many of each rank do not. */
+uint32_t vent_ahead_floor(const struct vent *v, const struct queue *q);
+/* The rank to read of ahead of the window, so many tasks; NONE: the window comes first. */
+uint32_t vent_ahead_wanted(const struct vent *v, struct queue *q);
+uint32_t vent_ahead_limit(const struct vent *v, const struct queue *q);
+/* None is in memory, and the journal may have some. */
+bool vent_ahead_is_out(const struct queue *q, uint32_t rank);
+void vent_ahead_ask(struct queue *q, uint32_t rank, struct vent_read *r);
+/* false: not all of it could come into memory. */
+bool vent_ahead_loaded(struct vent *v, struct queue *q, const struct vent_read *r);
 
 /* ---------------------------------------------------------------- vent_group.c */
 

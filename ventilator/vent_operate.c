@@ -181,6 +181,13 @@ static void rate_groups(struct vent *v, const struct order *o, struct queue *q)
     answer_when_written(v, o, q, 0);
 }
 
+static void age_queue(struct vent *v, const struct order *o, struct queue *q)
+{
+    q->settings.ageing_ms = o->m->period_ms;
+    vent_age_set(v, q);
+    answer_when_written(v, o, q, 0);
+}
+
 static const char *flaw_of_rate(const struct dtqi_operate *m)
 {
     if (!is_whole(m->number))
@@ -200,6 +207,8 @@ static const char *flaw_of(const struct dtqi_operate *m)
         return flaw_of_rate(m);
     if (is_limit && !is_whole(m->number))
         return "number: a limit is a whole number, up to a thousand million";
+    if (m->operation == DTQI_QUEUE_AGEING && m->period_ms > DTQI_DURATION_MS_MAX)
+        return "period_ms: more than a hundred years";
     return NULL;
 }
 
@@ -276,6 +285,7 @@ void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *
     case DTQI_QUEUE_RATE: operate_queue(v, &o, rate_queue); break;
     case DTQI_QUEUE_GROUP_LIMIT: operate_queue(v, &o, limit_groups); break;
     case DTQI_QUEUE_GROUP_RATE: operate_queue(v, &o, rate_groups); break;
+    case DTQI_QUEUE_AGEING: operate_queue(v, &o, age_queue); break;
     case DTQI_QUEUE_MOVE: vent_on_move(v, route, m); break;
     case DTQI_DEAD_REQUEUE:
     case DTQI_DEAD_PURGE: vent_on_dead_operation(v, route, m); break;

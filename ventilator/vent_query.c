@@ -595,6 +595,7 @@ static void fill_queue(const struct vent *v, const struct queue *q, struct dtqi_
         .group_limit = q->settings.group_limit,
         .group_rate = q->settings.group_rate,
         .group_rate_period_ms = q->settings.group_rate_period_ms,
+        .ageing_ms = q->settings.ageing_ms,
     };
 }
 

@@ -205,6 +205,8 @@ static void lots_free(struct queue *q)
     }
     free(q->able.at);
     q->able = (struct seats){0};
+    free(q->ahead);
+    q->ahead = NULL;
     free(q->groups);
     q->groups = NULL;
 }
@@ -287,6 +289,7 @@ void vent_queue_start(struct vent *v, struct queue *q, const struct journal_queu
     if (q->parent != NONE)
         q->settings.purge_seq = 0; /* what its queue says counts */
     v->purging += q->settings.purge_seq != 0;
+    vent_age_take(v, q);
     count_start(v, q, jq);
     vent_queue_unloaded(v, q, jq->ready != 0);
     if (jq->delayed != 0)
@@ -578,7 +581,7 @@ void vent_ready_unlink(struct vent *v, struct task *t)
         if (lot->ranks == 0)
             q->lots_mask &= ~(1u << t->sink);
     }
-    if (q->ready == 0)
+    if (q->ready == 0 || vent_ahead_is_out(q, rank))
         hungry_push(v, q);
     if (q->family != NONE)
         vent_group_update(v, q, false);
@@ -596,6 +599,11 @@ static uint32_t lot_first(const struct vent *v, const struct lot *lot, uint32_t 
     return task_at(v, late)->seq < task_at(v, head)->seq ? late : head;
 }
 
+struct task *vent_lot_first(const struct vent *v, const struct lot *lot, uint32_t rank)
+{
+    return task_at(v, lot_first(v, lot, rank));
+}
+
 struct task *vent_queue_peek(struct vent *v, struct queue *q, uint32_t sinks)
 {
     return q->groups != NULL ? vent_group_peek(v, q, sinks) : vent_lots_peek(v, q, sinks);
@@ -606,6 +614,8 @@ struct task *vent_lots_peek(const struct vent *v, const struct queue *q, uint32_
     uint32_t best = NONE;
     uint32_t best_rank = DTQI_PRIORITIES;
 
+    if (q->ageing_ms != 0)
+        return vent_age_peek(v, q, sinks);
     for (uint32_t left = q->lots_mask & sinks; left != 0; left &= left - 1) {
         const struct lot *lot = q->lots[__builtin_ctz(left)];
         uint32_t rank = (uint32_t)__builtin_ctz(lot->ranks);
@@ -654,17 +664,24 @@ uint32_t vent_window_room(const struct vent *v)
     return window_tasks(v) < window_max(v) ? window_max(v) - window_tasks(v) : 0;
 }
 
+static bool is_in_window(const struct queue *q, uint8_t rank, uint64_t seq)
+{
+    if (!q->unloaded)
+        return true;
+    return rank != q->boundary_rank ? rank < q->boundary_rank : seq < q->boundary_seq;
+}
+
 bool vent_is_behind(const struct vent *v, const struct queue *q, const struct task *t)
 {
     uint8_t rank = spec_of(v, t)->rank;
 
-    if (!q->unloaded || (t->flags & TASK_NO_KEY) != 0)
-        return false;
-    return rank != q->boundary_rank ? rank > q->boundary_rank : t->seq >= q->boundary_seq;
+    return !is_in_window(q, rank, t->seq) && (t->flags & TASK_NO_KEY) == 0 &&
+           !vent_ahead_has(q, rank, t->seq);
 }
 
 static void boundary_back(struct vent *v, struct queue *q, uint8_t rank, uint64_t seq)
 {
+    vent_ahead_window_back(v, q, rank, seq);
     vent_queue_unloaded(v, q, true);
     q->boundary_rank = rank;
     q->boundary_seq = seq;
@@ -693,7 +710,16 @@ void vent_unpark(struct vent *v, struct task *t)
         (t->flags & TASK_NO_KEY) != 0)
         return;
     v->counters.tasks_evicted++;
+    if (t->state == TASK_PARKED)
+        vent_ahead_left(queue_of(v, t), spec_of(v, t)->rank);
     vent_task_free(v, t);
+}
+
+/* R51: since when it waits is not told by its id. */
+static bool has_been_due(const struct vent *v, const struct task *t)
+{
+    return queue_of(v, t)->ageing_ms != 0 && past_of(v, t) != NULL &&
+           past_of(v, t)->counters.due_wall_ms != 0;
 }
 
 void vent_park(struct vent *v, struct task *t)
@@ -703,7 +729,8 @@ void vent_park(struct vent *v, struct task *t)
     vent_expiry_add(v, t);
     if ((t->flags & TASK_DELAYED) != 0)
         vent_paper_move(v, t);
-    if (t->attempt != 0 && task_epoch(v, t) == v->epoch)
+    if ((t->attempt != 0 && task_epoch(v, t) == v->epoch) ||
+        ((t->flags & TASK_DELAYED) != 0 && has_been_due(v, t)))
         vent_dirty(v, t, false); /* else its number would be given again (R2) */
     vent_unpark(v, t);
 }
@@ -737,10 +764,18 @@ void vent_release(struct vent *v, struct task *t)
 
 /* ---------------------------------------------------------------- leaving memory */
 
+/* What is in memory in order ends before it. */
+static void end_before(struct vent *v, struct queue *q, uint8_t rank, uint64_t seq)
+{
+    if (is_in_window(q, rank, seq))
+        boundary_back(v, q, rank, seq);
+    else if (vent_ahead_has(q, rank, seq))
+        vent_ahead_back(q, rank, seq);
+}
+
 static void evict(struct vent *v, struct queue *q, struct task *t)
 {
-    if (!vent_is_behind(v, q, t))
-        boundary_back(v, q, spec_of(v, t)->rank, t->seq);
+    end_before(v, q, spec_of(v, t)->rank, t->seq);
     vent_park(v, t);
 }
 
@@ -780,6 +815,7 @@ static void evict_late(struct vent *v, struct queue *q, struct heap *h)
 void vent_evict_ready(struct vent *v, struct queue *q, uint32_t n, uint32_t floor)
 {
     uint32_t goal = q->ready > n ? q->ready - n : 0;
+    uint32_t of_each = vent_ahead_floor(v, q);
 
     if (goal < floor)
         goal = floor;
@@ -789,7 +825,8 @@ void vent_evict_ready(struct vent *v, struct queue *q, uint32_t n, uint32_t floo
         for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++)
             if (q->lots[s] != NULL && q->lots[s]->late[rank - 1].n > q->ready / 2)
                 evict_late(v, q, &q->lots[s]->late[rank - 1]);
-        while (q->ready > goal && (t = last_of_rank(v, q, rank - 1)) != NULL && may_leave(q, t))
+        while (q->ready > goal && (of_each == 0 || vent_rank_n(q, rank - 1) > of_each) &&
+               (t = last_of_rank(v, q, rank - 1)) != NULL && may_leave(q, t))
             evict(v, q, t);
     }
 }
@@ -847,7 +884,7 @@ uint32_t vent_share_of(const struct vent *v, const struct queue *q)
     return v->share < GROUP_SHARE_TASKS ? v->share : GROUP_SHARE_TASKS;
 }
 
-static bool has_records(const struct vent *v)
+bool vent_has_records(const struct vent *v)
 {
     return vent_records(v) < v->cfg.resident_tasks_max - v->cfg.resident_tasks_max / 8;
 }
@@ -885,7 +922,7 @@ static void make_room(struct vent *v)
 }
 
 /* What one read brings: groups share what there is room for. */
-static uint32_t load_tasks(const struct vent *v, const struct queue *q)
+uint32_t vent_load_tasks(const struct vent *v, const struct queue *q)
 {
     uint32_t fair = window_max(v) / (2 * (v->unloaded_n + 1));
 
@@ -894,10 +931,18 @@ static uint32_t load_tasks(const struct vent *v, const struct queue *q)
     return fair > GROUP_SHARE_TASKS ? fair : GROUP_SHARE_TASKS;
 }
 
+/* Of what the next read would bring more of. */
+static uint32_t tasks_here(const struct queue *q)
+{
+    uint32_t ready = q->ageing_ms != 0 ? vent_rank_n(q, q->boundary_rank) : q->ready;
+
+    return ready + q->resident[TASK_HELD];
+}
+
 /* A group in order may have nothing but what comes after a task that is not here. */
 static bool is_needed(const struct vent *v, const struct queue *q, uint32_t share)
 {
-    uint32_t here = q->ready + q->resident[TASK_HELD];
+    uint32_t here = tasks_here(q);
 
     if (q->parent != NONE && (share == 0 || v->resident_bytes >= v->cfg.resident_bytes_max))
         return false;
@@ -907,21 +952,25 @@ static bool is_needed(const struct vent *v, const struct queue *q, uint32_t shar
 static uint32_t load_limit(struct vent *v, const struct queue *q)
 {
     uint32_t share = vent_share_of(v, q);
-    uint32_t here = q->ready + q->resident[TASK_HELD];
+    uint32_t here = tasks_here(q);
 
     if (vent_is_served(v, q) && here < share && !vent_has_room(v))
         make_room(v);
-    if (vent_is_served(v, q) && here < 2 * load_tasks(v, q) && vent_has_room(v))
-        return load_tasks(v, q);
-    return is_needed(v, q, share) && has_records(v) ? share : 0;
+    if (vent_is_served(v, q) && here < 2 * vent_load_tasks(v, q) && vent_has_room(v))
+        return vent_load_tasks(v, q);
+    return is_needed(v, q, share) && vent_has_records(v) ? share : 0;
 }
 
 /* false: nothing was asked for. */
 static bool load(struct vent *v, struct queue *q)
 {
-    uint32_t limit = q->loading || q->number == 0 ? 0 : load_limit(v, q);
+    bool may = !q->loading && q->number != 0;
+    uint32_t rank = may ? vent_ahead_wanted(v, q) : NONE;
+    uint32_t limit = 0;
     struct vent_read *r;
 
+    if (may)
+        limit = rank != NONE ? vent_ahead_limit(v, q) : load_limit(v, q);
     if (limit == 0)
         return false;
     if (v->now_ms < q->load_after_ms) {
@@ -936,7 +985,9 @@ static bool load(struct vent *v, struct queue *q)
     r->read.queue = q->number;
     r->read.limit = limit;
     r->read.bytes_max = v->cfg.load_bytes;
-    if (q->boundary_rank != 0 || q->boundary_seq != 0) {
+    if (rank != NONE) {
+        vent_ahead_ask(q, rank, r);
+    } else if (q->boundary_rank != 0 || q->boundary_seq != 0) {
         r->read.has_after = true; /* the last key that can be before the boundary */
         r->read.after = (struct journal_key){
             .queue = q->number,
@@ -999,19 +1050,12 @@ static void release_parked(struct vent *v, struct queue *q)
     }
 }
 
-void vent_loaded(struct vent *v, struct vent_read *r)
+/* false: not all of it could come into memory. */
+static bool window_loaded(struct vent *v, struct queue *q, const struct vent_read *r)
 {
-    struct queue *q = &v->queues[r->queue];
     const struct journal_read *a = &r->read;
     uint32_t i;
 
-    q->loading = false;
-    if (a->err != DTQ_OK) {
-        q->load_after_ms = v->now_ms + LOAD_RETRY_MS;
-        return;
-    }
-    if (r->boundary_moves != q->boundary_moves)
-        return; /* tasks before these have left memory since: asked for again */
     for (i = 0; i < a->tasks_n; i++) {
         const struct journal_task *jt = &a->tasks[i];
         struct task *t;
@@ -1028,11 +1072,29 @@ void vent_loaded(struct vent *v, struct vent_read *r)
         q->boundary_rank = jt->key.rank;
         q->boundary_seq = jt->key.seq + 1;
         if (r->boundary_moves != q->boundary_moves)
-            return;
+            return true;
     }
     if (i == a->tasks_n && a->end)
         vent_queue_unloaded(v, q, false);
-    if (i < a->tasks_n)
+    return i == a->tasks_n;
+}
+
+void vent_loaded(struct vent *v, struct vent_read *r)
+{
+    struct queue *q = &v->queues[r->queue];
+    bool is_whole;
+
+    q->loading = false;
+    if (r->read.err != DTQ_OK) {
+        q->load_after_ms = v->now_ms + LOAD_RETRY_MS;
+        return;
+    }
+    if (r->boundary_moves != q->boundary_moves)
+        return; /* tasks before these have left memory since: asked for again */
+    is_whole = r->is_ahead ? vent_ahead_loaded(v, q, r) : window_loaded(v, q, r);
+    if (r->boundary_moves != q->boundary_moves)
+        return;
+    if (!is_whole)
         q->load_after_ms = v->now_ms + LOAD_RETRY_MS;
     release_parked(v, q);
     if (q->parent == NONE)
@@ -1069,7 +1131,8 @@ static bool recover_past(struct vent *v, struct task *t, const struct journal_ta
     if (jt->key.delayed) {
         t->flags |= TASK_DELAYED;
         p->key_due_wall_ms = jt->key.due_wall_ms;
-        if (vent_left_ms(v, jt->key.due_wall_ms) > vent_left_ms(v, p->counters.due_wall_ms))
+        if (p->counters.due_wall_ms == 0 ||
+            vent_left_ms(v, jt->key.due_wall_ms) > vent_left_ms(v, p->counters.due_wall_ms))
             p->counters.due_wall_ms = jt->key.due_wall_ms;
     }
     return true;
@@ -1114,9 +1177,8 @@ static void leave_out(struct vent *v, const struct journal_key *key)
         return;
     }
     q = vent_queue_of_number(v, key->queue);
-    if (q != NULL && (!q->unloaded || key->rank < q->boundary_rank ||
-                      (key->rank == q->boundary_rank && key->seq < q->boundary_seq)))
-        boundary_back(v, q, key->rank, key->seq);
+    if (q != NULL)
+        end_before(v, q, key->rank, key->seq);
 }
 
 void vent_bring_back(struct vent *v, const struct journal_task *jt, struct dtqi_buf *buf)

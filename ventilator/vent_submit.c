@@ -433,13 +433,16 @@ bool vent_delay(struct vent *v, struct task *t, uint64_t due_wall_ms)
     return true;
 }
 
+#define ABOUT_MS 1000 /* priorities that rise (R51) need not be more exact than that */
+
 /* The time in its id is by another clock than ours: what counts from there needs the time itself.
  */
 static bool note_made(struct vent *v, struct task *t, const struct dtqi_submit *m)
 {
     struct past *p;
 
-    if (m->id_clock_ms == 0 || spec_of(v, t)->spec.expires_ms == 0)
+    if (m->id_clock_ms == 0 || (spec_of(v, t)->spec.expires_ms == 0 && m->id_clock_ms <= ABOUT_MS &&
+                                m->id_clock_ms >= -ABOUT_MS))
         return true;
     p = vent_past(v, t);
     if (p == NULL)

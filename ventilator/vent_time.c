@@ -379,7 +379,7 @@ static void fire(struct vent *v, struct due *d)
             return;
         }
         if (p != NULL)
-            p->counters.due_wall_ms = 0;
+            p->counters.due_wall_ms = v->wall_ms; /* it has waited since then (R51) */
         vent_release(v, t);
     }
 }

@@ -123,6 +123,15 @@ dtq_err dtq_queue_group_rate(dtq_client *client, const char *queue, uint64_t tas
     return rate(client, order, queue, timeout_ms);
 }
 
+dtq_err dtq_queue_ageing(dtq_client *client, const char *queue, uint64_t step_ms,
+                         int32_t timeout_ms)
+{
+    struct dtqi_operate order = {.operation = DTQI_QUEUE_AGEING, .period_ms = step_ms};
+    uint64_t count;
+
+    return operate_queue(client, queue, order, timeout_ms, &count);
+}
+
 /* ---------------------------------------------------------------- move */
 
 /* What a cursor of ours holds. */

@@ -432,6 +432,7 @@ static bool read_queue_info(struct codec_reader *r, const void *from, void *to)
         .group_limit = in->group_limit,
         .group_rate = in->group_rate,
         .group_rate_period_ms = in->group_rate_period_ms,
+        .ageing_ms = in->ageing_ms,
     };
     return optional_name(r, "a queue's name", in->name, &out->name);
 }

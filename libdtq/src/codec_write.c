@@ -290,6 +290,7 @@ static bool write_queue_info(struct codec_writer *w, const void *from, void *to)
     out->group_limit = in->group_limit;
     out->group_rate = in->group_rate;
     out->group_rate_period_ms = in->group_rate_period_ms;
+    out->ageing_ms = in->ageing_ms;
     return name(w, in->name, &out->name);
 }
 

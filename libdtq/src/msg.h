@@ -645,6 +645,7 @@ struct dtqi_queue_info {
     uint64_t group_limit;
     uint64_t group_rate;
     uint64_t group_rate_period_ms;
+    uint64_t ageing_ms;
 };
 
 struct dtqi_worker_info {
@@ -735,6 +736,7 @@ enum dtqi_operation {
     DTQI_QUEUE_GROUP_RATE = 20,
     DTQI_QUEUE_GROUP_LIMIT = 21,
     DTQI_QUEUE_MOVE = 22,
+    DTQI_QUEUE_AGEING = 23,
     DTQI_CRON_ADD = 12,
     DTQI_CRON_REMOVE = 13,
     DTQI_CRON_PAUSE = 14,

@@ -102,7 +102,8 @@ static void make_whole(void)
         {.number = 1, .name = "a"},
         {.number = 2,
          .name = "b",
-         .settings = {.limit = 3, .rate = 10, .rate_period_ms = 60000, .purge_seq = 9}},
+         .settings =
+             {.limit = 3, .rate = 10, .rate_period_ms = 60000, .purge_seq = 9, .ageing_ms = 30000}},
         {.number = 3, .parent = 1, .name = "x", .settings.group_limit = 2}};
     struct journal *j;
     uint32_t n = 0;

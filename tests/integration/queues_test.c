@@ -201,6 +201,43 @@ static void tasks_start_at_the_rate_of_their_queue(void **state)
     assert_true(best_us <= 3000 * 1050 * DTQ_SLOWNESS);
 }
 
+/* The long one is the low one: of two tasks, it came first or second. */
+static size_t place_of_the_low_one(struct cluster *c, const char *queue)
+{
+    struct span spans[RUNS_MAX];
+
+    dtq_expect(c, 0, NULL, "submit", "-q", queue, "-p0", "sleep", "30", NULL);
+    dtq_expect(c, 0, NULL, "queue", "list", NULL); /* takes more than 9 ms, or the next one does */
+    dtq_expect(c, 0, NULL, "submit", "-q", queue, "-p9", "echo", "x", NULL);
+    dtq_expect(c, 0, NULL, "queue", "resume", queue, NULL);
+    wait_until(c, has_no_tasks, NULL);
+    assert_int_equal(spans_of(c, queue, spans), 2);
+    return spans[0].to_us - spans[0].from_us >= 30000 ? 1 : 2;
+}
+
+static void priorities_rise_with_waiting_if_so_ordered(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    dtq_expect(c, 0, NULL, "queue", "pause", "a", "b", NULL);
+    assert_string_equal(dtq_expect(c, 0, NULL, "queue", "ageing", "a", "1ms", NULL),
+                        "a ageing 1ms\n");
+    kill_ventilator(c);
+    cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c1", NULL);
+    assert_int_equal(place_of_the_low_one(c, "a"), 1);
+    assert_int_equal(place_of_the_low_one(c, "b"), 2);
+    r = dtq_run(c, NULL, "queue", "list", NULL);
+    expect_in(r, r->text, "ageing 1ms");
+    r = dtq_run(c, NULL, "queue", "ageing", "a", "1h30m", "--json", NULL);
+    assert_string_equal(r->text, "{\"queue\":\"a\",\"ageing_ms\":5400000}\n");
+    dtq_expect(c, 0, NULL, "queue", "ageing", "a", "none", NULL);
+    r = dtq_run(c, NULL, "queue", "list", "--json", NULL);
+    expect_in(r, r->text, "\"ageing_ms\":0");
+}
+
 /* ---- purge and cancel */
 
 static bool can_move_nothing(struct cluster *c, void *arg)
@@ -524,6 +561,8 @@ static void what_is_no_order_is_a_usage_error(void **state)
     expect_in(r, r->said, "'fast' is no rate");
     assert_int_equal(dtq_run(c, NULL, "queue", "limit", "q", "0", NULL)->status, 2);
     assert_int_equal(dtq_run(c, NULL, "queue", "stop", "q", NULL)->status, 2);
+    assert_int_equal(dtq_run(c, NULL, "queue", "ageing", "q", "0s", NULL)->status, 2);
+    assert_int_equal(dtq_run(c, NULL, "queue", "ageing", "q", "soon", NULL)->status, 2);
     assert_int_equal(dtq_run(c, NULL, "queue", "limit", "q", NULL)->status, 2);
     r = dtq_run(c, NULL, "queue", "resume", "nosuch", NULL);
     assert_int_equal(r->status, 1);
@@ -536,6 +575,7 @@ int main(int argc, char **argv)
         STORY(a_paused_queue_stays_paused_over_kill_9),
         STORY(no_more_tasks_run_than_the_limit_of_their_queue),
         STORY(tasks_start_at_the_rate_of_their_queue),
+        STORY(priorities_rise_with_waiting_if_so_ordered),
         STORY(what_waits_is_moved_and_stays_so_after_kill_9),
         STORY(a_purge_says_how_many_and_is_completed_after_kill_9),
         STORY(a_running_command_is_gone_when_it_is_cancelled),

@@ -659,6 +659,7 @@ static struct dtqi_queue_info queue_info(struct maker *m)
         .group_limit = number(m, UINT64_MAX),
         .group_rate = number(m, UINT64_MAX),
         .group_rate_period_ms = number(m, UINT64_MAX),
+        .ageing_ms = number(m, UINT64_MAX),
     };
 }
 

@@ -1059,7 +1059,7 @@ static void a_restart_knows_queues_rosters_and_settlements(void **state)
     workers[1].instance = (dtqi_uid){.bytes = "was never here.."};
     workers[1].gone = true;
     queues[0].settings =
-        (struct journal_queue_settings){true, 3, 10, 60000, 1700000000000, 77, 5, 20, 1000};
+        (struct journal_queue_settings){true, 3, 10, 60000, 1700000000000, 77, 5, 20, 1000, 30000};
     applied.number = 9;
     (void)snprintf(sink.intake, sizeof sink.intake, "tcp://b:1");
     w->batch.workers_n = 2;
@@ -1079,6 +1079,7 @@ static void a_restart_knows_queues_rosters_and_settlements(void **state)
     assert_int_equal(queue_at_start(w, 5)->settings.group_limit, 5);
     assert_int_equal(queue_at_start(w, 5)->settings.group_rate, 20);
     assert_int_equal(queue_at_start(w, 5)->settings.group_rate_period_ms, 1000);
+    assert_int_equal(queue_at_start(w, 5)->settings.ageing_ms, 30000);
     assert_false(queue_at_start(w, 2)->settings.paused);
     assert_int_equal(w->start.applied[0].number, 9);
     assert_int_equal(w->start.sinks_n, 1);

@@ -224,19 +224,12 @@ static void order(struct chaos *c, uint32_t operation, const char *queue, uint32
 static void operate(struct chaos *c)
 {
     static const char *const queues[] = {"a", "b", "c", "d"};
-    static const uint32_t operations[] = {DTQI_QUEUE_PAUSE,
-                                          DTQI_QUEUE_RESUME,
-                                          DTQI_QUEUE_RESUME,
-                                          DTQI_QUEUE_LIMIT,
-                                          DTQI_QUEUE_RATE,
-                                          DTQI_QUEUE_PURGE,
-                                          DTQI_QUEUE_MOVE,
-                                          DTQI_QUEUE_MOVE,
-                                          DTQI_QUEUE_GROUP_LIMIT,
-                                          DTQI_QUEUE_GROUP_RATE,
-                                          99};
+    static const uint32_t operations[] = {
+        DTQI_QUEUE_PAUSE,       DTQI_QUEUE_RESUME,     DTQI_QUEUE_RESUME, DTQI_QUEUE_LIMIT,
+        DTQI_QUEUE_RATE,        DTQI_QUEUE_PURGE,      DTQI_QUEUE_MOVE,   DTQI_QUEUE_MOVE,
+        DTQI_QUEUE_GROUP_LIMIT, DTQI_QUEUE_GROUP_RATE, DTQI_QUEUE_AGEING, 99};
 
-    order(c, operations[rnd(c, 11)], queues[rnd(c, 4)], (uint32_t)rnd(c, 4));
+    order(c, operations[rnd(c, 12)], queues[rnd(c, 4)], (uint32_t)rnd(c, 4));
 }
 
 static void query(struct chaos *c)

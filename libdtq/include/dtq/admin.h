@@ -160,6 +160,7 @@ typedef struct dtq_queue_info {
     uint64_t group_limit;          /**< dtq_queue_group_limit(); 0: none */
     uint64_t group_rate;           /**< dtq_queue_group_rate(): so many tasks of each group .. */
     uint64_t group_rate_period_ms; /**< .. in so much time; 0: any number */
+    uint64_t ageing_ms;            /**< dtq_queue_ageing(); 0: none */
 } dtq_queue_info;
 
 typedef struct dtq_worker_info {
@@ -307,6 +308,16 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_queue_group_limit(dtq_client *client, const cha
 DTQ_API DTQ_MUST_USE dtq_err dtq_queue_group_rate(dtq_client *client, const char *queue,
                                                   uint64_t tasks, uint64_t period_ms,
                                                   int32_t timeout_ms);
+
+/**
+ * Let the priorities of a queue's tasks rise while they wait, so that none waits for ever behind
+ * others of a higher one: for each `step_ms` that a task has been ready it counts as one priority
+ * higher, up to 9. Between tasks that count the same the one that was submitted first comes first.
+ * @param step_ms  0: priorities are what they are
+ * @return as dtq_queue_pause(); DTQ_EREFUSED for a step of more than a hundred years
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_queue_ageing(dtq_client *client, const char *queue,
+                                              uint64_t step_ms, int32_t timeout_ms);
 
 /**
  * Go on with a sink whose store is an older copy of what it was (`diverged`): the ventilator
