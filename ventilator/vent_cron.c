@@ -448,7 +448,7 @@ void vent_crons_gather(struct vent *v)
 
         unlink_change(v, e);
         tell(v, e);
-        e->changed_next = v->cron_handed;
+        e->handed_next = v->cron_handed;
         v->cron_handed = e;
     }
 }
@@ -459,6 +459,10 @@ void vent_cron_fire_op(struct vent *v, const struct task *t, struct journal_op *
 
     assert(e->fire.task == task_index(v, t));
     e->told_fire = (struct journal_cron){.name = dtqi_str(e->name), .state = after_fire(e)};
+    if (e->handed == CRON_PUT) { /* in this batch, before it: its times begin anew */
+        e->told_fire.state.cursor_wall_ms = e->told.state.cursor_wall_ms;
+        e->told_fire.state.anchor_wall_ms = e->told.state.anchor_wall_ms;
+    }
     op->cron = &e->told_fire;
 }
 
@@ -574,8 +578,8 @@ void vent_crons_answered(struct vent *v, dtq_err err)
     while (v->cron_handed != NULL) {
         struct cron_entry *e = v->cron_handed;
 
-        v->cron_handed = e->changed_next;
-        e->changed_next = NULL;
+        v->cron_handed = e->handed_next;
+        e->handed_next = NULL;
         answered(v, e, err);
     }
 }
@@ -1010,8 +1014,7 @@ static void check_entry(const struct vent *v, const struct cron_entry *e)
     assert(e->place == NONE || may_fire(v, e) || v->stopping);
     assert(e->place == NONE || e->place == 0 || !is_sooner(e, v->cron_heap[(e->place - 1) / 2]));
     assert(e->def != NULL || e->next != NULL);
-    assert(e->next == NULL || e->change == CRON_PUT || e->handed == CRON_PUT ||
-           e->change == CRON_DEL);
+    assert(e->next == NULL || e->change == CRON_PUT || e->handed == CRON_PUT || is_removed(e));
     if (e->fire.task != NONE) {
         const struct task *t = task_at(v, e->fire.task);
 

@@ -695,6 +695,7 @@ struct cron_entry {
     bool last_closed;              /* it is not */
     struct cron_entry *changed_next;
     struct cron_entry *changed_prev;
+    struct cron_entry *handed_next; /* it may be in both lists */
 };
 
 struct vent {

@@ -713,11 +713,11 @@ void vent_journal_tick(struct vent *v)
     if (v->changed.n != 0) { /* no memory: no put may go before them */
         v->puts_after_ms = v->now_ms + v->cfg.journal_retry_ms;
     }
+    vent_crons_gather(v); /* before their runs, which may come with the deletes */
     gather_deletes(v);
     gather_dead(v);
     gather_keys(v);
     gather_pasts(v);
-    vent_crons_gather(v);
     gather_dirty(v);
     gather_puts(v);
     gather_applied(v);

@@ -432,6 +432,80 @@ static void a_pause_does_not_commit_a_run_that_is_under_way(void **state)
     assert_int_equal(tasks_n(w), 1);
 }
 
+/* A run that is settled before anything of it is written comes with the deletes of a batch; a pause
+ * of its entry is in the same batch. */
+static void a_run_that_settles_at_once_is_not_forgotten_for_a_change(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    uint32_t numbers[4];
+    uint32_t ticket;
+    dtq_id id;
+
+    add(w, "tick", each_10s());
+    world_live(w, 9500, &x, NULL);
+    w->journal_stuck = true;
+    add_only(w, "other", each_10s(), "body"); /* a batch is under way */
+    world_live(w, SECOND, &x, NULL);
+    id = world_take(w, WORLD_LANE, DTQI_TASKS)->msg.tasks.ids[0];
+    assert_int_equal(world_tasks(w, &x, numbers, &ticket, 4), 1);
+    world_done(w, &x, &ticket, 1);
+    settle(w, &id);
+    operate(w, (struct dtqi_operate){.operation = DTQI_CRON_PAUSE, .target = dtqi_str("tick")});
+    w->journal_stuck = false;
+    world_tick(w);
+    assert_int_equal(reply_of(w)->reason, DTQI_REFUSAL_NONE);
+    restart_after(w, 1);
+    assert_true(shown(w, "tick")->paused);
+    assert_int_equal(shown(w, "tick")->fired, 1);
+    order(w, DTQI_CRON_RESUME, "tick");
+    world_pass(w, 100);
+    assert_int_equal(tasks_n(w), 0);
+}
+
+static void a_run_that_is_under_way_does_not_take_the_times_of_a_replacement_back(void **state)
+{
+    struct world *w = *state;
+    uint64_t t0 = world_wall_ms(w);
+    struct dtqi_cron_entry e = {.every_ms = 7 * SECOND, .replace = true};
+    const uint64_t times[] = {t0 + 10 * SECOND, t0 + 11 * SECOND + 7 * SECOND};
+
+    add(w, "tick", each_10s());
+    world_pass(w, 9500);
+    w->journal_stuck = true;
+    add_only(w, "other", each_10s(), "body"); /* a batch is under way */
+    world_pass(w, 1500);
+    add_only(w, "tick", e, "body");
+    world_tick(w);
+    w->journal_stuck = false;
+    world_tick(w);
+    order(w, DTQI_CRON_REMOVE, "other");
+    restart_after(w, 1);
+    assert_int_equal(shown(w, "tick")->fired, 1);
+    assert_int_equal(shown(w, "tick")->next_wall_ms, times[1]);
+    world_pass(w, 8 * SECOND);
+    expect_times(w, times, 2);
+}
+
+/* One entry changes again while it is written, and then another one. */
+static void a_change_behind_one_that_is_being_written_is_not_lost(void **state)
+{
+    struct world *w = *state;
+
+    add(w, "a", each_10s());
+    add(w, "b", each_10s());
+    w->journal_stuck = true;
+    operate(w, (struct dtqi_operate){.operation = DTQI_CRON_PAUSE, .target = dtqi_str("a")});
+    world_tick(w);
+    operate(w, (struct dtqi_operate){.operation = DTQI_CRON_RESUME, .target = dtqi_str("a")});
+    operate(w, (struct dtqi_operate){.operation = DTQI_CRON_REMOVE, .target = dtqi_str("b")});
+    w->journal_stuck = false;
+    world_tick(w);
+    restart_after(w, 1);
+    assert_false(shown(w, "a")->paused);
+    assert_null(shown(w, "b"));
+}
+
 static void a_full_disk_delays_a_run_and_loses_none(void **state)
 {
     struct world *w = *state;
@@ -1105,6 +1179,12 @@ int main(void)
                                         begin, end),
         cmocka_unit_test_setup_teardown(a_pause_does_not_commit_a_run_that_is_under_way, begin,
                                         end),
+        cmocka_unit_test_setup_teardown(a_run_that_settles_at_once_is_not_forgotten_for_a_change,
+                                        begin, end),
+        cmocka_unit_test_setup_teardown(
+            a_run_that_is_under_way_does_not_take_the_times_of_a_replacement_back, begin, end),
+        cmocka_unit_test_setup_teardown(a_change_behind_one_that_is_being_written_is_not_lost,
+                                        begin, end),
         cmocka_unit_test_setup_teardown(a_full_disk_delays_a_run_and_loses_none, begin, end),
         cmocka_unit_test_setup_teardown(an_entry_that_does_not_fit_on_the_disk_is_refused, begin,
                                         end),
