@@ -722,15 +722,15 @@ static bool is_head_sound(const struct store_pages *p, const uint8_t *page, uint
 }
 
 /* The newest commit that a root's list of free pages tells of: the last key of its tree. 0: it
- * cannot be told. */
-static uint64_t newest_in_free(const struct store_pages *p, const struct tree *tree)
+ * cannot be told. `page` has room for one. */
+static uint64_t newest_in_free(const struct store_pages *p, const struct tree *tree, uint8_t *page)
 {
-    uint8_t *page =
-        tree->root != NO_PAGE && tree->depth <= DEPTH_MAX ? malloc(p->root.page_bytes) : NULL;
     uint64_t number = tree->root;
     uint64_t newest = 0;
 
-    for (unsigned level = 1; page != NULL && level <= tree->depth; level++) {
+    if (tree->root == NO_PAGE || tree->depth > DEPTH_MAX)
+        return 0;
+    for (unsigned level = 1; level <= tree->depth; level++) {
         bool is_leaf = level == tree->depth;
         struct node node;
 
@@ -743,7 +743,6 @@ static uint64_t newest_in_free(const struct store_pages *p, const struct tree *t
             newest = get64(node.key.at);
         number = node.child;
     }
-    free(page);
     return newest;
 }
 
@@ -751,19 +750,24 @@ static uint64_t newest_in_free(const struct store_pages *p, const struct tree *t
  * the lists tell whether the numbers of the roots can be true. Before an open a number that is too
  * low is let pass: it may be a root that was written by halves, of a commit that nobody was told
  * of. */
-static void check_numbers(struct store_pages *p, const struct root roots[2])
+static dtq_err check_numbers(struct store_pages *p, const struct root roots[2])
 {
     unsigned newer = roots[1].commit > roots[0].commit;
     uint64_t newest[2];
+    uint8_t *page = malloc(p->root.page_bytes);
 
+    if (page == NULL)
+        return DTQ_ENOMEM;
     for (unsigned i = 0; i < 2; i++) {
-        newest[i] = roots[i].is_sound ? newest_in_free(p, &roots[i].free) : 0;
+        newest[i] = roots[i].is_sound ? newest_in_free(p, &roots[i].free, page) : 0;
         if (!p->is_glance && newest[i] > roots[i].commit)
             (void)damage_page(p, NULL, i, "the root page has a number that is too low");
     }
     if (roots[newer].is_sound && newest[newer] < newest[1 - newer] &&
         newest[1 - newer] <= roots[1 - newer].commit)
         (void)damage_page(p, NULL, newer, "the root page has a number that is too high");
+    free(page);
+    return DTQ_OK;
 }
 
 /*
@@ -800,7 +804,8 @@ static dtq_err read_roots(struct store_pages *p, struct store_why why)
         roots[1].commit + 1 != roots[0].commit && (roots[0].commit != 0 || roots[1].commit != 0))
         (void)damage_page(p, NULL, 0, "the root pages are not of consecutive commits");
     p->file_pages = p->file_bytes / p->root.page_bytes;
-    check_numbers(p, roots);
+    if (check_numbers(p, roots) != DTQ_OK)
+        return store_why(why, DTQ_ENOMEM, "out of memory");
     if (p->root.last_page > p->file_pages + MISSING_PAGES_MAX) {
         (void)damage_page(p, NULL, p->file_pages, "the file ends here, and should be far longer");
         p->root.last_page = p->file_pages + MISSING_PAGES_MAX; /* bounds the memory of a walk */
@@ -911,6 +916,8 @@ static dtq_err open_pages(struct store_pages *p, const char *dir, struct store_w
     char text[STORE_WHY_BYTES] = "";
     dtq_err err = read_roots(p, (struct store_why){text, sizeof text});
 
+    if (err == DTQ_ENOMEM)
+        return store_why(why, err, "%s", text);
     if (err != DTQ_OK)
         return store_why(why, err, "the store in '%s' is damaged, or is no dtq store: %s", dir,
                          text);

@@ -95,6 +95,14 @@ static void expect_after_one_failure(dtq_err first, dtq_err second)
     assert_int_equal(second, DTQ_OK);
 }
 
+static void close_both(struct world *w)
+{
+    w->kind->close(w->work);
+    store_close(w->store);
+    w->work = NULL;
+    w->store = NULL;
+}
+
 static bool scenario(struct world *w, unsigned long n)
 {
     dtq_err err;
@@ -112,10 +120,23 @@ static bool scenario(struct world *w, unsigned long n)
     }
     alloc_fail_arm(false);
     assert_int_equal(w->kind->view(w->work), w->model.view);
-    w->kind->close(w->work);
-    store_close(w->store);
-    w->work = NULL;
-    w->store = NULL;
+    close_both(w);
+    return alloc_failed();
+}
+
+/* What is there is not taken for damaged. */
+static bool new_start(struct world *w, unsigned long n)
+{
+    dtq_err err;
+
+    alloc_fail_at(n);
+    alloc_fail_arm(true);
+    err = open_both(w);
+    if (err != DTQ_OK)
+        expect_after_one_failure(err, open_both(w));
+    alloc_fail_arm(false);
+    assert_int_equal(w->kind->view(w->work), w->model.view);
+    close_both(w);
     return alloc_failed();
 }
 
@@ -130,6 +151,18 @@ static void any_allocation_may_fail(void **state)
     assert_true(n > 15);
 }
 
+static void any_allocation_of_a_new_start_may_fail(void **state)
+{
+    struct world *w = *state;
+    unsigned long n = 1;
+
+    assert_false(scenario(w, 0));
+    while (new_start(w, n))
+        n++;
+    print_message("%lu allocations\n", n - 1);
+    assert_true(n > 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +170,10 @@ int main(void)
          NULL},
         {"results: any_allocation_may_fail", any_allocation_may_fail, with_results, end_world,
          NULL},
+        {"journal: any_allocation_of_a_new_start_may_fail", any_allocation_of_a_new_start_may_fail,
+         with_journal, end_world, NULL},
+        {"results: any_allocation_of_a_new_start_may_fail", any_allocation_of_a_new_start_may_fail,
+         with_results, end_world, NULL},
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
