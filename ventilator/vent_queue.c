@@ -3,6 +3,8 @@
 #define QUEUE_BUCKETS 4096u
 #define UNLOADED_PER_TICK 32u
 #define LOAD_RETRY_MS 100u
+#define AHEAD_LOADS_MIN 2u
+#define AHEAD_LOADS_MAX 8u
 
 /* ---------------------------------------------------------------- queues by name */
 
@@ -949,6 +951,18 @@ static bool is_needed(const struct vent *v, const struct queue *q, uint32_t shar
     return here < (share + 1) / 2 || (q->is_ordered && q->place == QUEUE_CLOSED && here < share);
 }
 
+/* So many ready tasks are kept in memory, that workers have some while the journal commits: a
+ * commit of many deletes takes as long as a few ten thousand short tasks. */
+static uint32_t ahead_tasks(const struct vent *v, const struct queue *q)
+{
+    uint32_t load = vent_load_tasks(v, q);
+    uint32_t fair = window_max(v) / (v->unloaded_n + 1);
+
+    if (fair < AHEAD_LOADS_MIN * load)
+        return AHEAD_LOADS_MIN * load;
+    return fair < AHEAD_LOADS_MAX * load ? fair : AHEAD_LOADS_MAX * load;
+}
+
 static uint32_t load_limit(struct vent *v, const struct queue *q)
 {
     uint32_t share = vent_share_of(v, q);
@@ -956,7 +970,7 @@ static uint32_t load_limit(struct vent *v, const struct queue *q)
 
     if (vent_is_served(v, q) && here < share && !vent_has_room(v))
         make_room(v);
-    if (vent_is_served(v, q) && here < 2 * vent_load_tasks(v, q) && vent_has_room(v))
+    if (vent_is_served(v, q) && here < ahead_tasks(v, q) && vent_has_room(v))
         return vent_load_tasks(v, q);
     return is_needed(v, q, share) && vent_has_records(v) ? share : 0;
 }

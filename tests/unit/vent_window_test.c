@@ -616,6 +616,54 @@ static void the_backlog_in_bytes_is_bounded(void **state)
     world_free(w);
 }
 
+/* Workers go on with these while the journal commits. */
+static void a_backlog_is_read_several_loads_ahead(void **state)
+{
+    struct vent_cfg cfg;
+    struct world *w;
+
+    (void)state;
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 256;
+    cfg.load_tasks = 4;
+    w = world_new(&cfg);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_clear(w);
+    fill(w, 1, 200, (struct world_task){0});
+    world_restart(w);
+    world_sink(w);
+    (void)world_worker(w, 1, 1, 0); /* it serves the queue, and takes nothing yet */
+    world_pass(w, 500);
+    assert_in_range(census_of(w).ready, 29, 36);
+    world_free(w);
+}
+
+/* The window is shared by those that wait to be loaded. */
+static void many_backlogs_are_read_less_far_ahead(void **state)
+{
+    static const char *const queues[] = {"a", "b", "c", "d", "e"};
+    struct vent_cfg cfg;
+    struct world *w;
+
+    (void)state;
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 512; /* a window of 128 */
+    cfg.load_tasks = 4;
+    w = world_new(&cfg);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_clear(w);
+    for (uint32_t i = 0; i < 5; i++)
+        fill(w, 1 + 100 * i, 100, (struct world_task){.queue = queues[i]});
+    world_restart(w);
+    world_sink(w);
+    (void)world_worker(w, 1, 1, 0);
+    world_pass(w, 500);
+    assert_in_range(census_of(w).ready, 5 * 21, 5 * 24);
+    world_free(w);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -643,6 +691,8 @@ int main(void)
         T(a_failed_write_is_fatal),
         T(a_nearly_full_map_refuses_new_tasks),
         cmocka_unit_test(the_backlog_in_bytes_is_bounded),
+        cmocka_unit_test(a_backlog_is_read_several_loads_ahead),
+        cmocka_unit_test(many_backlogs_are_read_less_far_ahead),
     };
 
     return cmocka_run_group_tests_name("vent_window", tests, NULL, NULL);
