@@ -43,6 +43,7 @@
 #define NEVER UINT64_MAX
 
 #define TASK_INDEX_BITS 22u
+#define TICKET_INDEX_MASK ((1u << TASK_INDEX_BITS) - 1)
 #define TASK_GENERATIONS (1u << (32 - TASK_INDEX_BITS))
 #define TASK_OVERHEAD_BYTES 64u   /* of a message's columns, about; added to what is counted */
 #define QUEUE_SHARE_TASKS_MAX 64u /* every queue may have so many ready, window full or not .. */
@@ -936,6 +937,15 @@ static inline struct task *task_at(const struct vent *v, uint32_t index)
     return &v->tasks[index];
 }
 
+/* The record of a task that an event names further on: by then it is in the cache. */
+DTQI_EXPECTS vent_record_expect(const struct vent *v, uint32_t index)
+{
+    if (index >= v->tasks_used)
+        return;
+    __builtin_prefetch(task_at(v, index), 1);
+    __builtin_prefetch((const char *)task_at(v, index) + 64, 1);
+}
+
 static inline uint32_t task_index(const struct vent *v, const struct task *t)
 {
     return (uint32_t)(t - v->tasks);
@@ -1081,6 +1091,12 @@ dtq_err vent_tasks_init(struct vent *v);
 void vent_tasks_done(struct vent *v);
 /* By id; NULL: not in memory. */
 struct task *vent_task_find(const struct vent *v, const dtq_id *id);
+/* Who goes through many ids says so many of them ahead which one comes. */
+#define EXPECT_AHEAD 8u
+DTQI_EXPECTS vent_task_expect(const struct vent *v, const dtq_id *id)
+{
+    dtqi_idmap_expect(&v->map, id);
+}
 /* A record in no state but FREE and no list, holding a reference to buf, and taking over that to
  * the spec; NULL: none left. */
 struct task *vent_task_new(struct vent *v, const dtq_id *id, uint32_t spec, struct dtqi_slice body,

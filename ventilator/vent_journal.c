@@ -916,14 +916,25 @@ static struct task *task_of_op(const struct vent *v, const struct journal_batch 
     return t != NULL && t->state != TASK_FREE && dtqi_id_eq(&b->ops[i].task.id, &t->id) ? t : NULL;
 }
 
+/* What is deleted leaves the table, and so does what is written behind the window. */
+DTQI_EXPECTS expect_op(const struct vent *v, const struct journal_batch *b, uint32_t i)
+{
+    if (i >= b->ops_n || v->batch_tasks[i] == NONE)
+        return;
+    vent_record_expect(v, v->batch_tasks[i]);
+    vent_task_expect(v, &b->ops[i].task.id);
+}
+
 static void ops_written(struct vent *v, const struct journal_batch *b)
 {
     uint32_t present = 0;
 
     for (uint32_t i = 0; i < b->ops_n; i++) {
-        struct task *t = task_of_op(v, b, i);
+        struct task *t;
         bool is_present = present < b->present_n && b->present[present] == i;
 
+        expect_op(v, b, i + EXPECT_AHEAD);
+        t = task_of_op(v, b, i);
         present += is_present;
         if (t != NULL)
             op_written(v, &b->ops[i], t, is_present);

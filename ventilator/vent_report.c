@@ -92,7 +92,7 @@ static bool is_lease(const struct task *t, const struct worker *w)
 
 static void report_done(struct vent *v, struct worker *w, uint32_t ticket)
 {
-    uint32_t index = ticket & ((1u << TASK_INDEX_BITS) - 1);
+    uint32_t index = ticket & TICKET_INDEX_MASK;
     struct task *t = index < v->tasks_used ? task_at(v, index) : NULL;
 
     if (!is_lease(t, w) || t->generation != ticket >> TASK_INDEX_BITS) {
@@ -147,8 +147,11 @@ static void apply(struct vent *v, struct worker *w, const struct dtqi_report *m)
     w->credit_tasks = m->credit_tasks;
     w->credit_bytes = m->credit_bytes;
     w->bytes_short = false;
-    for (uint32_t i = 0; i < m->done_n; i++)
+    for (uint32_t i = 0; i < m->done_n; i++) {
+        if (i + EXPECT_AHEAD < m->done_n)
+            vent_record_expect(v, m->done_tickets[i + EXPECT_AHEAD] & TICKET_INDEX_MASK);
         report_done(v, w, m->done_tickets[i]);
+    }
     for (uint32_t i = 0; i < m->failures_n; i++)
         report_failure(v, w, &m->failures[i]);
     for (uint32_t i = m->returned_n; i > 0; i--) /* each goes to the head of its queue */

@@ -345,7 +345,7 @@ void vent_settle(struct vent *v, struct task *t, dtq_state kind)
 
 static struct task *by_ticket(const struct vent *v, uint32_t ticket, const dtq_id *id)
 {
-    uint32_t index = ticket & ((1u << TASK_INDEX_BITS) - 1);
+    uint32_t index = ticket & TICKET_INDEX_MASK;
     struct task *t = index < v->tasks_used ? task_at(v, index) : NULL;
 
     return t != NULL && t->state != TASK_FREE && dtqi_id_eq(&t->id, id) ? t : NULL;
@@ -363,6 +363,14 @@ static bool settle_unknown(struct vent *v, const dtq_id *id, dtq_state kind)
     vent_task_move(v, t, TASK_GONE);
     end_record(v, t, kind);
     return true;
+}
+
+DTQI_EXPECTS expect_entry(const struct vent *v, const struct dtqi_settled *m, uint32_t i)
+{
+    if (i >= m->n)
+        return;
+    vent_record_expect(v, dtqi_col32(m->tickets, i, 0) & TICKET_INDEX_MASK);
+    vent_task_expect(v, &m->ids[i]); /* it leaves the table now, or is not found by its ticket */
 }
 
 static bool settle_entry(struct vent *v, const struct dtqi_settled *m, uint32_t i)
@@ -408,6 +416,7 @@ static void apply_stream(struct vent *v, struct sink *s, const struct dtqi_settl
     }
     s->gap_ms = 0;
     for (uint64_t i = s->applied + 1 - m->number_first; i < m->n; i++) {
+        expect_entry(v, m, (uint32_t)i + EXPECT_AHEAD);
         if (!settle_entry(v, m, (uint32_t)i)) {
             gap(v, s);
             return;

@@ -668,7 +668,11 @@ void vent_on_submit(struct vent *v, struct peer *p, const struct dtqi_msg *msg)
     if (no_sink.reason == DTQI_REFUSAL_NONE)
         s.sink = (uint8_t)vent_sink_find(v, &m->sink);
     for (uint32_t i = 0; i < m->n; i++) {
-        struct refusal r = no_sink.reason != DTQI_REFUSAL_NONE ? no_sink : entry(v, &s, i);
+        struct refusal r;
+
+        if (i + EXPECT_AHEAD < m->n)
+            vent_task_expect(v, &m->ids[i + EXPECT_AHEAD]);
+        r = no_sink.reason != DTQI_REFUSAL_NONE ? no_sink : entry(v, &s, i);
 
         if (r.reason != DTQI_REFUSAL_NONE)
             vent_wait_refuse(v, s.wait, i, r.reason, r.text);

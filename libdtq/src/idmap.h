@@ -49,6 +49,17 @@ static inline uint32_t dtqi_idmap_get(const struct dtqi_idmap *m, const void *ow
     return m->entries[dtqi_idmap_place(m, owner, id_of, id, (uint32_t)dtqi_id_hash(id))].index;
 }
 
+/* Of functions that do nothing but fetch ahead, since gcc finds that they do nothing at all. */
+#define DTQI_EXPECTS static inline __attribute__((always_inline)) void
+
+/* This id is looked up, added or removed soon: by then its place is in the cache. A look-up waits
+ * for memory mostly, and of ids that are known ahead many can wait at once. */
+DTQI_EXPECTS dtqi_idmap_expect(const struct dtqi_idmap *m, const dtq_id *id)
+{
+    if (m->mask != 0)
+        __builtin_prefetch(&m->entries[(uint32_t)dtqi_id_hash(id) & m->mask]);
+}
+
 /* Make room for `count` entries in all. false: no memory, and nothing changed. */
 static inline bool dtqi_idmap_reserve(struct dtqi_idmap *m, uint32_t count)
 {

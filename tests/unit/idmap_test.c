@@ -122,6 +122,19 @@ static void a_single_reservation_makes_a_map_that_can_be_used(void **state)
     assert_int_equal(find(t, &t->ids[3]), 3);
 }
 
+static void what_is_expected_changes_nothing(void **state)
+{
+    struct table *t = *state;
+
+    dtqi_idmap_expect(&t->map, &t->ids[0]);
+    assert_null(t->map.entries);
+    add(t, 1);
+    dtqi_idmap_expect(&t->map, &t->ids[0]);
+    dtqi_idmap_expect(&t->map, &t->ids[1]);
+    assert_int_equal(find(t, &t->ids[0]), DTQI_IDMAP_NONE);
+    assert_int_equal(find(t, &t->ids[1]), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +146,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(reserving_what_is_there_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_single_reservation_makes_a_map_that_can_be_used, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_is_expected_changes_nothing, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
