@@ -775,9 +775,10 @@ struct vent {
     uint32_t queues_free;
     uint32_t *unloaded; /* queues that are */
     uint32_t unloaded_n;
-    uint64_t turns;     /* tasks of groups that went out */
-    uint32_t load_next; /* of these, to look at first */
-    uint32_t load_idle; /* of these, looked at without finding anything to do */
+    uint64_t turns;       /* tasks of groups that went out */
+    uint32_t load_next;   /* of these, to look at first */
+    uint32_t loads_asked; /* tasks that reads under way may bring: two must not fill one room */
+    uint32_t load_idle;   /* of these, looked at without finding anything to do */
     uint64_t dispatched_seen;
     uint64_t seq_start; /* tasks before it are from before the start */
 

@@ -652,7 +652,8 @@ static uint32_t window_max(const struct vent *v)
 
 static bool is_window_full(const struct vent *v)
 {
-    return window_tasks(v) >= window_max(v) || v->resident_bytes >= v->cfg.resident_bytes_max / 2;
+    return window_tasks(v) + v->loads_asked >= window_max(v) ||
+           v->resident_bytes >= v->cfg.resident_bytes_max / 2;
 }
 
 bool vent_has_room(const struct vent *v)
@@ -1010,6 +1011,7 @@ static bool load(struct vent *v, struct queue *q)
         };
     }
     q->loading = true;
+    v->loads_asked += limit;
     vent_read_send(v, r);
     return true;
 }
@@ -1100,6 +1102,7 @@ void vent_loaded(struct vent *v, struct vent_read *r)
     struct queue *q = &v->queues[r->queue];
     bool is_whole;
 
+    v->loads_asked -= r->read.limit;
     q->loading = false;
     if (r->read.err != DTQ_OK) {
         q->load_after_ms = v->now_ms + LOAD_RETRY_MS;

@@ -104,6 +104,24 @@ static void a_backlog_beyond_the_window_is_worked_off_in_order(void **state)
     assert_int_equal(vent_counters(w->v)->journal_deleted, TASKS);
 }
 
+/* More than they have room for together. */
+static void queues_that_are_loaded_at_once_share_the_room(void **state)
+{
+    static const char *const queues[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    struct world *w = *state;
+    struct world_worker x;
+
+    for (uint32_t i = 0; i < 8; i++)
+        fill(w, 100 * i + 1, 60, (struct world_task){.queue = queues[i]});
+    world_restart(w);
+    world_producer(w, PRODUCER);
+    world_sink(w);
+    x = world_worker(w, 1, 2, 0);
+    world_live(w, 2000, &x, NULL);
+    assert_true(census_of(w).ready >= 64);
+    assert_int_equal(vent_counters(w->v)->tasks_evicted, 0);
+}
+
 static void a_restart_goes_on_with_the_backlog(void **state)
 {
     struct world *w = *state;
@@ -671,6 +689,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(memory_does_not_grow_with_the_backlog),
         T(a_backlog_beyond_the_window_is_worked_off_in_order),
+        T(queues_that_are_loaded_at_once_share_the_room),
         T(a_restart_goes_on_with_the_backlog),
         T(a_new_task_of_higher_priority_goes_before_a_full_window),
         T(lower_priorities_are_loaded_after_higher_ones),
