@@ -512,12 +512,13 @@ static dtq_err open_all(struct sink_io *io, char *why, size_t why_bytes)
         err = open_sockets(io, why, why_bytes);
     if (err != DTQ_OK)
         return err;
-    snprintf(why, why_bytes, "cannot start");
     err = open_core(io, &run);
     if (err == DTQ_OK)
         err = work_start("commit", run_work, io, 1, &io->work);
     if (err == DTQ_OK && !connect_control(io))
         err = DTQ_EIO;
+    if (err != DTQ_OK)
+        snprintf(why, why_bytes, "cannot start: %s", dtq_strerror(err));
     return err;
 }
 

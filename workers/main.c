@@ -142,6 +142,12 @@ static bool make_name(const char *pattern, char ret_name[DTQI_NAME_BYTES_MAX + 1
     return n > 0;
 }
 
+static int out_of_memory(void)
+{
+    log_error("exit", log_str("why", dtq_strerror(DTQ_ENOMEM)));
+    return 1;
+}
+
 /* Commands can be looked at before anything is started; modules are foreign code, so that only
  * slots load them. */
 static int check_handlers(const struct opt_spec *spec, const struct values *v)
@@ -153,9 +159,14 @@ static int check_handlers(const struct opt_spec *spec, const struct values *v)
     if (v->modules.n == 0 && v->execs.n == 0)
         return opt_error(spec, "there is nothing it could run: give --module FILE.so, or --exec "
                                "NAME=COMMAND, for example --exec upper='tr a-z A-Z'");
-    for (size_t i = 0; i < v->execs.n && status == OPT_GO; i++)
-        if (handlers_add_exec(&handlers, v->execs.at[i], why, sizeof why) != DTQ_OK)
+    for (size_t i = 0; i < v->execs.n && status == OPT_GO; i++) {
+        dtq_err err = handlers_add_exec(&handlers, v->execs.at[i], why, sizeof why);
+
+        if (err == DTQ_ENOMEM)
+            status = out_of_memory();
+        else if (err != DTQ_OK)
             status = opt_error(spec, "--%s", why);
+    }
     handlers_done(&handlers);
     return status;
 }
@@ -213,7 +224,7 @@ static int run(const struct opt_spec *spec, const struct values *v, const char *
     if (queues == NULL || weights == NULL) {
         free(queues);
         free(weights);
-        return 1;
+        return out_of_memory();
     }
     if (make_name(v->name, name)) {
         cfg.worker.name = dtqi_str(name);

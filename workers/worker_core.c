@@ -17,6 +17,8 @@
 /* Named in a BYE. What is left out is lost with the session all the same. */
 #define ABANDONED_MAX DTQI_BATCH_ENTRIES_MAX
 
+#define NO_MEMORY_MS 20u /* what could not be done for want of memory is tried again so soon */
+
 /* ---------------------------------------------------------------- actions */
 
 void worker_actions_reset(struct worker_actions *a)
@@ -47,8 +49,10 @@ struct worker_action *wk_act(struct worker *w, enum worker_action_type type)
         uint32_t room = out->room != 0 ? 2 * out->room : ACTIONS_MIN;
         struct worker_action *at = realloc(out->at, room * sizeof *at);
 
-        if (at == NULL)
+        if (at == NULL) {
+            due(w, w->now_ms + NO_MEMORY_MS);
             return NULL;
+        }
         out->at = at;
         out->room = room;
     }
@@ -58,11 +62,15 @@ struct worker_action *wk_act(struct worker *w, enum worker_action_type type)
 
 void *wk_scratch(struct worker *w, size_t n, size_t size)
 {
+    void *at = NULL;
+
     if (w->out->scratch == NULL)
         w->out->scratch = dtqi_buf_new(SCRATCH_BYTES_FIRST, SIZE_MAX);
-    if (w->out->scratch == NULL)
-        return NULL;
-    return dtqi_buf_alloc(w->out->scratch, n * size);
+    if (w->out->scratch != NULL)
+        at = dtqi_buf_alloc(w->out->scratch, n * size);
+    if (at == NULL)
+        due(w, w->now_ms + NO_MEMORY_MS);
+    return at;
 }
 
 struct dtqi_msg *wk_send(struct worker *w, enum dtqi_msg_type type)

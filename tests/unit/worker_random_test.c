@@ -401,11 +401,34 @@ static void memory_that_fails_keeps_the_accounts_right(void **state)
         run_seed(seed, 2 + (uint32_t)(seed % 60));
 }
 
+/* Nothing else may come that would wake the core. */
+static void what_memory_was_missing_for_is_tried_again_by_itself(void **state)
+{
+    struct worker_cfg cfg = world_cfg(1);
+    struct worker_actions out = {0};
+    struct worker_event tick = {.type = WORKER_EV_TICK, .now_ms = 1000};
+    struct worker *w;
+
+    (void)state;
+    assert_int_equal(worker_new(&cfg, &w), DTQ_OK);
+    fail_one_in = 1;
+    step_with_bad_memory(w, &tick, &out);
+    assert_int_equal(out.n, 0);
+    assert_in_range(worker_deadline_ms(w), 1001, 1100);
+    fail_one_in = 0;
+    tick.now_ms = worker_deadline_ms(w);
+    step_with_bad_memory(w, &tick, &out);
+    assert_int_equal(out.at[0].type, WORKER_ACT_SLOT_START);
+    worker_actions_done(&out);
+    worker_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_events_keep_the_accounts_right),
         cmocka_unit_test(memory_that_fails_keeps_the_accounts_right),
+        cmocka_unit_test(what_memory_was_missing_for_is_tried_again_by_itself),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
