@@ -33,6 +33,8 @@ if(DTQ_TESTS)
   if(DTQ_SANITIZE)
     set(slowness 10)
     set_tests_properties(unit.ring PROPERTIES TIMEOUT 900) # its stress, with ThreadSanitizer
+  elseif(DTQ_VALGRIND)
+    set(slowness ${DTQ_SLOWNESS})
   endif()
   foreach(test handlers slot_pool)
     target_compile_definitions(${test}_test PRIVATE

@@ -102,8 +102,10 @@ static bool start(struct slot *s, int argc, char **argv)
     char why[HANDLERS_WHY_BYTES] = "";
     char *names = NULL;
 
-    if (load(s, argc, argv, why, sizeof why) == DTQ_OK)
+    if (load(s, argc, argv, why, sizeof why) == DTQ_OK) {
         names = handlers_names(&s->handlers, ",");
+        snprintf(why, sizeof why, "out of memory");
+    }
     if (names == NULL) {
         ring_slot_started(&s->ring, RING_FAILED, why, strlen(why));
         return false;

@@ -1,5 +1,7 @@
 #include "worker_internal.h"
 
+#define NO_MEMORY "no memory for a report"
+
 #define TASK_NS_MIN 50u
 #define RESULT_BYTES_FIRST 1024u
 
@@ -137,13 +139,15 @@ void wk_report_end(struct worker *w, struct entry *e)
 {
     if (!session_is_open(w) || (e->flags & (ENTRY_LISTED | ENTRY_TOLD)) != 0)
         return; /* HOLDINGS will say it, or have said it, or the verdict comes first */
-    wk_indexes_add(e->state == ENTRY_DONE ? &w->done : &w->failures, index_of(w, e));
+    if (!wk_indexes_add(e->state == ENTRY_DONE ? &w->done : &w->failures, index_of(w, e)))
+        w->report_is_short = true;
 }
 
 void wk_report_clear(struct worker *w)
 {
     w->returned.n = w->stopped.n = w->started.n = 0;
     w->done.n = w->failures.n = 0;
+    w->report_is_short = false;
 }
 
 struct dtqi_failure wk_failure(const struct worker *w, const struct entry *e)
@@ -304,6 +308,10 @@ void wk_report(struct worker *w, bool now)
 
     if (!session_is_open(w))
         return;
+    if (w->report_is_short) {
+        wk_session_lost(w, NO_MEMORY); /* HOLDINGS tell it all */
+        return;
+    }
     if (!is_urgent(w) && !(now && w->done.n != 0) && !credit_is_due(w))
         return;
     left.done_tickets = done_tickets(w, &left.done_n);
@@ -313,7 +321,7 @@ void wk_report(struct worker *w, bool now)
     left.started_ids = ids_out(w, &w->started, &left.started_n);
     do {
         if (!report_some(w, &left)) {
-            wk_session_lost(w, "no memory for a report"); /* HOLDINGS tell it all */
+            wk_session_lost(w, NO_MEMORY);
             return;
         }
     } while (left.done_n + left.failures_n + left.returned_n + left.stopped_n + left.started_n !=

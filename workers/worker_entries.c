@@ -312,16 +312,16 @@ static bool may_be_named(const struct worker *w, const struct entry *e)
 
 void wk_entry_return(struct worker *w, struct entry *e)
 {
-    if (may_be_named(w, e))
-        wk_ids_add(&w->returned, &e->id);
+    if (may_be_named(w, e) && !wk_ids_add(&w->returned, &e->id))
+        w->report_is_short = true;
     w->stats.tasks_returned++;
     entry_move(w, e, ENTRY_FREE);
 }
 
 void wk_entry_stopped(struct worker *w, struct entry *e)
 {
-    if ((e->flags & ENTRY_STOP) != 0 && may_be_named(w, e))
-        wk_ids_add(&w->stopped, &e->id);
+    if ((e->flags & ENTRY_STOP) != 0 && may_be_named(w, e) && !wk_ids_add(&w->stopped, &e->id))
+        w->report_is_short = true;
     w->stats.tasks_stopped++;
     entry_move(w, e, ENTRY_FREE);
 }

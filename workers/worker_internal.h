@@ -255,6 +255,7 @@ struct worker {
     struct ids started;
     struct indexes done;     /* entries to be named in done_tickets, unless forgotten before */
     struct indexes failures; /* entries to be named in failures */
+    bool report_is_short;    /* something could not be noted for want of memory */
     dtq_id stops_ahead[STOPS_AHEAD_MAX]; /* told to stop what has not arrived yet */
     uint32_t stops_ahead_n;
     uint32_t stops_ahead_next;

@@ -186,8 +186,9 @@ void wk_slots_name_started(struct worker *w)
         if (e == NULL || s->named || w->now_ms < s->head_since_ms + w->session.heartbeat_ms)
             continue;
         s->named = true;
-        if ((e->flags & (ENTRY_HELD | ENTRY_STALE | ENTRY_LISTED)) == ENTRY_HELD)
-            wk_ids_add(&w->started, &e->id);
+        if ((e->flags & (ENTRY_HELD | ENTRY_STALE | ENTRY_LISTED)) == ENTRY_HELD &&
+            !wk_ids_add(&w->started, &e->id))
+            s->named = false; /* no memory: later */
     }
 }
 

@@ -17,6 +17,7 @@ static void step_with_bad_memory(struct worker *w, const struct worker_event *ev
 
 static uint64_t random_state;
 static uint32_t fail_one_in; /* allocations inside the core; 0: none fails */
+static uint32_t fail_at;     /* only this one, from 1; 0: none */
 static bool in_core;
 
 static uint32_t below(uint32_t bound)
@@ -34,6 +35,8 @@ void *__wrap_realloc(void *at, size_t size);
 
 static bool fails(void)
 {
+    if (in_core && fail_at != 0 && --fail_at == 0)
+        return true;
     return in_core && fail_one_in != 0 && below(fail_one_in) == 0;
 }
 
@@ -423,11 +426,36 @@ static void what_memory_was_missing_for_is_tried_again_by_itself(void **state)
     worker_free(w);
 }
 
+/* The ventilator waits for as long as the session lasts. */
+static void an_end_is_reported_or_the_session_ended_whatever_allocation_fails(void **state)
+{
+    struct worker_cfg cfg = world_cfg(1);
+    bool was_met = true;
+
+    (void)state;
+    for (uint32_t n = 1; was_met; n++) {
+        struct world *t = world_in_session(&cfg);
+        uint32_t number = world_give(t, (struct world_tasks){0});
+
+        world_tick(t);
+        world_begin(t, 0);
+        fail_at = n;
+        world_ends(t, 0, (struct world_end){.reason = DTQ_REASON_ERROR, .text = "no"});
+        world_tick(t);
+        was_met = fail_at == 0;
+        fail_at = 0;
+        world_pass(t, 100);
+        assert_true(world_failure(t, number) != NULL || world_sent(t, DTQI_HELLO, 0) != NULL);
+        world_free(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_events_keep_the_accounts_right),
         cmocka_unit_test(memory_that_fails_keeps_the_accounts_right),
+        cmocka_unit_test(an_end_is_reported_or_the_session_ended_whatever_allocation_fails),
         cmocka_unit_test(what_memory_was_missing_for_is_tried_again_by_itself),
     };
 
