@@ -1092,8 +1092,6 @@ dtq_err vent_tasks_init(struct vent *v);
 void vent_tasks_done(struct vent *v);
 /* By id; NULL: not in memory. */
 struct task *vent_task_find(const struct vent *v, const dtq_id *id);
-/* Who goes through many ids says so many of them ahead which one comes. */
-#define EXPECT_AHEAD 8u
 DTQI_EXPECTS vent_task_expect(const struct vent *v, const dtq_id *id)
 {
     dtqi_idmap_expect(&v->map, id);

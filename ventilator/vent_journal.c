@@ -933,7 +933,7 @@ static void ops_written(struct vent *v, const struct journal_batch *b)
         struct task *t;
         bool is_present = present < b->present_n && b->present[present] == i;
 
-        expect_op(v, b, i + EXPECT_AHEAD);
+        expect_op(v, b, i + DTQI_IDMAP_AHEAD);
         t = task_of_op(v, b, i);
         present += is_present;
         if (t != NULL)

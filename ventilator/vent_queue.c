@@ -1076,8 +1076,8 @@ static bool window_loaded(struct vent *v, struct queue *q, const struct vent_rea
         const struct journal_task *jt = &a->tasks[i];
         struct task *t;
 
-        if (i + EXPECT_AHEAD < a->tasks_n)
-            vent_task_expect(v, &a->tasks[i + EXPECT_AHEAD].id);
+        if (i + DTQI_IDMAP_AHEAD < a->tasks_n)
+            vent_task_expect(v, &a->tasks[i + DTQI_IDMAP_AHEAD].id);
         if (vent_task_find(v, &jt->id) == NULL) { /* else R22 */
             t = vent_recover(v, jt, a->buf);
             if (t == NULL)

@@ -148,8 +148,8 @@ static void apply(struct vent *v, struct worker *w, const struct dtqi_report *m)
     w->credit_bytes = m->credit_bytes;
     w->bytes_short = false;
     for (uint32_t i = 0; i < m->done_n; i++) {
-        if (i + EXPECT_AHEAD < m->done_n)
-            vent_record_expect(v, m->done_tickets[i + EXPECT_AHEAD] & TICKET_INDEX_MASK);
+        if (i + DTQI_IDMAP_AHEAD < m->done_n)
+            vent_record_expect(v, m->done_tickets[i + DTQI_IDMAP_AHEAD] & TICKET_INDEX_MASK);
         report_done(v, w, m->done_tickets[i]);
     }
     for (uint32_t i = 0; i < m->failures_n; i++)

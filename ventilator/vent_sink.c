@@ -416,7 +416,7 @@ static void apply_stream(struct vent *v, struct sink *s, const struct dtqi_settl
     }
     s->gap_ms = 0;
     for (uint64_t i = s->applied + 1 - m->number_first; i < m->n; i++) {
-        expect_entry(v, m, (uint32_t)i + EXPECT_AHEAD);
+        expect_entry(v, m, (uint32_t)i + DTQI_IDMAP_AHEAD);
         if (!settle_entry(v, m, (uint32_t)i)) {
             gap(v, s);
             return;

@@ -670,8 +670,8 @@ void vent_on_submit(struct vent *v, struct peer *p, const struct dtqi_msg *msg)
     for (uint32_t i = 0; i < m->n; i++) {
         struct refusal r;
 
-        if (i + EXPECT_AHEAD < m->n)
-            vent_task_expect(v, &m->ids[i + EXPECT_AHEAD]);
+        if (i + DTQI_IDMAP_AHEAD < m->n)
+            vent_task_expect(v, &m->ids[i + DTQI_IDMAP_AHEAD]);
         r = no_sink.reason != DTQI_REFUSAL_NONE ? no_sink : entry(v, &s, i);
 
         if (r.reason != DTQI_REFUSAL_NONE)

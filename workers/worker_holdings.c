@@ -193,8 +193,10 @@ void wk_on_verdicts(struct worker *w, const struct dtqi_verdicts *m)
 void wk_on_forget(struct worker *w, const struct dtqi_forget *m)
 {
     for (uint32_t i = 0; i < m->n; i++) {
-        struct entry *e = wk_entry_find(w, &m->ids[i], m->epoch, dtqi_col32(m->attempts, i, 1));
+        struct entry *e;
 
+        dtqi_idmap_expect_records(&w->map, m->ids, i, m->n, w->entries, sizeof *w->entries);
+        e = wk_entry_find(w, &m->ids[i], m->epoch, dtqi_col32(m->attempts, i, 1));
         if (e != NULL && (e->flags & ENTRY_DROP) == 0)
             forget(w, e);
     }

@@ -137,8 +137,11 @@ static void take_tasks(struct worker *w, const struct dtqi_msg *msg)
     struct arrival a = {.m = &msg->tasks, .buf = msg->buf};
     bool known = wk_entries_reserve(w, msg->tasks.n) && learn_specs(w, &a) && learn_sinks(w, &a);
 
-    for (uint32_t i = 0; known && i < msg->tasks.n; i++)
+    for (uint32_t i = 0; known && i < msg->tasks.n; i++) {
+        if (i + DTQI_IDMAP_AHEAD < msg->tasks.n)
+            dtqi_idmap_expect(&w->map, &msg->tasks.ids[i + DTQI_IDMAP_AHEAD]);
         take_task(w, &a, i);
+    }
     arrival_done(w, &a);
     w->stats.tasks_received += known ? msg->tasks.n : 0;
     w->session.beat_idle = false;

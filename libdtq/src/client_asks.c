@@ -294,6 +294,7 @@ void asks_on_results(struct client *c, uint32_t peer, const struct dtqi_msg *msg
     for (uint32_t i = 0; i < m->n; i++) {
         uint32_t kind = dtqi_col32(m->kinds, i, DTQ_SUCCEEDED);
 
+        dtqi_idmap_expect_records(&c->by_id, m->ids, i, m->n, c->records, sizeof *c->records);
         if (kind >= DTQ_SUCCEEDED) {
             on_outcome(c, &a, i);
         } else if (kind == DTQ_NOT_FOUND) {

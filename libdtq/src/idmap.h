@@ -60,6 +60,22 @@ DTQI_EXPECTS dtqi_idmap_expect(const struct dtqi_idmap *m, const dtq_id *id)
         __builtin_prefetch(&m->entries[(uint32_t)dtqi_id_hash(id) & m->mask]);
 }
 
+/* Of n ids that are looked up one after the other, number i is the next. What comes further on is
+ * in the cache by then: first its place, and then the record that it probably leads to. */
+#define DTQI_IDMAP_AHEAD 8u
+DTQI_EXPECTS dtqi_idmap_expect_records(const struct dtqi_idmap *m, const dtq_id *ids, uint32_t i,
+                                       uint32_t n, const void *records, size_t record_bytes)
+{
+    uint32_t index = DTQI_IDMAP_NONE;
+
+    if (i + 2 * DTQI_IDMAP_AHEAD < n)
+        dtqi_idmap_expect(m, &ids[i + 2 * DTQI_IDMAP_AHEAD]);
+    if (i + DTQI_IDMAP_AHEAD < n && m->mask != 0)
+        index = m->entries[(uint32_t)dtqi_id_hash(&ids[i + DTQI_IDMAP_AHEAD]) & m->mask].index;
+    for (size_t at = 0; index != DTQI_IDMAP_NONE && at < record_bytes; at += 64)
+        __builtin_prefetch((const char *)records + index * record_bytes + at, 1);
+}
+
 /* Make room for `count` entries in all. false: no memory, and nothing changed. */
 static inline bool dtqi_idmap_reserve(struct dtqi_idmap *m, uint32_t count)
 {

@@ -135,6 +135,20 @@ static void what_is_expected_changes_nothing(void **state)
     assert_int_equal(find(t, &t->ids[1]), 1);
 }
 
+static void records_may_be_expected_that_are_not_there(void **state)
+{
+    struct table *t = *state;
+
+    for (uint32_t i = 0; i < 40; i++)
+        dtqi_idmap_expect_records(&t->map, t->ids, i, 40, t->ids, sizeof *t->ids);
+    for (uint32_t i = 0; i < 20; i++)
+        add(t, i);
+    for (uint32_t i = 0; i < 40; i++)
+        dtqi_idmap_expect_records(&t->map, t->ids, i, 40, t->ids, sizeof *t->ids);
+    for (uint32_t i = 0; i < 40; i++)
+        assert_int_equal(find(t, &t->ids[i]), i < 20 ? i : DTQI_IDMAP_NONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +161,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_single_reservation_makes_a_map_that_can_be_used, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_expected_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(records_may_be_expected_that_are_not_there, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
