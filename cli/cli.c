@@ -1,6 +1,7 @@
 #include "cli.h"
 
 #include "last.h"
+#include "msg.h"
 #include "text.h"
 
 #include <ctype.h>
@@ -54,6 +55,70 @@ int cli_parse(struct cli *c, const struct cli_spec *spec, int argc, char **argv)
         return status;
     c->json = common.json;
     return opt_ventilator_check(&all, &c->ventilator);
+}
+
+/* What one visit to all options looks for. */
+struct stray {
+    const struct cli_spec *spec;
+    const char *takes;
+    const char *where; /* the first one: as it was given; NULL: there is none */
+};
+
+static bool has_word(const char *words, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const char *at = strstr(words, word); at != NULL; at = strstr(at + 1, word))
+        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0'))
+            return true;
+    return false;
+}
+
+static void look_for_stray(void *arg, const struct opt *opt, const char *value,
+                           enum opt_source source, const char *where)
+{
+    struct stray *s = arg;
+    bool is_ours = opt >= s->spec->opts && opt < s->spec->opts + s->spec->opts_n;
+
+    (void)value;
+    if (is_ours && source == OPT_FROM_COMMAND_LINE && s->where == NULL &&
+        !has_word(s->takes, opt->name))
+        s->where = where;
+}
+
+int cli_check_options(const struct cli *c, const struct cli_spec *spec, const char *verb,
+                      const char *takes)
+{
+    struct stray stray = {spec, takes, NULL};
+
+    opt_each(&c->parsed, look_for_stray, &stray);
+    if (stray.where == NULL)
+        return OPT_GO;
+    return cli_error(c, CLI_USAGE, "%s has no option %s", verb, stray.where);
+}
+
+int cli_check_name(const struct cli *c, const char *what, const char *name)
+{
+    if (name == NULL || dtqi_is_name(dtqi_str(name)))
+        return OPT_GO;
+    return cli_error(c, CLI_USAGE,
+                     "%s: '%s' is no name: 1 to %u letters, digits and any of _ . : -", what, name,
+                     DTQI_NAME_BYTES_MAX);
+}
+
+int cli_each(struct cli *c, int (*one)(struct cli *c, const char *operand, const void *arg),
+             const void *arg)
+{
+    int status = CLI_DONE;
+
+    for (size_t i = 1; i < c->parsed.operands_n; i++) {
+        int now = one(c, c->parsed.operands[i], arg);
+
+        if (now == CLI_UNREACHABLE || now == CLI_TIMED_OUT)
+            return now;
+        status = cli_worse(status, now);
+    }
+    return status;
 }
 
 int cli_connect(struct cli *c, dtq_follow follow)

@@ -83,6 +83,17 @@ int cli_parse(struct cli *c, const struct cli_spec *spec, int argc, char **argv)
 int cli_connect(struct cli *c, dtq_follow follow);
 void cli_done(struct cli *c);
 
+/* A command with verbs: of its table `opts`, those that were given on the command line must be
+ * among `takes`, long names with spaces between. @return OPT_GO, or the status after a message. */
+int cli_check_options(const struct cli *c, const struct cli_spec *spec, const char *verb,
+                      const char *takes);
+/* `name` (NULL: not given) can be the name of a task, queue, .., or a key. @return as above. */
+int cli_check_name(const struct cli *c, const char *what, const char *name);
+/* The same for each operand behind the verb, whatever became of those before it, unless nobody
+ * answers. @return the worst status. */
+int cli_each(struct cli *c, int (*one)(struct cli *c, const char *operand, const void *arg),
+             const void *arg);
+
 /* "dtq wait: the text: what libdtq says of its last error" on stderr, and what to do about it.
  * @return the status. */
 int cli_fail(const struct cli *c, dtq_err err, const char *format, ...)

@@ -109,6 +109,8 @@ int cmd_cancel(int argc, char **argv)
 
     if (status == OPT_GO && (o.queue == NULL) == (c.parsed.operands_n == 0))
         status = cli_error(&c, CLI_USAGE, "name tasks, or --queue; not both, not neither");
+    if (status == OPT_GO)
+        status = cli_check_name(&c, "--queue", o.queue);
     if (status == OPT_GO && o.queue == NULL)
         status = cli_ids(&c, &ids);
     if (status == OPT_GO && c.client == NULL)

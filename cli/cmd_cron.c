@@ -19,11 +19,13 @@ struct cron_options {
     struct submit_options submit; /* first: its table is used as it is */
     const char *expression;
     uint64_t every_ms;
+    bool every_given;
     const char *zone;
     const char *missed;
     int overlap;
     bool replace;
     uint64_t count;
+    bool count_given;
     uint64_t from_wall_ms;
 };
 
@@ -39,7 +41,9 @@ static const struct opt cron_table[] = {
     {.name = "every",
      .type = OPT_DURATION,
      OPT_AT(struct cron_options, every_ms),
+     OPT_GIVEN(struct cron_options, every_given),
      .meta = "D",
+     .min = 1000,
      .command_line_only = true,
      .help = "add: or so often, from now on"},
     {.name = "tz",
@@ -72,6 +76,7 @@ static const struct opt cron_table[] = {
      .letter = 'n',
      .type = OPT_INTEGER,
      OPT_AT(struct cron_options, count),
+     OPT_GIVEN(struct cron_options, count_given),
      .meta = "N",
      .initial = "5",
      .min = 1,
@@ -159,10 +164,19 @@ static json_t *entry_json(const dtq_cron_info *e)
     json_object_set_new(o, "skipped_runs", json_integer((json_int_t)e->skipped));
     cli_json_time(o, "created", e->created_wall_ms);
     json_object_set_new(o, "why", json_string(e->why));
+    if (t->group[0] != '\0') {
+        json_object_set_new(o, "group", json_string(t->group));
+        json_object_set_new(o, "ordered", json_boolean(t->group_ordered));
+    }
     json_object_set_new(o, "priority", json_integer(t->priority));
     json_object_set_new(o, "retries", json_integer(t->retries));
     json_object_set_new(o, "delay_ms", json_integer((json_int_t)t->delay_ms));
     json_object_set_new(o, "expires_ms", json_integer((json_int_t)t->expires_ms));
+    json_object_set_new(o, "time_limit_ms", json_integer((json_int_t)t->time_limit_ms));
+    json_object_set_new(o, "backoff_min_ms", json_integer((json_int_t)t->backoff_min_ms));
+    json_object_set_new(o, "backoff_max_ms", json_integer((json_int_t)t->backoff_max_ms));
+    json_object_set_new(o, "retry_on", json_string(t->retry_on));
+    json_object_set_new(o, "no_retry_on", json_string(t->no_retry_on));
     json_object_set_new(o, "payload_bytes", json_integer((json_int_t)e->payload_bytes));
     if (t->payload != NULL)
         cli_json_bytes(o, "payload", t->payload, t->payload_bytes);
@@ -212,10 +226,14 @@ static void print_entry(const dtq_cron_info *e)
     task_field_time("created", e->created_wall_ms);
     task_field("task", e->task->name);
     task_field("queue", e->task->queue);
+    task_print_group(e->task->group, e->task->group_ordered);
     number_field("priority", e->task->priority);
     number_field("retries", e->task->retries);
     duration_field("delay", e->task->delay_ms);
     duration_field("expires", e->task->expires_ms);
+    duration_field("limit", e->task->time_limit_ms);
+    task_field("retry on", e->task->retry_on);
+    task_field("not on", e->task->no_retry_on);
     number_field("bytes", e->payload_bytes);
     task_print_payload(e->task->payload, e->task->payload_bytes);
 }
@@ -284,21 +302,25 @@ static int list(struct cli *c, const struct cron_options *o)
     return err == DTQ_OK ? CLI_DONE : cli_fail(c, err, "cannot list cron entries");
 }
 
+static int show_one(struct cli *c, const char *name, const void *arg)
+{
+    dtq_cron_info e;
+    dtq_err err = dtq_cron_show(c->client, name, CLI_ANSWER_MS, &e);
+
+    (void)arg;
+    if (err != DTQ_OK)
+        return cli_fail(c, err, "cron entry '%s'", name);
+    if (c->json)
+        cli_print_json(entry_json(&e));
+    else
+        print_entry(&e);
+    return CLI_DONE;
+}
+
 static int show(struct cli *c, const struct cron_options *o)
 {
     (void)o;
-    for (size_t i = 1; i < c->parsed.operands_n; i++) {
-        dtq_cron_info e;
-        dtq_err err = dtq_cron_show(c->client, c->parsed.operands[i], CLI_ANSWER_MS, &e);
-
-        if (err != DTQ_OK)
-            return cli_fail(c, err, "cron entry '%s'", c->parsed.operands[i]);
-        if (c->json)
-            cli_print_json(entry_json(&e));
-        else
-            print_entry(&e);
-    }
-    return CLI_DONE;
+    return cli_each(c, show_one, NULL);
 }
 
 /* ---------------------------------------------------------------- add */
@@ -341,6 +363,18 @@ static int say_added(struct cli *c, const char *name)
     return CLI_DONE;
 }
 
+static bool knows_zone(const struct cron_options *o)
+{
+    struct cron *cron = NULL;
+    char why[WHY_BYTES];
+    dtq_err err = o->zone != NULL
+                      ? cron_parse(dtqi_str("@daily"), dtqi_str(o->zone), &cron, why, sizeof why)
+                      : DTQ_OK;
+
+    cron_free(cron);
+    return err == DTQ_OK;
+}
+
 static int send_entry(struct cli *c, const struct cron_options *o, struct submit_payload payload)
 {
     const char *name = c->parsed.operands[1];
@@ -360,6 +394,8 @@ static int send_entry(struct cli *c, const struct cron_options *o, struct submit
     cron.replace = o->replace;
     (void)parse_missed(o->missed, &cron);
     err = dtq_cron_add(c->client, &cron, CLI_ANSWER_MS);
+    if (err == DTQ_EREFUSED && !knows_zone(o))
+        return cli_error(c, CLI_USAGE, "--tz: %s", dtq_client_errmsg(c->client));
     if (err != DTQ_OK)
         return cli_fail(c, err, "cron entry '%s' was not added", name);
     return say_added(c, name);
@@ -377,6 +413,25 @@ static int add(struct cli *c, const struct cron_options *o)
     return status;
 }
 
+/* A zone that this machine does not know may be one of the ventilator's. */
+static int check_when(const struct cli *c, const struct cron_options *o)
+{
+    struct cron *cron = NULL;
+    char why[WHY_BYTES] = "out of memory";
+
+    if ((o->expression != NULL) == o->every_given)
+        return cli_error(c, CLI_USAGE, "add: give one of --cron EXPR and --every D");
+    if (o->every_given && o->zone != NULL)
+        return cli_error(c, CLI_USAGE, "add: --tz goes with --cron; an interval has no zone");
+    if (o->zone != NULL && o->zone[0] == '\0')
+        return cli_error(c, CLI_USAGE, "--tz: give the name of a time zone, as Europe/Berlin");
+    if (!o->every_given &&
+        cron_parse(dtqi_str(o->expression), dtqi_str(""), &cron, why, sizeof why) != DTQ_OK)
+        return cli_error(c, CLI_USAGE, "--cron: %s", why);
+    cron_free(cron);
+    return OPT_GO;
+}
+
 /* What can be said without asking anybody. */
 static int check_add(const struct cli *c, const struct cron_options *o)
 {
@@ -384,12 +439,8 @@ static int check_add(const struct cli *c, const struct cron_options *o)
     uint64_t min_ms;
     uint64_t max_ms;
 
-    if (submit_refuse_command(c) != OPT_GO)
+    if (submit_refuse_command(c) != OPT_GO || check_when(c, o) != OPT_GO)
         return CLI_USAGE;
-    if ((o->expression != NULL) == (o->every_ms != 0))
-        return cli_error(c, CLI_USAGE, "add: give one of --cron EXPR and --every D");
-    if (o->every_ms != 0 && o->zone != NULL)
-        return cli_error(c, CLI_USAGE, "add: --tz goes with --cron; an interval has no zone");
     if (!parse_missed(o->missed, &scratch))
         return cli_error(c, CLI_USAGE,
                          "--missed: '%s' is not skip, once, all or all:N with N from 1 to 1000",
@@ -397,64 +448,74 @@ static int check_add(const struct cli *c, const struct cron_options *o)
     if (!submit_parse_backoff(o->submit.backoff, &min_ms, &max_ms))
         return cli_error(c, CLI_USAGE, "--backoff: '%s' is not MIN..MAX, as in 1s..10m",
                          o->submit.backoff);
-    return OPT_GO;
+    if (o->submit.ordered && o->submit.group == NULL)
+        return cli_error(c, CLI_USAGE, "--ordered: of which group? Give --group KEY");
+    if (cli_check_name(c, "NAME", c->parsed.operands[1]) != OPT_GO ||
+        cli_check_name(c, "TASK", c->parsed.operands[2]) != OPT_GO)
+        return CLI_USAGE;
+    return submit_check_names(c, &o->submit);
 }
 
 /* ---------------------------------------------------------------- rm, pause, resume, run */
 
-static int order_each(struct cli *c, const char *done,
-                      dtq_err (*order)(dtq_client *client, const char *name, int32_t timeout_ms))
-{
-    for (size_t i = 1; i < c->parsed.operands_n; i++) {
-        const char *name = c->parsed.operands[i];
-        dtq_err err = order(c->client, name, CLI_ANSWER_MS);
+struct order {
+    const char *done;
+    dtq_err (*give)(dtq_client *client, const char *name, int32_t timeout_ms);
+};
 
-        if (err != DTQ_OK)
-            return cli_fail(c, err, "cron entry '%s' was not changed", name);
-        if (c->json)
-            cli_print_json(json_pack("{s:s, s:b}", "name", name, done, 1));
-        else
-            printf("%s %s\n", name, done);
-    }
+static int order_one(struct cli *c, const char *name, const void *arg)
+{
+    const struct order *order = arg;
+    dtq_err err = order->give(c->client, name, CLI_ANSWER_MS);
+
+    if (err != DTQ_OK)
+        return cli_fail(c, err, "cron entry '%s' was not changed", name);
+    if (c->json)
+        cli_print_json(json_pack("{s:s, s:b}", "name", name, order->done, 1));
+    else
+        printf("%s %s\n", name, order->done);
     return CLI_DONE;
 }
 
 static int remove_each(struct cli *c, const struct cron_options *o)
 {
     (void)o;
-    return order_each(c, "removed", dtq_cron_remove);
+    return cli_each(c, order_one, &(struct order){"removed", dtq_cron_remove});
 }
 
 static int pause_each(struct cli *c, const struct cron_options *o)
 {
     (void)o;
-    return order_each(c, "paused", dtq_cron_pause);
+    return cli_each(c, order_one, &(struct order){"paused", dtq_cron_pause});
 }
 
 static int resume_each(struct cli *c, const struct cron_options *o)
 {
     (void)o;
-    return order_each(c, "resumed", dtq_cron_resume);
+    return cli_each(c, order_one, &(struct order){"resumed", dtq_cron_resume});
+}
+
+static int run_one(struct cli *c, const char *name, const void *arg)
+{
+    char text[DTQ_ID_TEXT_BYTES];
+    dtq_id id = {{0}};
+    dtq_err err = dtq_cron_run(c->client, name, CLI_ANSWER_MS, &id);
+
+    (void)arg;
+    if (err != DTQ_OK)
+        return cli_fail(c, err, "cron entry '%s' was not run", name);
+    dtq_id_format(&id, text);
+    if (c->json)
+        cli_print_json(json_pack("{s:s, s:s}", "name", name, "id", text));
+    else
+        puts(text);
+    return CLI_DONE;
 }
 
 static int run_each(struct cli *c, const struct cron_options *o)
 {
     (void)o;
-    for (size_t i = 1; i < c->parsed.operands_n; i++) {
-        const char *name = c->parsed.operands[i];
-        char text[DTQ_ID_TEXT_BYTES];
-        dtq_id id = {{0}};
-        dtq_err err = dtq_cron_run(c->client, name, CLI_ANSWER_MS, &id);
-
-        if (err != DTQ_OK)
-            return cli_fail(c, err, "cron entry '%s' was not run", name);
-        dtq_id_format(&id, text);
-        if (c->json)
-            cli_print_json(json_pack("{s:s, s:s}", "name", name, "id", text));
-        else
-            puts(text);
-    }
-    return CLI_DONE;
+    return cli_each(c, run_one, NULL);
 }
 
 /* ---------------------------------------------------------------- next */
@@ -516,17 +577,18 @@ static const struct verb {
     size_t operands_min; /* behind the verb */
     size_t operands_max;
     const char *operands;
-    bool is_alone; /* it needs no ventilator */
+    const char *takes; /* options; NULL: those of a task, too */
+    bool is_alone;     /* it needs no ventilator */
     int (*run)(struct cli *c, const struct cron_options *o);
 } verbs[] = {
-    {"add", 2, 3, " NAME --cron EXPR|--every D [OPTION...] TASK [PAYLOAD]", false, add},
-    {"list", 0, 0, "", false, list},
-    {"show", 1, SIZE_MAX - 1, " NAME...", false, show},
-    {"rm", 1, SIZE_MAX - 1, " NAME...", false, remove_each},
-    {"pause", 1, SIZE_MAX - 1, " NAME...", false, pause_each},
-    {"resume", 1, SIZE_MAX - 1, " NAME...", false, resume_each},
-    {"run", 1, SIZE_MAX - 1, " NAME...", false, run_each},
-    {"next", 1, 1, " EXPR [--tz ZONE] [-n N]", true, next},
+    {"add", 2, 3, " NAME --cron EXPR|--every D [OPTION...] TASK [PAYLOAD]", NULL, false, add},
+    {"list", 0, 0, "", "", false, list},
+    {"show", 1, SIZE_MAX - 1, " NAME...", "", false, show},
+    {"rm", 1, SIZE_MAX - 1, " NAME...", "", false, remove_each},
+    {"pause", 1, SIZE_MAX - 1, " NAME...", "", false, pause_each},
+    {"resume", 1, SIZE_MAX - 1, " NAME...", "", false, resume_each},
+    {"run", 1, SIZE_MAX - 1, " NAME...", "", false, run_each},
+    {"next", 1, 1, " EXPR [--tz ZONE] [-n N] [--from TIME]", "tz count from", true, next},
 };
 
 #define VERBS_N (sizeof verbs / sizeof *verbs)
@@ -548,7 +610,7 @@ static const struct verb *find_verb(const struct cli *c)
     return NULL;
 }
 
-static int run_verb(struct cli *c, const struct cron_options *o)
+static int run_verb(struct cli *c, const struct cli_spec *spec, const struct cron_options *o)
 {
     const struct verb *verb = find_verb(c);
     size_t n = c->parsed.operands_n - 1;
@@ -556,12 +618,17 @@ static int run_verb(struct cli *c, const struct cron_options *o)
 
     if (verb == NULL)
         return CLI_USAGE;
-    if (verb->run == add)
+    if (n < verb->operands_min || n > verb->operands_max)
+        return cli_error(c, CLI_USAGE, "usage: dtq cron %s%s", verb->name, verb->operands);
+    if (verb->takes != NULL)
+        status = cli_check_options(c, spec, verb->name, verb->takes);
+    else if (o->count_given || o->from_wall_ms != 0)
+        status =
+            cli_error(c, CLI_USAGE, "add has no option --%s", o->count_given ? "count" : "from");
+    else
         status = check_add(c, o);
     if (status != OPT_GO)
         return status;
-    if (n < verb->operands_min || n > verb->operands_max)
-        return cli_error(c, CLI_USAGE, "usage: dtq cron %s%s", verb->name, verb->operands);
     if (!verb->is_alone)
         status = cli_connect(c, DTQ_FOLLOW_NONE);
     return status == OPT_GO ? cli_flush(c, verb->run(c, o)) : status;
@@ -606,7 +673,7 @@ int cmd_cron(int argc, char **argv)
     spec.opts_n = join_tables(table);
     status = cli_parse(&c, &spec, argc, argv);
     if (status == OPT_GO)
-        status = run_verb(&c, &o);
+        status = run_verb(&c, &spec, &o);
     cli_done(&c);
     return status;
 }

@@ -106,8 +106,6 @@ static int list(struct cli *c, const struct dead_options *o)
     bool more = false;
     dtq_err err;
 
-    if (c->parsed.operands_n != 0)
-        return cli_error(c, CLI_USAGE, "list: '%s' is too much", c->parsed.operands[0]);
     table_init(&t, titles);
     err = list_pages(c, o, &t, &more);
     if (err == DTQ_OK && !c->json)
@@ -141,11 +139,12 @@ static int show_one(struct cli *c, const dtq_id *id)
     return CLI_DONE;
 }
 
-static int show(struct cli *c)
+static int show(struct cli *c, const struct dead_options *o)
 {
     struct cli_ids ids;
     int status = cli_ids(c, &ids);
 
+    (void)o;
     if (status != OPT_GO)
         return status;
     status = CLI_DONE;
@@ -229,8 +228,6 @@ static int requeue(struct cli *c, const struct dead_options *o)
     struct cli_ids ids;
     int status;
 
-    if (o->all != (c->parsed.operands_n == 0))
-        return cli_error(c, CLI_USAGE, "requeue: give ids, or --all");
     if (o->all)
         return requeue_all(c, o);
     status = cli_ids(c, &ids);
@@ -273,8 +270,6 @@ static int purge(struct cli *c, const struct dead_options *o)
     int status = OPT_GO;
     dtq_err err;
 
-    if (c->parsed.operands_n != 0 && (o->queue != NULL || o->older_than_ms != 0))
-        return cli_error(c, CLI_USAGE, "purge: give ids, or --queue and --older-than");
     if (c->parsed.operands_n != 0)
         status = cli_ids(c, &ids);
     if (status != OPT_GO)
@@ -295,21 +290,58 @@ static int purge(struct cli *c, const struct dead_options *o)
 
 /* ---------------------------------------------------------------- the command */
 
-static int run(struct cli *c, const struct dead_options *o)
-{
-    const char *verb = c->parsed.operands[0];
+static const struct verb {
+    const char *name;
+    const char *takes; /* options */
+    int (*run)(struct cli *c, const struct dead_options *o);
+} verbs[] = {
+    {"list", "queue limit", list},
+    {"show", "", show},
+    {"requeue", "queue all", requeue},
+    {"purge", "queue older-than yes", purge},
+};
 
+static const struct verb *find_verb(const struct cli *c)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (strcmp(c->parsed.operands[0], verbs[i].name) == 0)
+            return &verbs[i];
+    cli_error(c, CLI_USAGE, "'%s': give list, show, requeue or purge", c->parsed.operands[0]);
+    return NULL;
+}
+
+/* What can be said without asking anybody. */
+static int check(const struct cli *c, const struct cli_spec *spec, const struct verb *verb,
+                 const struct dead_options *o)
+{
+    bool has_ids = c->parsed.operands_n > 1;
+
+    if (cli_check_options(c, spec, verb->name, verb->takes) != OPT_GO ||
+        cli_check_name(c, "--queue", o->queue) != OPT_GO)
+        return CLI_USAGE;
+    if (verb->run == list && has_ids)
+        return cli_error(c, CLI_USAGE, "list: '%s' is too much", c->parsed.operands[1]);
+    if (verb->run == requeue && o->all == has_ids)
+        return cli_error(c, CLI_USAGE, "requeue: give ids, or --all");
+    if (has_ids && o->queue != NULL)
+        return cli_error(c, CLI_USAGE, "%s: give ids, or --queue", verb->name);
+    if (has_ids && o->older_than_ms != 0)
+        return cli_error(c, CLI_USAGE, "%s: give ids, or --older-than", verb->name);
+    return OPT_GO;
+}
+
+static int run_verb(struct cli *c, const struct cli_spec *spec, const struct dead_options *o)
+{
+    const struct verb *verb = find_verb(c);
+    int status = verb != NULL ? check(c, spec, verb, o) : CLI_USAGE;
+
+    if (status == OPT_GO)
+        status = cli_connect(c, DTQ_FOLLOW_NONE);
+    if (status != OPT_GO)
+        return status;
     c->parsed.operands++; /* what is left are ids */
     c->parsed.operands_n--;
-    if (strcmp(verb, "list") == 0)
-        return list(c, o);
-    if (strcmp(verb, "show") == 0)
-        return show(c);
-    if (strcmp(verb, "requeue") == 0)
-        return requeue(c, o);
-    if (strcmp(verb, "purge") == 0)
-        return purge(c, o);
-    return cli_error(c, CLI_USAGE, "'%s': give list, show, requeue or purge", verb);
+    return verb->run(c, o);
 }
 
 int cmd_dead(int argc, char **argv)
@@ -336,9 +368,7 @@ int cmd_dead(int argc, char **argv)
     int status = cli_parse(&c, &spec, argc, argv);
 
     if (status == OPT_GO)
-        status = cli_connect(&c, DTQ_FOLLOW_NONE);
-    if (status == OPT_GO)
-        status = run(&c, &o);
+        status = run_verb(&c, &spec, &o);
     cli_done(&c);
     return status;
 }

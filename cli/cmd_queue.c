@@ -69,33 +69,43 @@ static int list(struct cli *c, const struct queue_options *o)
 
 /* ---------------------------------------------------------------- pause, resume */
 
-static int pause_or_resume(struct cli *c, bool pause)
+static int pause_one(struct cli *c, const char *queue, const void *arg)
 {
-    for (size_t i = 1; i < c->parsed.operands_n; i++) {
-        const char *queue = c->parsed.operands[i];
-        dtq_err err = pause ? dtq_queue_pause(c->client, queue, CLI_ANSWER_MS)
-                            : dtq_queue_resume(c->client, queue, CLI_ANSWER_MS);
+    dtq_err err = dtq_queue_pause(c->client, queue, CLI_ANSWER_MS);
 
-        if (err != DTQ_OK)
-            return order_failed(c, err, queue);
-        say(c, queue, pause ? "paused" : "resumed", "paused", json_boolean(pause));
-    }
+    (void)arg;
+    if (err != DTQ_OK)
+        return order_failed(c, err, queue);
+    say(c, queue, "paused", "paused", json_true());
+    return CLI_DONE;
+}
+
+static int resume_one(struct cli *c, const char *queue, const void *arg)
+{
+    dtq_err err = dtq_queue_resume(c->client, queue, CLI_ANSWER_MS);
+
+    (void)arg;
+    if (err != DTQ_OK)
+        return order_failed(c, err, queue);
+    say(c, queue, "resumed", "paused", json_false());
     return CLI_DONE;
 }
 
 static int do_pause(struct cli *c, const struct queue_options *o)
 {
     (void)o;
-    return pause_or_resume(c, true);
+    return cli_each(c, pause_one, NULL);
 }
 
 static int do_resume(struct cli *c, const struct queue_options *o)
 {
     (void)o;
-    return pause_or_resume(c, false);
+    return cli_each(c, resume_one, NULL);
 }
 
 /* ---------------------------------------------------------------- rate, limit, ageing */
+
+enum value_kind { VALUE_NONE, VALUE_RATE, VALUE_LIMIT, VALUE_STEP };
 
 /* What stands behind the "/": a unit, or a duration. */
 static bool parse_period(const char *text, uint64_t *ret_ms)
@@ -140,27 +150,61 @@ static const char *of_each(const struct queue_options *o)
     return o->per_group ? " per group" : "";
 }
 
+/* What stands behind the queue's name, as the verb wants it. */
+struct value {
+    uint64_t number;
+    uint64_t period_ms;
+};
+
+static int parse_value(const struct cli *c, enum value_kind kind, struct value *ret)
+{
+    const char *word = c->parsed.operands[kind == VALUE_NONE ? 0 : 2];
+    bool is_none = strcmp(word, "none") == 0;
+
+    *ret = (struct value){0};
+    switch (kind) {
+    case VALUE_NONE: return OPT_GO;
+    case VALUE_RATE:
+        if (!parse_rate(word, &ret->number, &ret->period_ms))
+            return cli_error(c, CLI_USAGE, "'%s' is no rate; write 10/s, 600/m, 1/h, 5/30s or none",
+                             word);
+        return OPT_GO;
+    case VALUE_LIMIT:
+        if (!is_none && !parse_number(word, &ret->number))
+            return cli_error(c, CLI_USAGE,
+                             "'%s' is no limit; write a number from 1 on, or none (to let nothing "
+                             "run: dtq queue pause)",
+                             word);
+        return OPT_GO;
+    case VALUE_STEP:
+        if (!is_none &&
+            (text_parse_duration(word, &ret->period_ms) != DTQ_OK || ret->period_ms == 0))
+            return cli_error(c, CLI_USAGE, "'%s' is no duration; write 30s, 5m, 1h30m or none",
+                             word);
+        return OPT_GO;
+    }
+    return OPT_GO;
+}
+
 static int do_rate(struct cli *c, const struct queue_options *o)
 {
     const char *queue = c->parsed.operands[1];
     char text[QUEUE_RATE_BYTES + 32] = "rate ";
-    uint64_t tasks;
-    uint64_t period_ms;
+    struct value v;
     dtq_err err;
 
-    if (!parse_rate(c->parsed.operands[2], &tasks, &period_ms))
-        return cli_error(c, CLI_USAGE, "'%s' is no rate; write 10/s, 600/m, 1/h, 5/30s or none",
-                         c->parsed.operands[2]);
-    err = o->per_group ? dtq_queue_group_rate(c->client, queue, tasks, period_ms, CLI_ANSWER_MS)
-                       : dtq_queue_rate(c->client, queue, tasks, period_ms, CLI_ANSWER_MS);
+    (void)parse_value(c, VALUE_RATE, &v);
+    err = o->per_group
+              ? dtq_queue_group_rate(c->client, queue, v.number, v.period_ms, CLI_ANSWER_MS)
+              : dtq_queue_rate(c->client, queue, v.number, v.period_ms, CLI_ANSWER_MS);
     if (err != DTQ_OK)
         return order_failed(c, err, queue);
-    queue_rate_text(tasks, period_ms, text + strlen(text));
+    queue_rate_text(v.number, v.period_ms, text + strlen(text));
     if (c->json)
         cli_print_json(json_pack("{s:s, s:I, s:I}", "queue", queue,
-                                 o->per_group ? "group_rate" : "rate", (json_int_t)tasks,
+                                 o->per_group ? "group_rate" : "rate", (json_int_t)v.number,
                                  o->per_group ? "group_rate_period_ms" : "rate_period_ms",
-                                 (json_int_t)period_ms));
+                                 (json_int_t)v.period_ms));
     else
         printf("%s %s%s\n", queue, text, of_each(o));
     return CLI_DONE;
@@ -169,45 +213,37 @@ static int do_rate(struct cli *c, const struct queue_options *o)
 static int do_limit(struct cli *c, const struct queue_options *o)
 {
     const char *queue = c->parsed.operands[1];
-    const char *word = c->parsed.operands[2];
     char text[48];
-    uint64_t limit = 0;
+    struct value v;
     dtq_err err;
 
-    if (strcmp(word, "none") != 0 && !parse_number(word, &limit))
-        return cli_error(c, CLI_USAGE,
-                         "'%s' is no limit; write a number from 1 on, or none (to let nothing run: "
-                         "dtq queue pause)",
-                         word);
-    err = o->per_group ? dtq_queue_group_limit(c->client, queue, limit, CLI_ANSWER_MS)
-                       : dtq_queue_limit(c->client, queue, limit, CLI_ANSWER_MS);
+    (void)parse_value(c, VALUE_LIMIT, &v);
+    err = o->per_group ? dtq_queue_group_limit(c->client, queue, v.number, CLI_ANSWER_MS)
+                       : dtq_queue_limit(c->client, queue, v.number, CLI_ANSWER_MS);
     if (err != DTQ_OK)
         return order_failed(c, err, queue);
-    snprintf(text, sizeof text, "limit %s%s", word, of_each(o));
-    say(c, queue, text, o->per_group ? "group_limit" : "limit", json_integer((json_int_t)limit));
+    snprintf(text, sizeof text, "limit %s%s", c->parsed.operands[2], of_each(o));
+    say(c, queue, text, o->per_group ? "group_limit" : "limit", json_integer((json_int_t)v.number));
     return CLI_DONE;
 }
 
 static int do_ageing(struct cli *c, const struct queue_options *o)
 {
     const char *queue = c->parsed.operands[1];
-    const char *word = c->parsed.operands[2];
     char step[TEXT_DURATION_BYTES] = "none";
     char text[TEXT_DURATION_BYTES + 16];
-    uint64_t step_ms = 0;
+    struct value v;
     dtq_err err;
 
     (void)o;
-    if (strcmp(word, "none") != 0 &&
-        (text_parse_duration(word, &step_ms) != DTQ_OK || step_ms == 0))
-        return cli_error(c, CLI_USAGE, "'%s' is no duration; write 30s, 5m, 1h30m or none", word);
-    err = dtq_queue_ageing(c->client, queue, step_ms, CLI_ANSWER_MS);
+    (void)parse_value(c, VALUE_STEP, &v);
+    err = dtq_queue_ageing(c->client, queue, v.period_ms, CLI_ANSWER_MS);
     if (err != DTQ_OK)
         return order_failed(c, err, queue);
-    if (step_ms != 0)
-        text_format_duration(step_ms, step);
+    if (v.period_ms != 0)
+        text_format_duration(v.period_ms, step);
     snprintf(text, sizeof text, "ageing %s", step);
-    say(c, queue, text, "ageing_ms", json_integer((json_int_t)step_ms));
+    say(c, queue, text, "ageing_ms", json_integer((json_int_t)v.period_ms));
     return CLI_DONE;
 }
 
@@ -238,27 +274,26 @@ static bool is_wanted(struct cli *c, const char *what, const char *queue, const 
     return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
+static int purge_one(struct cli *c, const char *queue, const void *arg)
+{
+    const struct queue_options *o = arg;
+    char text[48];
+    uint64_t n;
+    dtq_err err;
+
+    if (!o->yes && !is_wanted(c, "Cancel", queue, ""))
+        return cli_error(c, CLI_CANCELLED, "queue '%s' was not purged", queue);
+    err = dtq_queue_purge(c->client, queue, CLI_ANSWER_MS, &n);
+    if (err != DTQ_OK)
+        return order_failed(c, err, queue);
+    snprintf(text, sizeof text, "purged %llu", (unsigned long long)n);
+    say(c, queue, text, "purged", json_integer((json_int_t)n));
+    return CLI_DONE;
+}
+
 static int do_purge(struct cli *c, const struct queue_options *o)
 {
-    int status = CLI_DONE;
-
-    for (size_t i = 1; i < c->parsed.operands_n; i++) {
-        const char *queue = c->parsed.operands[i];
-        char text[48];
-        uint64_t n;
-        dtq_err err;
-
-        if (!o->yes && !is_wanted(c, "Cancel", queue, "")) {
-            status = cli_error(c, CLI_CANCELLED, "queue '%s' was not purged", queue);
-            continue;
-        }
-        err = dtq_queue_purge(c->client, queue, CLI_ANSWER_MS, &n);
-        if (err != DTQ_OK)
-            return order_failed(c, err, queue);
-        snprintf(text, sizeof text, "purged %llu", (unsigned long long)n);
-        say(c, queue, text, "purged", json_integer((json_int_t)n));
-    }
-    return status;
+    return cli_each(c, purge_one, o);
 }
 
 /* ---------------------------------------------------------------- move */
@@ -318,16 +353,18 @@ static const struct verb {
     size_t operands_min; /* behind the verb */
     size_t operands_max;
     const char *operands;
+    const char *takes; /* options */
+    enum value_kind value;
     int (*run)(struct cli *c, const struct queue_options *o);
 } verbs[] = {
-    {"list", 0, 0, "", list},
-    {"pause", 1, SIZE_MAX - 1, " QUEUE...", do_pause},
-    {"resume", 1, SIZE_MAX - 1, " QUEUE...", do_resume},
-    {"purge", 1, SIZE_MAX - 1, " QUEUE...", do_purge},
-    {"move", 2, 2, " FROM TO", do_move},
-    {"rate", 2, 2, " [--per-group] QUEUE N/s|N/m|N/h|none", do_rate},
-    {"limit", 2, 2, " [--per-group] QUEUE N|none", do_limit},
-    {"ageing", 2, 2, " QUEUE DURATION|none", do_ageing},
+    {"list", 0, 0, "", "", VALUE_NONE, list},
+    {"pause", 1, SIZE_MAX - 1, " QUEUE...", "", VALUE_NONE, do_pause},
+    {"resume", 1, SIZE_MAX - 1, " QUEUE...", "", VALUE_NONE, do_resume},
+    {"purge", 1, SIZE_MAX - 1, " [--yes] QUEUE...", "yes", VALUE_NONE, do_purge},
+    {"move", 2, 2, " [--yes] FROM TO", "yes", VALUE_NONE, do_move},
+    {"rate", 2, 2, " [--per-group] QUEUE N/s|N/m|N/h|none", "per-group", VALUE_RATE, do_rate},
+    {"limit", 2, 2, " [--per-group] QUEUE N|none", "per-group", VALUE_LIMIT, do_limit},
+    {"ageing", 2, 2, " QUEUE DURATION|none", "", VALUE_STEP, do_ageing},
 };
 
 #define VERBS_N (sizeof verbs / sizeof *verbs)
@@ -349,22 +386,31 @@ static const struct verb *find_verb(const struct cli *c)
     return NULL;
 }
 
-static int run_verb(struct cli *c, const struct queue_options *o)
+/* What can be said without asking anybody. */
+static int check(const struct cli *c, const struct cli_spec *spec, const struct verb *verb)
 {
-    const struct verb *verb = find_verb(c);
     size_t n = c->parsed.operands_n - 1;
-    int status;
+    size_t names = verb->value == VALUE_NONE ? n : 1;
+    struct value scratch;
 
-    if (verb == NULL)
+    if (cli_check_options(c, spec, verb->name, verb->takes) != OPT_GO)
         return CLI_USAGE;
-    if (o->per_group && verb->run != do_rate && verb->run != do_limit)
-        return cli_error(c, CLI_USAGE, "--per-group: only rate and limit are about groups");
     if (n < verb->operands_min || n > verb->operands_max)
         return cli_error(c, CLI_USAGE, "usage: dtq queue %s%s", verb->name, verb->operands);
-    status = cli_connect(c, DTQ_FOLLOW_NONE);
-    if (status != OPT_GO)
-        return status;
-    return cli_flush(c, verb->run(c, o));
+    for (size_t i = 1; i <= names; i++)
+        if (cli_check_name(c, verb->name, c->parsed.operands[i]) != OPT_GO)
+            return CLI_USAGE;
+    return parse_value(c, verb->value, &scratch);
+}
+
+static int run_verb(struct cli *c, const struct cli_spec *spec, const struct queue_options *o)
+{
+    const struct verb *verb = find_verb(c);
+    int status = verb != NULL ? check(c, spec, verb) : CLI_USAGE;
+
+    if (status == OPT_GO)
+        status = cli_connect(c, DTQ_FOLLOW_NONE);
+    return status == OPT_GO ? cli_flush(c, verb->run(c, o)) : status;
 }
 
 int cmd_queue(int argc, char **argv)
@@ -407,7 +453,7 @@ int cmd_queue(int argc, char **argv)
     int status = cli_parse(&c, &spec, argc, argv);
 
     if (status == OPT_GO)
-        status = run_verb(&c, &o);
+        status = run_verb(&c, &spec, &o);
     cli_done(&c);
     return status;
 }

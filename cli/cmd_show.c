@@ -21,7 +21,7 @@ static void print_task(const dtq_task_info *t)
     task_field("name", t->name);
     task_field("queue", t->queue);
     task_field("was in", t->moved_from);
-    task_print_group(t);
+    task_print_group(t->group, t->group_ordered);
     snprintf(text, sizeof text, "%u", t->priority);
     task_field("priority", text);
     snprintf(text, sizeof text, "%llu bytes", (unsigned long long)t->payload_bytes);

@@ -353,6 +353,15 @@ int submit_refuse_command(const struct cli *c)
                      "handler of the workers instead");
 }
 
+int submit_check_names(const struct cli *c, const struct submit_options *o)
+{
+    if (cli_check_name(c, "--queue", o->queue) != OPT_GO ||
+        cli_check_name(c, "--key", o->key) != OPT_GO ||
+        cli_check_name(c, "--group", o->group) != OPT_GO)
+        return CLI_USAGE;
+    return OPT_GO;
+}
+
 /* What goes together, before anything is sent. */
 static int check(const struct cli *c, const struct submit_options *o)
 {
@@ -382,7 +391,9 @@ static int check(const struct cli *c, const struct submit_options *o)
     if (o->each_line != NULL && operands != 1)
         return cli_error(c, CLI_USAGE, "--each-line: the lines are the payloads; '%s' is too much",
                          c->parsed.operands[1]);
-    return OPT_GO;
+    if (o->jsonl == NULL && cli_check_name(c, "NAME", c->parsed.operands[0]) != OPT_GO)
+        return CLI_USAGE;
+    return submit_check_names(c, o);
 }
 
 int cmd_submit(int argc, char **argv)

@@ -88,12 +88,11 @@ json_t *task_json(const dtq_task_info *t)
     return o;
 }
 
-void task_print_group(const dtq_task_info *t)
+void task_print_group(const char *group, int ordered)
 {
     char text[DTQI_NAME_BYTES_MAX + 32];
 
-    snprintf(text, sizeof text, "%s%s", t->group,
-             t->group_ordered ? ", one at a time, in order" : "");
+    snprintf(text, sizeof text, "%s%s", group, ordered ? ", one at a time, in order" : "");
     task_field("group", text);
 }
 
@@ -215,7 +214,7 @@ void dead_print(const dtq_dead_letter *x)
     printf("%s  dead letter\n", text);
     task_field("name", t->name);
     task_field("queue", t->queue);
-    task_print_group(t);
+    task_print_group(t->group, t->group_ordered);
     snprintf(text, sizeof text, "%u", t->priority);
     task_field("priority", text);
     task_field_time("submitted", dtqi_id_wall_ms(&t->id));

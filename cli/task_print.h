@@ -11,7 +11,7 @@ void task_age_text(const dtq_id *id, char *ret, size_t bytes);
 /* "  name  value", if there is one. */
 void task_field(const char *name, const char *value);
 void task_field_time(const char *name, uint64_t wall_ms);
-void task_print_group(const dtq_task_info *t);
+void task_print_group(const char *group, int ordered);
 /* A line for each attempt that failed. */
 void attempts_print(const dtq_attempt_info *attempts, size_t n);
 json_t *attempts_json(const dtq_attempt_info *attempts, size_t n);

@@ -212,13 +212,16 @@ static const dtq_task *read_task(struct dtq_client *c, const struct dtqi_cron_in
     t->no_result = spec->no_result;
     t->retry_on = shell_lend_text(c, spec->retry_on);
     t->no_retry_on = shell_lend_text(c, spec->no_retry_on);
+    t->group = shell_lend_text(c, spec->group);
+    t->group_ordered = spec->group_ordered;
     if (e->payload.len == in->payload_bytes) { /* else it was not asked for */
         t->payload = shell_lend_text(c, (struct dtqi_str){e->payload.at, e->payload.len});
         t->payload_bytes = e->payload.len;
         if (t->payload == NULL)
             return NULL;
     }
-    return t->name != NULL && t->queue != NULL && t->retry_on != NULL && t->no_retry_on != NULL
+    return t->name != NULL && t->queue != NULL && t->retry_on != NULL && t->no_retry_on != NULL &&
+                   t->group != NULL
                ? t
                : NULL;
 }

@@ -72,7 +72,7 @@ static void refuse(struct cluster *c, const char *expression, const char *zone, 
     struct run *r =
         dtq_run(c, NULL, "cron", "add", "x", "--cron", expression, "--tz", zone, "echo", NULL);
 
-    assert_int_equal(r->status, 1);
+    assert_int_equal(r->status, 2);
     expect_in(r, r->said, part);
 }
 
@@ -194,10 +194,73 @@ static void what_cannot_be_is_refused_in_words(void **state)
                "echo", NULL);
     dtq_expect(c, 2, NULL, "cron", "add", "x", "--every", "1s", "--", "ls", NULL);
     dtq_expect(c, 2, NULL, "cron", "add", "x", "--every", "1s", NULL);
-    dtq_expect(c, 1, NULL, "cron", "add", "x", "--every", "10ms", "echo", NULL);
+    dtq_expect(c, 2, NULL, "cron", "add", "x", "--every", "500ms", "echo", NULL);
+    dtq_expect(c, 2, NULL, "cron", "add", "x", "--every", "1s", "--group", "", "echo", NULL);
+    dtq_expect(c, 2, NULL, "cron", "add", "x", "--every", "1s", "--ordered", "echo", NULL);
+    dtq_expect(c, 2, NULL, "cron", "add", "x", "--cron", "@daily", "--tz", "", "echo", NULL);
+    dtq_expect(c, 2, NULL, "cron", "add", "x y", "--every", "1s", "echo", NULL);
+    dtq_expect(c, 2, NULL, "cron", "add", "x", "--every", "1s", "an echo", NULL);
+    dtq_expect(c, 2, NULL, "cron", "add", "x", "--every", "1s", "--queue", "a b", "echo", NULL);
     dtq_expect(c, 1, NULL, "cron", "run", "x", NULL);
     dtq_expect(c, 2, NULL, "cron", "remove", "x", NULL);
     assert_string_equal(dtq_expect(c, 0, NULL, "cron", "list", "--json", NULL), "");
+}
+
+/* An option of another verb would do nothing, and is named. */
+static void refuse_option(struct cluster *c, const char *noun, const char *verb, const char *option)
+{
+    struct run *r = dtq_run(c, NULL, noun, verb, option, "x", NULL);
+    char words[64];
+
+    snprintf(words, sizeof words, "%s has no option --%.*s", verb, (int)strcspn(option + 2, "="),
+             option + 2);
+    assert_int_equal(r->status, 2);
+    expect_in(r, r->said, words);
+}
+
+static void an_option_of_another_verb_is_refused(void **state)
+{
+    struct cluster *c = *state; /* nobody is asked */
+
+    refuse_option(c, "cron", "rm", "--every=5s");
+    refuse_option(c, "cron", "show", "--tz=UTC");
+    refuse_option(c, "cron", "run", "--priority=3");
+    refuse_option(c, "cron", "next", "--missed=once");
+    refuse_option(c, "queue", "pause", "--per-group");
+    refuse_option(c, "queue", "rate", "--yes");
+    refuse_option(c, "dead", "show", "--queue=a");
+    refuse_option(c, "dead", "list", "--yes");
+    dtq_expect(c, 2, NULL, "cron", "add", "x", "--every", "1s", "--count", "3", "echo", NULL);
+    dtq_expect(c, 2, NULL, "dead", "requeue", "last", "--queue", "a", NULL);
+    dtq_expect(c, 2, NULL, "submit", "--group", "", "echo", NULL);
+    dtq_expect(c, 2, NULL, "submit", "--key", "", "echo", NULL);
+    dtq_expect(c, 2, NULL, "queue", "limit", "q", "many", NULL);
+    dtq_expect(c, 2, NULL, "queue", "pause", "a b", NULL);
+}
+
+/* Each of them, whatever became of the one before. */
+static void orders_about_several_names_do_all_they_can(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+
+    cluster_start_ventilator(c, NULL);
+    dtq_expect(c, 0, NULL, "cron", "add", "a", "--every", "1h", "--group", "g", "--ordered", "echo",
+               NULL);
+    dtq_expect(c, 0, NULL, "cron", "add", "b", "--every", "1h", "echo", NULL);
+    r = dtq_run(c, NULL, "cron", "show", "a", NULL);
+    expect_in(r, r->text, "g, one at a time, in order");
+    r = dtq_run(c, NULL, "cron", "show", "a", "--json", NULL);
+    expect_in(r, r->text, "\"group\":\"g\",\"ordered\":true");
+    r = dtq_run(c, NULL, "cron", "rm", "none", "a", "nobody", "b", NULL);
+    assert_int_equal(r->status, 1);
+    assert_string_equal(r->text, "a removed\nb removed\n");
+    expect_in(r, r->said, "'none'");
+    expect_in(r, r->said, "'nobody'");
+    dtq_expect(c, 0, NULL, "queue", "pause", "q", NULL);
+    r = dtq_run(c, NULL, "queue", "resume", "none", "q", NULL);
+    assert_int_equal(r->status, 1);
+    assert_string_equal(r->text, "q resumed\n");
 }
 
 /* No ventilator is asked. */
@@ -230,6 +293,8 @@ int main(int argc, char **argv)
         STORY(each_time_makes_one_task_across_kills),
         STORY(entries_are_paused_run_by_hand_and_replaced),
         STORY(what_cannot_be_is_refused_in_words),
+        STORY(an_option_of_another_verb_is_refused),
+        STORY(orders_about_several_names_do_all_they_can),
         STORY(next_says_when_an_expression_fires),
     };
 
