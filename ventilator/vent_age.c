@@ -13,8 +13,7 @@
 
 struct ahead {
     uint64_t seqs[DTQI_PRIORITIES]; /* in memory is what is below, behind the boundary, too */
-    uint16_t more;                  /* ranks of which the journal may have what is not: mask .. */
-    uint16_t news;                  /* .. since the read under way was sent */
+    uint16_t more;                  /* ranks of which the journal may have what is not: mask */
     uint8_t next;                   /* rank to look at first */
 };
 
@@ -127,20 +126,11 @@ static struct ahead *ahead_get(struct queue *q)
     return q->ahead;
 }
 
-/* Ranks that are in memory as far as the window went stay there, though it ends before them now. */
-void vent_ahead_window_back(struct vent *v, struct queue *q, uint32_t rank, uint64_t seq)
+/* From there on it is the window's again, wherever that ends later on. */
+void vent_ahead_window_back(struct queue *q, uint32_t rank, uint64_t seq)
 {
-    struct ahead *a = q->ageing_ms != 0 ? ahead_get(q) : q->ahead;
-    uint32_t end = q->unloaded ? q->boundary_rank : DTQI_PRIORITIES;
-
-    if (a == NULL)
-        return;
-    for (uint32_t r = rank + 1; r < end; r++)
-        a->seqs[r] = v->seq;
-    if (rank < end && end < DTQI_PRIORITIES && a->seqs[end] < q->boundary_seq)
-        a->seqs[end] = q->boundary_seq;
-    if (a->seqs[rank] > seq)
-        a->seqs[rank] = seq;
+    if (vent_ahead_has(q, rank, seq))
+        q->ahead->seqs[rank] = seq;
 }
 
 void vent_ahead_back(struct queue *q, uint32_t rank, uint64_t seq)
@@ -152,10 +142,8 @@ void vent_ahead_back(struct queue *q, uint32_t rank, uint64_t seq)
 
 void vent_ahead_left(struct queue *q, uint32_t rank)
 {
-    if (q->ahead == NULL)
-        return;
-    q->ahead->more |= (uint16_t)(1u << rank);
-    q->ahead->news |= (uint16_t)(1u << rank);
+    if (q->ahead != NULL)
+        q->ahead->more |= (uint16_t)(1u << rank);
 }
 
 uint32_t vent_ahead_floor(const struct vent *v, const struct queue *q)
@@ -165,17 +153,15 @@ uint32_t vent_ahead_floor(const struct vent *v, const struct queue *q)
 
 /* ---------------------------------------------------------------- coming into memory */
 
-/* Of less than this of a rank more is read. */
-static uint32_t low_mark(const struct vent *v, const struct queue *q)
-{
-    if (vent_has_room(v))
-        return (vent_load_tasks(v, q) + 1) / 2;
-    return vent_has_records(v) ? (vent_share_of(v, q) + 1) / 2 : 0;
-}
-
+/* All ranks together have no more than the window would. */
 uint32_t vent_ahead_limit(const struct vent *v, const struct queue *q)
 {
-    return vent_has_room(v) ? vent_load_tasks(v, q) : vent_share_of(v, q);
+    uint32_t share = vent_share_of(v, q);
+    uint32_t most = vent_stock_of(v, q);
+
+    if (vent_has_room(v) && q->ready < most && most / DTQI_PRIORITIES > share)
+        return most / DTQI_PRIORITIES;
+    return vent_has_records(v) ? share : 0;
 }
 
 /* What is held after a start (R33) is of no rank yet. */
@@ -184,7 +170,7 @@ uint32_t vent_ahead_wanted(const struct vent *v, struct queue *q)
     bool may = q->ageing_ms != 0 && q->unloaded && vent_is_served(v, q) &&
                q->resident[TASK_HELD] < vent_share_of(v, q);
     struct ahead *a = may ? ahead_get(q) : NULL;
-    uint32_t low = a != NULL ? low_mark(v, q) : 0;
+    uint32_t low = a != NULL ? (vent_ahead_limit(v, q) + 1) / 2 : 0; /* then more is read */
 
     for (uint32_t i = 0; i < DTQI_PRIORITIES && low != 0; i++) {
         uint32_t rank = (a->next + i) % DTQI_PRIORITIES;
@@ -209,7 +195,6 @@ void vent_ahead_ask(struct queue *q, uint32_t rank, struct vent_read *r)
 {
     uint64_t seq = q->ahead->seqs[rank];
 
-    q->ahead->news = 0;
     r->is_ahead = true;
     r->rank = (uint8_t)rank;
     r->read.has_after = true; /* the last key that can be before it */
@@ -258,8 +243,7 @@ bool vent_ahead_loaded(struct vent *v, struct queue *q, const struct vent_read *
     }
     if (i == a->tasks_n && a->end)
         first = DTQI_PRIORITIES;
-    for (uint32_t rank = r->rank; rank < first; rank++)
-        if ((q->ahead->news >> rank & 1) == 0)
-            q->ahead->more &= (uint16_t) ~(1u << rank);
+    for (uint32_t rank = r->rank; rank < first; rank++) /* what left since comes later (R22) */
+        q->ahead->more &= (uint16_t) ~(1u << rank);
     return i == a->tasks_n;
 }

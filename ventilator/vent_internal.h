@@ -1204,6 +1204,8 @@ bool vent_has_room(const struct vent *v);
 bool vent_has_records(const struct vent *v);
 /* So many tasks one read of the queue is to bring. */
 uint32_t vent_load_tasks(const struct vent *v, const struct queue *q);
+/* So many ready tasks of it are to be in memory while there is room. */
+uint32_t vent_stock_of(const struct vent *v, const struct queue *q);
 uint32_t vent_window_room(const struct vent *v); /* so many tasks more */
 /* .. in lists of active or stuck queues, or in the rings of its parent */
 void vent_queue_place(struct vent *v, struct queue *q, enum queue_place place);
@@ -1230,7 +1232,7 @@ uint32_t vent_rank_n(const struct queue *q, uint32_t rank);
 /* It is in memory, though it lies behind the window. */
 bool vent_ahead_has(const struct queue *q, uint32_t rank, uint64_t seq);
 /* The window will end here; or what is ahead of it does. */
-void vent_ahead_window_back(struct vent *v, struct queue *q, uint32_t rank, uint64_t seq);
+void vent_ahead_window_back(struct queue *q, uint32_t rank, uint64_t seq);
 void vent_ahead_back(struct queue *q, uint32_t rank, uint64_t seq);
 /* A task of the rank has left memory. */
 void vent_ahead_left(struct queue *q, uint32_t rank);

@@ -684,19 +684,26 @@ bool vent_is_behind(const struct vent *v, const struct queue *q, const struct ta
 
 static void boundary_back(struct vent *v, struct queue *q, uint8_t rank, uint64_t seq)
 {
-    vent_ahead_window_back(v, q, rank, seq);
+    vent_ahead_window_back(q, rank, seq);
     vent_queue_unloaded(v, q, true);
     q->boundary_rank = rank;
     q->boundary_seq = seq;
     q->boundary_moves++;
 }
 
+/* Ready tasks of it, or of one rank if it is to have some of each (R51). */
+static uint32_t ready_of(const struct queue *q, uint32_t rank)
+{
+    return q->ageing_ms != 0 ? vent_rank_n(q, rank) : q->ready;
+}
+
 /* R41: a full window ends where this task would come, unless what is behind that may leave. */
 static bool ends_window(const struct vent *v, const struct queue *q, const struct task *t)
 {
-    uint32_t later = ~0u << (spec_of(v, t)->rank + 1);
+    uint8_t rank = spec_of(v, t)->rank;
+    uint32_t later = ~0u << (rank + 1);
 
-    if (q->unloaded || q->ready < vent_share_of(v, q) || (t->flags & TASK_NO_KEY) != 0 ||
+    if (q->unloaded || ready_of(q, rank) < vent_share_of(v, q) || (t->flags & TASK_NO_KEY) != 0 ||
         t->seq + 1 != v->seq || !is_window_full(v))
         return false;
     for (uint32_t left = q->lots_mask; left != 0; left &= left - 1)
@@ -934,18 +941,10 @@ uint32_t vent_load_tasks(const struct vent *v, const struct queue *q)
     return fair > GROUP_SHARE_TASKS ? fair : GROUP_SHARE_TASKS;
 }
 
-/* Of what the next read would bring more of. */
-static uint32_t tasks_here(const struct queue *q)
-{
-    uint32_t ready = q->ageing_ms != 0 ? vent_rank_n(q, q->boundary_rank) : q->ready;
-
-    return ready + q->resident[TASK_HELD];
-}
-
 /* A group in order may have nothing but what comes after a task that is not here. */
 static bool is_needed(const struct vent *v, const struct queue *q, uint32_t share)
 {
-    uint32_t here = tasks_here(q);
+    uint32_t here = ready_of(q, q->boundary_rank) + q->resident[TASK_HELD];
 
     if (q->parent != NONE && (share == 0 || v->resident_bytes >= v->cfg.resident_bytes_max))
         return false;
@@ -954,7 +953,7 @@ static bool is_needed(const struct vent *v, const struct queue *q, uint32_t shar
 
 /* So many ready tasks are kept in memory, that workers have some while the journal commits: a
  * commit of many deletes takes as long as a few ten thousand short tasks. */
-static uint32_t ahead_tasks(const struct vent *v, const struct queue *q)
+uint32_t vent_stock_of(const struct vent *v, const struct queue *q)
 {
     uint32_t load = vent_load_tasks(v, q);
     uint32_t fair = window_max(v) / (v->unloaded_n + 1);
@@ -967,11 +966,11 @@ static uint32_t ahead_tasks(const struct vent *v, const struct queue *q)
 static uint32_t load_limit(struct vent *v, const struct queue *q)
 {
     uint32_t share = vent_share_of(v, q);
-    uint32_t here = tasks_here(q);
+    uint32_t here = q->ready + q->resident[TASK_HELD];
 
     if (vent_is_served(v, q) && here < share && !vent_has_room(v))
         make_room(v);
-    if (vent_is_served(v, q) && here < ahead_tasks(v, q) && vent_has_room(v))
+    if (vent_is_served(v, q) && here < vent_stock_of(v, q) && vent_has_room(v))
         return vent_load_tasks(v, q);
     return is_needed(v, q, share) && vent_has_records(v) ? share : 0;
 }

@@ -398,9 +398,9 @@ static void it_goes_on_after_a_restart(void **state)
 
 /* ---------------------------------------------------------------- beyond the window */
 
-/* What is left, each once, those of each thousand of numbers in order. `seen`: so many of each have
+/* The next `n`, each once, those of each thousand of numbers in order. `seen`: so many of each have
  * gone. */
-static void drain_all(struct world *w, struct world_worker *x, uint32_t n, uint32_t seen[10])
+static void drain_some(struct world *w, struct world_worker *x, uint32_t n, uint32_t seen[10])
 {
     for (uint32_t i = 0; i < n; i++) {
         uint32_t number = next(w, x);
@@ -408,6 +408,11 @@ static void drain_all(struct world *w, struct world_worker *x, uint32_t n, uint3
         assert_int_not_equal(number, 0);
         assert_int_equal(number % 1000, ++seen[number / 1000]);
     }
+}
+
+static void drain_all(struct world *w, struct world_worker *x, uint32_t n, uint32_t seen[10])
+{
+    drain_some(w, x, n, seen);
     assert_int_equal(next(w, x), 0);
 }
 
@@ -667,6 +672,67 @@ static void the_order_is_that_of_the_rule(void **state)
     }
 }
 
+/* Tasks of each priority, made and seen. */
+struct tally {
+    uint32_t made[10];
+    uint32_t seen[10];
+};
+
+static void burst(struct world *w, struct tally *t, uint64_t random)
+{
+    uint32_t priority = (uint32_t)(random >> 8) % 10;
+    uint32_t n = 1 + (uint32_t)(random >> 16) % 40;
+
+    if (t->made[priority] + n >= 999)
+        return;
+    submit(w, 1000 * priority + 1 + t->made[priority], n, priority, plain);
+    t->made[priority] += n;
+}
+
+static uint32_t left_of(const struct tally *t)
+{
+    uint32_t n = 0;
+
+    for (uint32_t p = 0; p < 10; p++)
+        n += t->made[p] - t->seen[p];
+    return n;
+}
+
+static void random_load(struct world *w, uint64_t random)
+{
+    static const uint64_t steps_ms[] = {0, 1, 20, 1000};
+    struct world_worker x = worker(w, 1);
+    struct tally t = {0};
+
+    for (uint32_t i = 0; i < 1500; i++) {
+        random = dtqi_mix64(random + i);
+        if (random % 50 == 0)
+            age(w, steps_ms[random >> 40 & 3]);
+        else if (random % 16 == 1)
+            burst(w, &t, random);
+        else if (left_of(&t) != 0)
+            drain_some(w, &x, 1, t.seen);
+    }
+    age(w, 100);
+    drain_some(w, &x, left_of(&t), t.seen);
+    assert_memory_equal(t.seen, t.made, sizeof t.seen);
+}
+
+/* Whatever is in memory and what is not, and however often that and the rule change. */
+static void each_priority_stays_in_order(void **state)
+{
+    const char *from = getenv("VENT_RANDOM_FROM"); /* other seeds, by hand */
+    const char *to = getenv("VENT_RANDOM_TO");
+    uint64_t last = to != NULL ? strtoull(to, NULL, 10) : 10;
+
+    for (uint64_t i = from != NULL ? strtoull(from, NULL, 10) : 1; i < last; i++) {
+        print_message("seed %llu\n", (unsigned long long)i);
+        random_load(*state, i);
+        end(state);
+        begin_small(state);
+    }
+}
+
 #define STORY(test) cmocka_unit_test_setup_teardown(test, begin, end)
 #define SMALL(test) cmocka_unit_test_setup_teardown(test, begin_small, end)
 
@@ -697,6 +763,7 @@ int main(void)
         STORY(a_group_in_order_keeps_it),
         SMALL(groups_behind_the_window_rise),
         STORY(the_order_is_that_of_the_rule),
+        SMALL(each_priority_stays_in_order),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
