@@ -86,6 +86,8 @@ struct journal_task {
     struct dtqi_slice text;    /* .. and text */
 };
 
+#define JOURNAL_CRON_HAND_MAX 8u
+
 /* What changes about a cron entry with each run. */
 struct journal_cron_state {
     dtqi_uid uid; /* of the entry: another one may have had its name */
@@ -98,6 +100,8 @@ struct journal_cron_state {
     uint64_t fired;
     uint64_t missed;
     uint64_t skipped;
+    dtq_id hand_ids[JOURNAL_CRON_HAND_MAX]; /* the last runs by hand, latest first */
+    uint32_t hand_n;
 };
 
 struct journal_cron {

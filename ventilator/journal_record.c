@@ -663,6 +663,16 @@ void journal_cron_state_out(struct journal_out *out, const struct journal_cron_s
     journal_out_plain(out, s->fired);
     journal_out_plain(out, s->missed);
     journal_out_plain(out, s->skipped);
+    for (uint32_t i = 0; i < s->hand_n; i++)
+        journal_out_bytes(out, s->hand_ids[i].bytes, 16);
+}
+
+static bool hand_ids_in(struct journal_in *in, struct journal_cron_state *s)
+{
+    while (in->len != 0 && s->hand_n < JOURNAL_CRON_HAND_MAX)
+        if (!journal_in_bytes(in, s->hand_ids[s->hand_n++].bytes, 16))
+            return false;
+    return in->len == 0;
 }
 
 bool journal_cron_state_in(struct dtqi_slice value, struct journal_cron_state *ret)
@@ -676,7 +686,8 @@ bool journal_cron_state_in(struct dtqi_slice value, struct journal_cron_state *r
         !journal_in_plain(&in, &s.anchor_wall_ms) || s.anchor_wall_ms > DTQI_WALL_MS_MAX ||
         !journal_in_plain(&in, &s.due_wall_ms) || !journal_in_plain(&in, &s.fired_wall_ms) ||
         !journal_in_bytes(&in, s.last_id.bytes, 16) || !journal_in_plain(&in, &s.fired) ||
-        !journal_in_plain(&in, &s.missed) || !journal_in_plain(&in, &s.skipped) || in.len != 0)
+        !journal_in_plain(&in, &s.missed) || !journal_in_plain(&in, &s.skipped) ||
+        !hand_ids_in(&in, &s))
         return false;
     s.paused = paused == 1;
     *ret = s;

@@ -403,6 +403,14 @@ void vent_cron_pause(struct vent *v, struct cron_entry *e, bool paused)
     schedule(v, e);
 }
 
+static void note_by_hand(struct journal_cron_state *s, const dtq_id *id)
+{
+    if (s->hand_n < JOURNAL_CRON_HAND_MAX)
+        s->hand_n++;
+    memmove(&s->hand_ids[1], &s->hand_ids[0], (s->hand_n - 1) * sizeof *id);
+    s->hand_ids[0] = *id;
+}
+
 /* What it is once its run is committed. */
 static struct journal_cron_state after_fire(const struct cron_entry *e)
 {
@@ -416,6 +424,8 @@ static struct journal_cron_state after_fire(const struct cron_entry *e)
     s.last_id = f->id;
     s.missed += f->missed;
     s.fired++;
+    if (f->by_hand)
+        note_by_hand(&s, &f->id);
     return s;
 }
 
@@ -706,7 +716,10 @@ static bool was_run(const struct vent *v, const struct cron_entry *e, const dtq_
 {
     const struct task *t = vent_task_find(v, id);
 
-    return dtqi_id_eq(&e->state.last_id, id) || (t != NULL && t->paper == PAPER_WRITTEN);
+    for (uint32_t i = 0; i < e->state.hand_n; i++)
+        if (dtqi_id_eq(&e->state.hand_ids[i], id))
+            return true;
+    return t != NULL && t->paper == PAPER_WRITTEN;
 }
 
 void vent_cron_run(struct vent *v, struct cron_entry *e, uint32_t wait)
@@ -833,6 +846,18 @@ static void skip_open(struct vent *v, struct cron_entry *e, const struct choice 
     pass(v, e, c);
 }
 
+/* By a start that died before it had written it: a worker ran it, and it has just been settled. */
+static void was_made(struct vent *v, struct cron_entry *e, const struct cron_fire *f)
+{
+    e->fire = *f;
+    e->fire.task = NONE;
+    e->state = after_fire(e);
+    e->pinned_wall_ms = 0;
+    v->counters.cron_missed += f->missed;
+    change(v, e, CRON_STATE);
+    schedule(v, e);
+}
+
 enum last_run { LAST_CLOSED, LAST_OPEN, LAST_UNKNOWN };
 
 static enum last_run last_run(const struct vent *v, const struct cron_entry *e)
@@ -894,7 +919,7 @@ static void come(struct vent *v, struct cron_entry *e)
     if (!c.fire) {
         pass(v, e, &c);
     } else if (vent_task_find(v, &f.id) != NULL) {
-        pass(v, e, &c); /* it is here: the entry's state is older than its task */
+        was_made(v, e, &f);
     } else if (last == LAST_UNKNOWN) {
         look(v, e);
     } else if (last == LAST_OPEN) {

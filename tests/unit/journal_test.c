@@ -2022,6 +2022,9 @@ static void the_state_of_a_cron_entry_goes_with_its_task(void **state)
     cron.state.due_wall_ms = 6;
     cron.state.fired_wall_ms = 7;
     cron.state.last_id = id(9);
+    cron.state.hand_n = JOURNAL_CRON_HAND_MAX;
+    for (uint32_t i = 0; i < JOURNAL_CRON_HAND_MAX; i++)
+        cron.state.hand_ids[i] = id(20 + i);
     cron.state.paused = true;
     add_put(w, 9, ready(1, 4, 1));
     apply_cron(w, JOURNAL_CRON_STATE, &cron);
@@ -2036,6 +2039,9 @@ static void the_state_of_a_cron_entry_goes_with_its_task(void **state)
     assert_int_equal(w->start.crons[0].state.fired_wall_ms, 7);
     assert_true(dtqi_id_eq(&w->start.crons[0].state.last_id, &cron.state.last_id));
     assert_true(w->start.crons[0].state.paused);
+    assert_int_equal(w->start.crons[0].state.hand_n, JOURNAL_CRON_HAND_MAX);
+    assert_memory_equal(w->start.crons[0].state.hand_ids, cron.state.hand_ids,
+                        sizeof cron.state.hand_ids);
 }
 
 static void the_state_of_an_entry_that_is_gone_brings_nothing_back(void **state)

@@ -852,6 +852,30 @@ static void an_order_to_run_that_is_repeated_makes_one_run(void **state)
     assert_int_equal(reply_of(w)->reason, DTQI_TOO_OLD);
 }
 
+/* Its answer was lost; meanwhile its task is over, and the entry has had other runs. */
+static void an_order_to_run_is_known_again_behind_other_runs(void **state)
+{
+    struct world *w = *state;
+    dtq_id ids[JOURNAL_CRON_HAND_MAX];
+    struct dtqi_operate run = {.operation = DTQI_CRON_RUN, .target = dtqi_str("tick"), .n = 1};
+
+    add(w, "tick", each_10s());
+    for (uint8_t i = 0; i < JOURNAL_CRON_HAND_MAX; i++) {
+        ids[i] = world_id_at(7 + i, world_wall_ms(w));
+        run.ids = &ids[i];
+        operate(w, run);
+        world_pass(w, 2 * SECOND);
+    }
+    settle_all(w);
+    restart_after(w, 1);
+    run.ids = &ids[0];
+    operate(w, run);
+    world_tick(w);
+    assert_int_equal(reply_of(w)->reason, DTQI_REFUSAL_NONE);
+    assert_true(dtqi_id_eq(&reply_of(w)->ids[0], &ids[0]));
+    assert_int_equal(tasks_n(w), 0);
+}
+
 static void runs_by_hand_come_one_after_the_other(void **state)
 {
     struct world *w = *state;
@@ -1210,6 +1234,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(runs_may_overlap, begin, end),
         cmocka_unit_test_setup_teardown(a_run_by_hand_is_made_at_once, begin, end),
         cmocka_unit_test_setup_teardown(an_order_to_run_that_is_repeated_makes_one_run, begin, end),
+        cmocka_unit_test_setup_teardown(an_order_to_run_is_known_again_behind_other_runs, begin,
+                                        end),
         cmocka_unit_test_setup_teardown(runs_by_hand_come_one_after_the_other, begin, end),
         cmocka_unit_test_setup_teardown(what_is_removed_fires_no_more, begin, end),
         cmocka_unit_test_setup_teardown(what_is_removed_while_it_fires_is_gone, begin, end),
