@@ -1,5 +1,7 @@
 #include "sim_parts.h"
 
+#include "cron.h"
+
 #include <stdio.h>
 
 #define IDLE_WAKES_MAX 1000u /* in a row, without an input, within a tenth of a second */
@@ -408,6 +410,7 @@ void sim_jump_clock(struct sim *s, enum sim_kind kind, uint32_t index, int64_t m
 
     story(s, "%s: the clock jumps by %lld ms", n->name, (long long)ms);
     n->wall_offset_ms += ms;
+    s->has_jumped |= kind == SIM_VENTILATOR;
 }
 
 /* Its wall clock is what it was when the disk was last told the time, and has gone on since; or
@@ -421,6 +424,7 @@ void sim_boot(struct sim *s, enum sim_kind kind, uint32_t index, bool is_behind)
     n->has_booted = true;
     n->boot_ms = sim_now_ms(s);
     n->wall_offset_ms = n->mark_offset_ms - (is_behind ? 24 * 3600 * 1000ll : 0);
+    s->has_jumped |= kind == SIM_VENTILATOR && n->wall_offset_ms != 0;
 }
 
 /* ---------------------------------------------------------------- who reaches whom */
@@ -555,6 +559,7 @@ static void calm_down(struct sim *s)
         if (n->kind == SIM_VENTILATOR)
             n->wall_offset_ms = 0; /* or what is to start at a time of day would wait for it */
     }
+    s->calm_wall_ms = sim_wall_ms(s, &s->nodes[VENT]);
 }
 
 /* Whoever exits after a fault (an I/O error, a stop) is started again, as a supervisor does. */
@@ -647,6 +652,7 @@ struct sim *sim_new(const struct sim_cfg *cfg)
     vent_cfg_default(&s->vent_cfg);
     s->vent_cfg.spec_decode = dtqi_spec_decode;
     s->vent_cfg.spec_encode = dtqi_spec_encode;
+    s->vent_cfg.cron = (struct vent_cron_calls){cron_parse, cron_next, cron_free};
     s->vent_cfg.trace = cfg->trace;
     s->vent_cfg.queue_tasks_max = cfg->queue_tasks_max;
     s->vent_cfg.backlog_tasks_max = cfg->backlog_tasks_max;

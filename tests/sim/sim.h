@@ -13,6 +13,7 @@
  *   - what a client is told is what was committed
  *   - what operators order of queues and dead letters holds from then on, over every crash, and
  *     rates, limits, priorities, keys and bounds are kept (sim_rules.c)
+ *   - a cron entry makes one task at each of its times, as its policies say (sim_cron.c)
  * and, once faults have stopped, that everything settles and nothing is left (sim_settle()).
  *
  * A simulation that has failed stands still; sim_failure() says why.
@@ -117,7 +118,25 @@ enum sim_order_kind {
     SIM_MOVE,    /* what waits, to the queue `number` */
     SIM_REQUEUE, /* dead letters: of `task`, or all of the queue */
     SIM_DEAD_PURGE,
+    SIM_CRON_ADD,
+    SIM_CRON_REMOVE,
+    SIM_CRON_PAUSE,
+    SIM_CRON_RESUME,
+    SIM_CRON_RUN,
     SIM_ORDER_KINDS
+};
+
+/* What a cron entry is told to be. */
+#define SIM_CRONS 3u
+struct sim_cron {
+    const char *expression; /* NULL: every_ms */
+    const char *zone;       /* NULL: UTC */
+    uint32_t every_ms;
+    enum dtqi_missed_runs missed;
+    uint32_t missed_max;
+    bool skip_overlap;
+    bool replace;
+    const struct sim_plan *plan; /* of each run; lives as long as the simulation */
 };
 
 #define SIM_ALL UINT32_MAX
@@ -127,7 +146,9 @@ struct sim_order {
     uint32_t queue;
     uint32_t number; /* LIMIT, RATE; 0: none; MOVE */
     uint32_t period_ms;
-    uint32_t task; /* REQUEUE, DEAD_PURGE: number of the task, or SIM_ALL */
+    uint32_t task;        /* REQUEUE, DEAD_PURGE: number of the task, or SIM_ALL */
+    uint32_t entry;       /* CRON_*: its number .. */
+    struct sim_cron cron; /* .. and CRON_ADD: what it is to be */
 };
 
 /* Let `client` give an order now; asked again, by a new process too, until it is answered. */
@@ -193,7 +214,7 @@ uint64_t sim_steps(const struct sim *s);
 struct sim_cut {
     uint64_t tasks;   /* bit i: task i is not submitted .. */
     uint64_t faults;  /* .. and fault i does not happen .. */
-    uint64_t orders;  /* .. and order i is not given */
+    uint64_t orders;  /* .. and order i is not given; those of cron entries are behind the others */
     uint32_t plain;   /* SIM_PLAIN_.. */
     uint32_t workers; /* at most so many; 0: as the seed says, as for the next three */
     uint32_t sinks;
@@ -243,6 +264,8 @@ struct sim_totals {
     uint64_t runs;           /* of tasks, by slots */
     uint64_t orders;         /* that were answered */
     uint64_t requeued;       /* tasks made of dead letters */
+    uint64_t cron_made;      /* tasks made by cron entries .. */
+    uint64_t cron_again;     /* .. and again, since V died before it had written them */
     uint64_t keys_same;      /* tasks that were not taken, since their key stood for another .. */
     uint64_t keys_conflict;  /* .. or for another content */
     uint64_t frames_lost;    /* silently, on a connection that lives */
@@ -268,6 +291,7 @@ struct sim_fault_cfg {
 #define SIM_TASKS_MAX 60u
 #define SIM_FAULTS_MAX 30u
 #define SIM_ORDERS_MAX 20u
+#define SIM_CRON_ORDERS_MAX 16u
 
 /*
  * One run: a cluster, tasks and faults as the seed says, then calm. Adds to `totals`, whatever

@@ -51,17 +51,32 @@ void check_add_id(struct sim *s, uint32_t task, const dtq_id *id)
     dtqi_idmap_add(&s->by_id, id, task);
 }
 
-void check_bytes(const struct sim *s, uint32_t task, uint32_t salt, unsigned char *ret,
-                 uint32_t bytes)
+static void fill(uint64_t state, unsigned char *ret, uint32_t bytes)
 {
-    uint32_t of = salt == 0 ? s->tasks[task].plan.payload_of : 0;
-    uint64_t state = (uint64_t)(of != 0 ? of - 1 : task) << 32 | salt;
-
     for (uint32_t i = 0; i < bytes; i += 8) {
         uint64_t word = dtqi_mix64(state + i / 8);
 
         memcpy(ret + i, &word, bytes - i < 8 ? bytes - i : 8);
     }
+}
+
+void check_bytes(const struct sim *s, uint32_t task, uint32_t salt, unsigned char *ret,
+                 uint32_t bytes)
+{
+    uint32_t of = salt == 0 ? s->tasks[task].plan.payload_of : 0;
+
+    fill((uint64_t)(of != 0 ? of - 1 : task) << 32 | salt, ret, bytes);
+}
+
+void check_payload_of(uint32_t payload_of, unsigned char *ret, uint32_t bytes)
+{
+    assert(payload_of != 0);
+    fill((uint64_t)(payload_of - 1) << 32, ret, bytes);
+}
+
+bool check_is_made(const struct task_info *t)
+{
+    return t->requeued_from != 0 || t->cron != 0;
 }
 
 bool check_are_the_bytes(const struct sim *s, uint32_t task, uint32_t salt, struct dtqi_slice body,
@@ -378,6 +393,8 @@ void check_dispatch(struct sim *s, uint64_t session, const struct dtqi_msg *msg)
         }
         t = &s->tasks[task];
         t->dispatched++;
+        if (t->cron != 0)
+            cron_dispatched(s, task, &m->specs[dtqi_col32(m->spec_index, i, 0)]);
         if (!t->plan.by_wall && !has_passed(s, t, t->plan.delay_ms))
             sim_fail(s, "V dispatches %s before its delay is over", story_task(task, name));
         if (t->is_resent && t->outcome != 0 && t->outcome_ms <= t->resent_ms)
@@ -691,7 +708,7 @@ static void check_vent(struct sim *s, const struct node *n)
 
     vent_check(n->vent.core);
     vent_census(n->vent.core, &census);
-    if (census.tasks > s->tasks_n + dead_count(s))
+    if (census.tasks > s->tasks_n + dead_count(s) + SIM_CRONS)
         sim_fail(s, "V holds %u tasks of %u", census.tasks, s->tasks_n);
     if (census.submits > s->vent_cfg.submits_max)
         sim_fail(s, "%u submits wait at V", census.submits);
@@ -749,7 +766,7 @@ static bool is_task_settled(const struct sim *s, uint32_t task, char *why, unsig
     const struct task_info *t = &s->tasks[task];
     char name[8];
 
-    if (t->requeued_from != 0 && (t->verdict == VERDICT_NONE || t->outcome != 0))
+    if (check_is_made(t) && (t->verdict == VERDICT_NONE || t->outcome != 0))
         return true; /* lost before it was written down; and who asked for it waits for none */
     if (!t->has_id || t->verdict == VERDICT_NONE || t->verdict == VERDICT_UNKNOWN) {
         snprintf(why, why_bytes, "%s has no verdict", story_task(task, name));
@@ -819,6 +836,8 @@ bool check_is_settled(struct sim *s, char *why, unsigned why_bytes)
     for (uint32_t i = 0; i < s->nodes_n; i++)
         if (!is_node_empty(&s->nodes[i], why, why_bytes))
             return false;
+    if (!cron_are_gone(s, why, why_bytes))
+        return false;
     if (!orders_are_done(s)) {
         snprintf(why, why_bytes, "an order is not answered");
         return false;

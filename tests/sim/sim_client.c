@@ -41,17 +41,19 @@ void client_drop(struct sim *s, struct node *n)
     client_actions_done(&n->client.actions);
     client_free(n->client.core);
     n->client.core = NULL;
+    dtqi_buf_unref(n->client.asked_buf);
+    n->client.asked_buf = NULL;
 }
 
 /* ---------------------------------------------------------------- the program */
 
-static struct dtqi_slice spec_of(const struct sim_plan *plan, struct dtqi_buf *buf)
+struct dtqi_slice client_spec(const struct sim_plan *plan, const char *name, struct dtqi_buf *buf)
 {
     static const char *const queues[SIM_QUEUES] = {"q0", "q1", "q2"};
     static const char *const keys[SIM_KEYS + 1] = {"", "k1", "k2", "k3", "k4"};
     static const char *const groups[] = {"", "g1", "g2", "g3", "g4", "g5", "g6", "g7", "g8"};
     const struct retry_rules *rules = rules_of_retries(plan->rules);
-    struct dtqi_spec spec = {.name = dtqi_str("work"),
+    struct dtqi_spec spec = {.name = dtqi_str(name),
                              .queue = dtqi_str(queues[plan->queue % SIM_QUEUES]),
                              .priority = plan->priority,
                              .retries = plan->retries,
@@ -92,7 +94,7 @@ static dtq_err submit(struct sim *s, struct node *n, uint32_t task, struct dtqi_
         c.not_before_wall_ms = WALL_MS_START + t->submitted_ms + t->plan.delay_ms;
     else
         c.delay_ms = t->plan.delay_ms;
-    c.spec = spec_of(&t->plan, buf);
+    c.spec = client_spec(&t->plan, "work", buf);
     check_bytes(s, task, 0, payload, t->plan.payload_bytes);
     return client_submit(n->client.core, &c, time_of(s, n), ret_id);
 }
@@ -136,7 +138,7 @@ static void ask_again(struct sim *s, struct node *n)
     for (uint32_t i = 0; i < s->tasks_n; i++) {
         struct task_info *t = &s->tasks[i];
 
-        if (t->client != n->index || !t->has_id || t->is_told || t->requeued_from != 0)
+        if (t->client != n->index || !t->has_id || t->is_told || check_is_made(t))
             continue;
         if (t->verdict == VERDICT_NONE || t->verdict == VERDICT_UNKNOWN)
             sim_call_at(s, s->now_us + 1000, try_again, i);
@@ -197,6 +199,8 @@ static void end_question(struct node *n)
 {
     client_question_done(n->client.core);
     n->client.asked.type = (enum dtqi_msg_type)0;
+    dtqi_buf_unref(n->client.asked_buf);
+    n->client.asked_buf = NULL;
 }
 
 /* The operator does not know whether the ventilator has noticed, and asks again until it has. An

@@ -6,6 +6,7 @@
  *     says otherwise
  *   - a task is a dead letter or in its queue, never both; one that is requeued becomes one new
  *     task, in the same commit, and the new one names it (R37)
+ * And which tasks V made itself: of dead letters, and of cron entries.
  */
 
 #define LETTERS_MAX 10000u
@@ -94,6 +95,8 @@ uint32_t dead_adopt(struct sim *s, const dtq_id *id, const struct dtqi_spec *spe
     char name[8];
     dtq_id old;
 
+    if (spec->requeued_from.len == 0 && spec->cron.len != 0)
+        return cron_adopt(s, id, spec);
     if (spec->requeued_from.len != sizeof old.bytes)
         return NONE;
     memcpy(old.bytes, spec->requeued_from.at, sizeof old.bytes);
@@ -149,6 +152,8 @@ static void on_put(struct sim *s, const struct journal_op *op)
     if (t->is_dead && !t->is_reborn)
         sim_fail(s, "%s is in its queue and a dead letter", story_task(task, name));
     t->is_in_journal = true;
+    if (t->cron != 0)
+        cron_put(s, task, op->task.spec);
     if (t->requeued_from == 0)
         return;
     from = &s->tasks[t->requeued_from - 1];
@@ -158,11 +163,17 @@ static void on_put(struct sim *s, const struct journal_op *op)
         sim_fail(s, "the dead letter %s is requeued twice", story_task(t->requeued_from - 1, name));
 }
 
+static void left_journal(const struct sim *s, struct task_info *t)
+{
+    t->is_in_journal = false;
+    t->left_wall_ms = sim_wall_ms(s, &s->nodes[VENT]);
+}
+
 static void on_dead(struct sim *s, struct task_info *t)
 {
     if (t == NULL || !t->is_in_journal)
         return;
-    t->is_in_journal = false;
+    left_journal(s, t);
     t->is_dead = t->was_dead = true;
     t->requeued = 0;
     mark(s, t);
@@ -218,7 +229,7 @@ static void apply(struct sim *s, const struct journal_batch *batch, uint32_t i)
         break;
     case JOURNAL_DEL:
         if (t != NULL)
-            t->is_in_journal = false;
+            left_journal(s, t);
         break;
     case JOURNAL_DEAD:
         on_dead(s, t);
@@ -232,10 +243,10 @@ static void apply(struct sim *s, const struct journal_batch *batch, uint32_t i)
     case JOURNAL_TRANSFER:
     case JOURNAL_ATTEMPT_LOG:
     case JOURNAL_KEYS_FORGET:
-    case JOURNAL_PAST_FORGET:
+    case JOURNAL_PAST_FORGET: break;
     case JOURNAL_CRON_PUT:
     case JOURNAL_CRON_STATE:
-    case JOURNAL_CRON_DEL: break;
+    case JOURNAL_CRON_DEL: cron_journal_op(s, op); break;
     }
 }
 

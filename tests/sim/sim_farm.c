@@ -229,6 +229,8 @@ static void add_totals(struct sim_totals *to, const struct sim_totals *t)
     to->tasks += t->tasks;
     to->runs += t->runs;
     to->orders += t->orders;
+    to->cron_made += t->cron_made;
+    to->cron_again += t->cron_again;
     to->requeued += t->requeued;
     to->keys_same += t->keys_same;
     to->keys_conflict += t->keys_conflict;
@@ -412,7 +414,8 @@ bool farm_shrink(const struct farm_cfg *cfg, struct sim_cut *ret_cut,
         return false;
     do {
         any = shrink_bits(&s, offsetof(struct sim_cut, faults), SIM_FAULTS_MAX);
-        any |= shrink_bits(&s, offsetof(struct sim_cut, orders), SIM_ORDERS_MAX);
+        any |=
+            shrink_bits(&s, offsetof(struct sim_cut, orders), SIM_ORDERS_MAX + SIM_CRON_ORDERS_MAX);
         any |= shrink_bits(&s, offsetof(struct sim_cut, tasks), SIM_TASKS_MAX);
         any |= shrink_world(&s);
     } while (any);

@@ -15,13 +15,20 @@
 #define BODY_BYTES_MAX 600u
 #define BULKY_TASKS_MAX 24u
 #define KEYED_PAYLOADS 1000u /* numbers that no task has */
+#define CRON_TEXTS 2u
+#define CRON_FAULTS_MS 5000u /* at least, so that times come */
+#define DOWN_MS_MIN 11000u   /* so long down, V misses times */
+#define DOWN_MS_MAX 25000u
 
 struct run {
     uint64_t seed;
     struct sim_cut cut;
     bool restores;
     uint32_t weights[SIM_FAULT_KINDS];
-    bool has_rules; /* tasks with keys and rules of their own, and orders of operators */
+    bool has_rules; /* tasks with keys and rules of their own, and orders of operators .. */
+    bool has_crons; /* .. and cron entries */
+    struct sim_cron crons[SIM_CRONS][CRON_TEXTS];      /* what each entry may be .. */
+    struct sim_plan cron_plans[SIM_CRONS][CRON_TEXTS]; /* .. and its runs */
     uint32_t faults_ms;
     uint32_t while_ms; /* how long a fault lasts, at most */
 };
@@ -37,7 +44,8 @@ enum stream {
     STREAM_RULES,
     STREAM_ORDER,
     STREAM_KEY,
-    STREAM_GROUP
+    STREAM_GROUP,
+    STREAM_CRON
 };
 
 static uint64_t stream_begin(struct sim *s, enum stream stream, uint64_t number)
@@ -553,6 +561,105 @@ static void schedule_orders(struct sim *s, const struct run *run)
     stream_end(s, usual);
 }
 
+/* ---------------------------------------------------------------- cron entries */
+
+/* Those that come often, as runs are short: in zones of whole, half and quarter hours. */
+static const char *const expressions[] = {
+    "* * * * * *",   "*/2 * * * * *",          "1-59/3 * * * * *",
+    "*/5 * * * * *", "0,7,21,22,48 * * * * *", "*/10 22,23,3 * * *",
+};
+static const char *const zones[] = {NULL, "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu"};
+
+static void random_cron(struct sim *s, struct sim_cron *cron, struct sim_plan *plan)
+{
+    bool is_bulky = s->cfg.bulky;
+    bool is_rare;
+
+    s->cfg.bulky = false;
+    *plan = random_plan(s);
+    s->cfg.bulky = is_bulky;
+    plan->expires_ms = plan->delay_ms = 0; /* which count from the time that was due */
+    plan->by_wall = false;
+    *cron = (struct sim_cron){.missed = (enum dtqi_missed_runs)sim_below(s, 3),
+                              .skip_overlap = sim_chance(s, 50),
+                              .replace = sim_chance(s, 50),
+                              .plan = plan};
+    if (cron->missed == DTQI_MISSED_ALL)
+        cron->missed_max = 1 + skewed(s, 20);
+    is_rare = cron->missed == DTQI_MISSED_SKIP && sim_chance(s, 60); /* or none is missed */
+    if (is_rare || sim_chance(s, 50)) {
+        cron->every_ms = is_rare ? 10000 + sim_below(s, 20000) : 1000 + sim_below(s, 4000);
+    } else {
+        cron->expression = expressions[sim_below(s, sizeof expressions / sizeof *expressions)];
+        cron->zone = zones[sim_below(s, sizeof zones / sizeof *zones)];
+    }
+}
+
+static enum sim_order_kind random_cron_kind(struct sim *s)
+{
+    static const enum sim_order_kind kinds[] = {SIM_CRON_ADD,    SIM_CRON_ADD,    SIM_CRON_ADD,
+                                                SIM_CRON_REMOVE, SIM_CRON_PAUSE,  SIM_CRON_PAUSE,
+                                                SIM_CRON_RESUME, SIM_CRON_RESUME, SIM_CRON_RUN,
+                                                SIM_CRON_RUN,    SIM_CRON_RUN,    SIM_CRON_RUN};
+
+    return kinds[sim_below(s, sizeof kinds / sizeof *kinds)];
+}
+
+/* The first of each entry adds it. */
+static void random_cron_order(struct sim *s, uint64_t number)
+{
+    const struct run *run = s->faults;
+    uint64_t usual = stream_begin(s, STREAM_CRON, number);
+    struct sim_order o = {.kind = number < SIM_CRONS ? SIM_CRON_ADD : random_cron_kind(s),
+                          .entry = number < SIM_CRONS ? (uint32_t)number : sim_below(s, SIM_CRONS)};
+
+    o.cron = run->crons[o.entry][sim_below(s, CRON_TEXTS)];
+    sim_give_order(s, sim_below(s, s->cfg.clients), &o);
+    stream_end(s, usual);
+}
+
+/* Behind the orders: what it has to miss is there. */
+static void miss_times(struct sim *s, uint64_t down_ms)
+{
+    sim_kill(s, SIM_VENTILATOR, 0);
+    sim_call_at(s, s->now_us + down_ms * 1000, start_node, VENT);
+}
+
+static void schedule_downtime(struct sim *s, struct run *run)
+{
+    uint32_t down_ms = DOWN_MS_MIN + sim_below(s, DOWN_MS_MAX - DOWN_MS_MIN);
+    uint64_t at_us = s->now_us + (run->faults_ms / 2 + sim_below(s, run->faults_ms / 2)) * 1000ull;
+
+    if ((run->cut.orders >> (SIM_ORDERS_MAX + SIM_CRON_ORDERS_MAX - 1) & 1) != 0)
+        return;
+    s->is_faultless = false;
+    sim_call_at(s, at_us, miss_times, down_ms);
+    run->faults_ms += down_ms;
+}
+
+static void schedule_crons(struct sim *s, struct run *run)
+{
+    uint64_t from_us = s->now_us;
+    uint64_t usual = stream_begin(s, STREAM_CRON, SIM_CRON_ORDERS_MAX);
+    uint32_t entries = 1 + sim_below(s, SIM_CRONS);
+    uint32_t more = skewed(s, SIM_CRON_ORDERS_MAX - SIM_CRONS - 1);
+
+    for (uint32_t i = 0; i < SIM_CRONS * CRON_TEXTS; i++)
+        random_cron(s, &run->crons[i / CRON_TEXTS][i % CRON_TEXTS],
+                    &run->cron_plans[i / CRON_TEXTS][i % CRON_TEXTS]);
+    for (uint32_t i = 0; i < SIM_CRONS + more; i++) {
+        uint32_t until_ms = i < SIM_CRONS ? run->faults_ms / 4 : run->faults_ms;
+        uint64_t at_us = from_us + sim_below(s, until_ms * 1000);
+        bool is_left_out = i >= entries && i < SIM_CRONS;
+
+        if (!is_left_out && (run->cut.orders >> (SIM_ORDERS_MAX + i) & 1) == 0)
+            sim_call_at(s, at_us, random_cron_order, i);
+    }
+    if (sim_chance(s, 40))
+        schedule_downtime(s, run);
+    stream_end(s, usual);
+}
+
 /* ---------------------------------------------------------------- a run */
 
 static uint32_t draw(uint64_t *random, uint32_t n)
@@ -622,6 +729,12 @@ static bool has_rules(const struct sim_fault_cfg *cfg)
     return !cfg->restores && (dtqi_mix64(cfg->seed ^ 0x72756c6573ull) & 1) != 0;
 }
 
+/* A sixth of the seeds. */
+static bool has_crons(const struct sim_fault_cfg *cfg)
+{
+    return has_rules(cfg) && dtqi_mix64(cfg->seed ^ 0x63726f6eull) % 3 == 0;
+}
+
 static struct sim_cfg random_cfg(const struct sim_fault_cfg *cfg)
 {
     struct sim_cfg c = {.seed = cfg->seed, .trace = cfg->trace, .is_quiet = !cfg->story};
@@ -669,6 +782,8 @@ static void choose_faults(struct sim *s, struct run *run)
     run->while_ms = sim_chance(s, 50) ? 12000 : 2000;
     if (sim_chance(s, 5))
         run->faults_ms = run->while_ms = LONG_MS;
+    if (run->has_crons)
+        run->faults_ms += CRON_FAULTS_MS;
     choose_losses(s, run);
 }
 
@@ -727,6 +842,8 @@ static void add_totals(const struct sim *s, struct sim_totals *to, uint64_t calm
     for (uint32_t i = 0; i < s->tasks_n; i++)
         to->runs += s->tasks[i].runs;
     to->orders += s->totals.orders;
+    to->cron_made += s->totals.cron_made;
+    to->cron_again += s->totals.cron_again;
     to->requeued += s->totals.requeued;
     to->keys_same += s->totals.keys_same;
     to->keys_conflict += s->totals.keys_conflict;
@@ -749,8 +866,11 @@ bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_byt
                     struct sim_totals *totals, uint64_t *ret_fingerprint)
 {
     struct sim_cfg c = random_cfg(cfg);
-    struct run run = {
-        .seed = cfg->seed, .cut = cfg->cut, .restores = cfg->restores, .has_rules = has_rules(cfg)};
+    struct run run = {.seed = cfg->seed,
+                      .cut = cfg->cut,
+                      .restores = cfg->restores,
+                      .has_rules = has_rules(cfg),
+                      .has_crons = has_crons(cfg)};
     struct sim *s = sim_new(&c);
     uint64_t calm_ms;
     bool good;
@@ -763,6 +883,8 @@ bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_byt
         schedule_restore(s, &run);
     if (run.has_rules)
         schedule_orders(s, &run);
+    if (run.has_crons)
+        schedule_crons(s, &run);
     sim_run_until_ms(s, sim_now_ms(s) + run.faults_ms);
     check_durable(s);
     calm_ms = sim_now_ms(s);

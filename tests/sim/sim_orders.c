@@ -13,7 +13,7 @@ static const char *const queues[SIM_QUEUES] = {"q0", "q1", "q2"};
 
 static bool closes(const struct sim_order *o)
 {
-    return o->kind == SIM_PAUSE ||
+    return o->kind == SIM_PAUSE || o->kind == SIM_CRON_ADD || o->kind == SIM_CRON_PAUSE ||
            ((o->kind == SIM_LIMIT || o->kind == SIM_RATE) && o->number != 0);
 }
 
@@ -26,14 +26,27 @@ static bool opens(const struct sim_order *o)
 static const char *words(const struct sim_order *o, char ret[80])
 {
     static const char *const verbs[SIM_ORDER_KINDS] = {
-        [SIM_PAUSE] = "pause", [SIM_RESUME] = "resume",   [SIM_PURGE] = "purge",
-        [SIM_LIMIT] = "limit", [SIM_RATE] = "rate",       [SIM_CANCEL_QUEUE] = "cancel",
-        [SIM_MOVE] = "move",   [SIM_REQUEUE] = "requeue", [SIM_DEAD_PURGE] = "forget",
+        [SIM_PAUSE] = "pause",
+        [SIM_RESUME] = "resume",
+        [SIM_PURGE] = "purge",
+        [SIM_LIMIT] = "limit",
+        [SIM_RATE] = "rate",
+        [SIM_CANCEL_QUEUE] = "cancel",
+        [SIM_MOVE] = "move",
+        [SIM_REQUEUE] = "requeue",
+        [SIM_DEAD_PURGE] = "forget",
+        [SIM_CRON_ADD] = "cron add",
+        [SIM_CRON_REMOVE] = "cron remove",
+        [SIM_CRON_PAUSE] = "cron pause",
+        [SIM_CRON_RESUME] = "cron resume",
+        [SIM_CRON_RUN] = "cron run",
     };
     bool is_dead = o->kind == SIM_REQUEUE || o->kind == SIM_DEAD_PURGE;
     char name[8];
 
-    if (is_dead && o->task != SIM_ALL)
+    if (o->kind >= SIM_CRON_ADD)
+        snprintf(ret, 80, "%s c%u", verbs[o->kind], o->entry);
+    else if (is_dead && o->task != SIM_ALL)
         snprintf(ret, 80, "%s %s", verbs[o->kind], story_task(o->task, name));
     else if (o->kind == SIM_RATE && o->number != 0)
         snprintf(ret, 80, "rate q%u %u in %u ms", o->queue, o->number, o->period_ms);
@@ -56,11 +69,41 @@ static enum dtqi_operation operation_of(enum sim_order_kind kind)
     case SIM_RATE: return DTQI_QUEUE_RATE;
     case SIM_MOVE: return DTQI_QUEUE_MOVE;
     case SIM_REQUEUE: return DTQI_DEAD_REQUEUE;
+    case SIM_CRON_ADD: return DTQI_CRON_ADD;
+    case SIM_CRON_REMOVE: return DTQI_CRON_REMOVE;
+    case SIM_CRON_PAUSE: return DTQI_CRON_PAUSE;
+    case SIM_CRON_RESUME: return DTQI_CRON_RESUME;
+    case SIM_CRON_RUN: return DTQI_CRON_RUN;
     case SIM_DEAD_PURGE:
     case SIM_CANCEL_QUEUE:
     case SIM_ORDER_KINDS: break;
     }
     return DTQI_DEAD_PURGE;
+}
+
+/* Of a cron entry. A run has one id, however often it is asked for. */
+static void write_cron_question(struct sim *s, struct node *n, struct order *order)
+{
+    static const char *const names[SIM_CRONS] = {"c0", "c1", "c2"};
+    const struct sim_order *o = &order->what;
+    struct dtqi_operate *m = &n->client.asked.operate;
+
+    n->client.asked = (struct dtqi_msg){.type = DTQI_OPERATE};
+    *m = (struct dtqi_operate){.operation = operation_of(o->kind),
+                               .target = dtqi_str(names[o->entry])};
+    if (o->kind == SIM_CRON_ADD) {
+        n->client.asked_buf = dtqi_buf_new(1024, SIZE_MAX);
+        assert(n->client.asked_buf != NULL);
+        cron_write(s, cron_text_of(s, &o->cron), n->client.asked_buf, &n->client.asked_cron);
+        m->cron = &n->client.asked_cron;
+    } else if (o->kind == SIM_CRON_RUN) {
+        if (!order->has_id)
+            order->id = client_new_id(n->client.core);
+        order->has_id = true;
+        n->client.asked_id = order->id;
+        m->ids = &n->client.asked_id;
+        m->n = 1;
+    }
 }
 
 static void write_question(struct sim *s, struct node *n, const struct sim_order *o)
@@ -101,13 +144,17 @@ static void ask(struct sim *s, uint64_t number)
         o->is_done = true;
         return;
     }
-    if (!n->is_up || n->is_paused || n->client.asked.type != 0) {
+    if (!n->is_up || n->is_paused || n->client.asked.type != 0 ||
+        (o->what.kind == SIM_CRON_RUN && !client_is_welcome(n->client.core))) {
         sim_call_at(s, s->now_us + ASK_AGAIN_US, ask, number);
         return;
     }
     story(s, "%s orders: %s", n->name, words(&o->what, text));
     n->client.order = (uint32_t)number;
-    write_question(s, n, &o->what);
+    if (o->what.kind >= SIM_CRON_ADD)
+        write_cron_question(s, n, o);
+    else
+        write_question(s, n, &o->what);
     client_question(n->client.core, CLIENT_VENTILATOR, &n->client.asked);
     sim_wake(s, n, s->now_us);
 }
@@ -121,6 +168,13 @@ void sim_give_order(struct sim *s, uint32_t client, const struct sim_order *orde
     }
     s->orders[s->orders_n++] = (struct order){.what = *order, .client = client};
     ask(s, s->orders_n - 1);
+}
+
+/* The operator was gone before he read the answer. */
+static void again_as_unanswered(struct sim *s, struct order *o)
+{
+    o->is_done = false;
+    sim_call_at(s, s->now_us + sim_below(s, 3000) * 1000ull, ask, (uint64_t)(o - s->orders));
 }
 
 void orders_answered(struct sim *s, struct node *n, const struct dtqi_msg *answer)
@@ -140,6 +194,11 @@ void orders_answered(struct sim *s, struct node *n, const struct dtqi_msg *answe
     else
         story(s, "%s: %s is done: %llu", n->name, text,
               (unsigned long long)answer->operate_reply.count);
+    if (o->what.kind != SIM_CRON_RUN || answer->operate_reply.reason != DTQI_REFUSAL_NONE)
+        return;
+    cron_was_run(s, o);
+    if (s->faults != NULL && !s->calm && sim_chance(s, 40))
+        again_as_unanswered(s, o);
 }
 
 /* Its operator asks again when it is back. */
@@ -147,6 +206,28 @@ void orders_client_died(struct sim *s, struct node *n)
 {
     if (n->client.order != NONE)
         sim_call_at(s, s->now_us + ASK_AGAIN_US, ask, n->client.order);
+}
+
+static bool is_being_ended(const struct sim *s, uint32_t entry)
+{
+    for (uint32_t i = 0; i < s->orders_n; i++) {
+        const struct order *o = &s->orders[i];
+
+        if (!o->is_done && o->what.entry == entry &&
+            (o->what.kind == SIM_CRON_RESUME || o->what.kind == SIM_CRON_REMOVE))
+            return true;
+    }
+    return false;
+}
+
+static void end_crons(struct sim *s)
+{
+    for (uint32_t i = 0; i < SIM_CRONS; i++) {
+        struct sim_order o = {.entry = i};
+
+        if (cron_what_ends(s, i, &o.kind) && !is_being_ended(s, i))
+            sim_give_order(s, 0, &o);
+    }
 }
 
 static bool is_being_opened(const struct sim *s, uint32_t queue, enum sim_order_kind kind)
@@ -168,6 +249,7 @@ void orders_open_all(struct sim *s)
         if (!rules_is_open(s, q) && !is_being_opened(s, q, o.kind))
             sim_give_order(s, 0, &o);
     }
+    end_crons(s);
 }
 
 bool orders_are_done(const struct sim *s)

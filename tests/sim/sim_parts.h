@@ -9,6 +9,7 @@
  *   sim_attempts.c   the same of attempts, leases and credit
  *   sim_rules.c   the same of queues, their order, limits and rates, of keys and bounds
  *   sim_dead.c    the same of dead letters
+ *   sim_cron.c    the same of cron entries
  *   sim_orders.c  operators
  *   sim_story.c   the story, the trace
  *   sim_faults.c  random runs
@@ -251,6 +252,8 @@ struct node {
             bool down[CLIENT_PEERS_MAX];
             struct dtqi_msg asked; /* the question under way; type 0: none */
             dtq_id asked_id;
+            struct dtqi_cron_entry asked_cron;
+            struct dtqi_buf *asked_buf;
             uint32_t order; /* that it asks for; NONE: another one */
         } client;
     };
@@ -358,6 +361,13 @@ struct task_info {
     bool is_wanted_again;   /* .. or wants it back */
     uint32_t requeued_from; /* 1 + number of the dead letter that it was made of; 0: none */
     uint32_t requeued;      /* tasks made of it, that are in the journal */
+    uint64_t left_wall_ms;  /* V's wall clock when it left the journal */
+
+    /* sim_cron.c */
+    uint32_t cron; /* 1 + number of the entry that it is a run of; 0: none */
+    bool by_hand;  /* an operator wanted it */
+    uint64_t due_wall_ms;
+    uint32_t made_in; /* the incarnation of V that made it last */
 };
 
 /* What an operator said of a queue, and when. */
@@ -378,6 +388,7 @@ struct queue_model {
     uint32_t settings_room;
     uint64_t rate_next_ns; /* no task before this */
     bool is_moved;         /* to another queue, once or more */
+    uint64_t stopped_ms;   /* when V was last told to purge or cancel it; 0: never */
 };
 
 /* What the journal says of an idempotency key. */
@@ -393,6 +404,38 @@ struct order {
     struct sim_order what;
     uint32_t client;
     bool is_done;
+    dtq_id id; /* CRON_RUN: of the task, once it was asked for */
+    bool has_id;
+};
+
+/* An entry's definition; its number is in the name of the tasks that are made of it. */
+struct cron_text {
+    struct sim_cron what;
+    struct cron *expression; /* NULL: it has an interval */
+};
+
+/* What the present V was told of an entry, and has not answered yet or not refused. */
+struct cron_said {
+    uint32_t operation;
+    uint32_t text; /* CRON_ADD */
+    uint32_t route;
+    uint64_t request;
+    bool is_answered;
+};
+
+/* An entry as the journal has it. */
+struct cron_model {
+    bool exists;
+    uint32_t text;
+    struct journal_cron_state state;
+    uint64_t fired_wall_ms[2]; /* the last runs that were not by hand; 0: none */
+    uint64_t
+        since_wall_ms; /* V has chosen its times from here on: it started, or the entry is new */
+    uint64_t paused_wall_ms;  /* the last PAUSE came .. */
+    uint64_t removed_wall_ms; /* .. and the last REMOVE */
+    struct cron_said *said;
+    uint32_t said_n;
+    uint32_t said_room;
 };
 
 /* About dead letters, as V took it; one at a time. */
@@ -473,6 +516,13 @@ struct sim {
     uint64_t vent_start_us; /* of the present ventilator */
     uint32_t refused_route; /* the last order that V refused */
     uint64_t refused_request;
+    uint32_t answered_route; /* the last order that V answered with success */
+    uint64_t answered_request;
+    struct cron_model crons[SIM_CRONS];
+    struct cron_text *cron_texts;
+    uint32_t cron_texts_n;
+    uint32_t cron_texts_room;
+    bool has_jumped; /* the wall clock of V's host, ever */
 
     /* What the present ventilator has been told of each sink's stream; see check_frame_to_vent().
      */
@@ -492,7 +542,8 @@ struct sim {
     uint32_t lose_permille;  /* so many frames are lost though their connection lives */
     uint32_t twice_permille; /* so many arrive twice */
     struct sim_totals totals;
-    bool calm; /* no commit is delayed for long, and the like */
+    bool calm;             /* no commit is delayed for long, and the like .. */
+    uint64_t calm_wall_ms; /* .. from here on */
     void *faults;
 
     bool has_failed;
@@ -597,6 +648,7 @@ uint64_t client_due_ms(const struct node *n);
 void client_take_task(struct sim *s, uint32_t task);
 void client_cancel_task(struct sim *s, uint64_t task);
 void client_accept_sink(struct sim *s, uint64_t sink);
+struct dtqi_slice client_spec(const struct sim_plan *plan, const char *name, struct dtqi_buf *buf);
 
 /* ---- sim_check.c */
 
@@ -634,6 +686,10 @@ void check_bytes(const struct sim *s, uint32_t task, uint32_t salt, unsigned cha
                  uint32_t bytes);
 bool check_are_the_bytes(const struct sim *s, uint32_t task, uint32_t salt, struct dtqi_slice body,
                          uint32_t bytes);
+/* The payload of tasks whose plan has this payload_of. */
+void check_payload_of(uint32_t payload_of, unsigned char *ret, uint32_t bytes);
+/* V made it: it was not submitted. */
+bool check_is_made(const struct task_info *t);
 
 /* ---- sim_rules.c */
 
@@ -674,6 +730,28 @@ void dead_answered(struct sim *s, uint32_t route, uint64_t request);
 void dead_check(struct sim *s);
 void dead_check_all(struct sim *s);
 uint32_t dead_count(const struct sim *s);
+
+/* ---- sim_cron.c */
+
+/* The definition's number. */
+uint32_t cron_text_of(struct sim *s, const struct sim_cron *what);
+/* CRON_ADD of it; what is in `ret` is in `buf`. */
+void cron_write(const struct sim *s, uint32_t text, struct dtqi_buf *buf,
+                struct dtqi_cron_entry *ret);
+/* V has made a task of an entry: from now on it is one of ours. @return its number; NONE: it is
+ * none. */
+uint32_t cron_adopt(struct sim *s, const dtq_id *id, const struct dtqi_spec *spec);
+void cron_dispatched(struct sim *s, uint32_t task, const struct dtqi_spec *spec);
+void cron_put(struct sim *s, uint32_t task, struct dtqi_slice spec);
+void cron_journal_op(struct sim *s, const struct journal_op *op);
+void cron_vent_started(struct sim *s, const struct journal_start *start);
+void cron_ordered(struct sim *s, uint32_t route, const struct dtqi_operate *m);
+void cron_answered(struct sim *s, uint32_t route, uint64_t request);
+void cron_was_run(struct sim *s, const struct order *o);
+/* What ends an entry, once it has shown that it goes on; false: nothing is to be ordered. */
+bool cron_what_ends(const struct sim *s, uint32_t entry, enum sim_order_kind *ret);
+bool cron_are_gone(const struct sim *s, char *why, unsigned why_bytes);
+void cron_done(struct sim *s);
 
 /* ---- sim_orders.c */
 

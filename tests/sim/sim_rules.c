@@ -133,6 +133,7 @@ void rules_vent_started(struct sim *s, const struct journal_start *start)
     static const struct journal_queue_settings none;
 
     s->dead_order.is_open = false;
+    cron_vent_started(s, start);
     for (uint32_t queue = 0; queue < SIM_QUEUES; queue++) {
         const struct journal_queue_settings *found = &none;
 
@@ -191,6 +192,7 @@ static bool is_admitted(const struct task_info *t)
 static void stop_queue(struct sim *s, uint32_t queue, uint32_t route, uint64_t request,
                        bool is_purge)
 {
+    s->queues[queue].stopped_ms = sim_now_ms(s);
     for (uint32_t i = 0; i < s->tasks_n; i++) {
         struct task_info *t = &s->tasks[i];
 
@@ -278,7 +280,8 @@ static void move_queue(struct sim *s, uint32_t queue)
 {
     s->queues[queue].is_moved = true; /* what comes before the page is read goes, too */
     for (uint32_t i = 0; i < s->tasks_n; i++)
-        s->tasks[i].may_move |= s->tasks[i].queue == queue && s->tasks[i].outcome == 0;
+        s->tasks[i].may_move |=
+            s->tasks[i].queue == queue && (s->tasks[i].outcome == 0 || s->tasks[i].is_reborn);
 }
 
 static void on_operate(struct sim *s, uint32_t route, const struct dtqi_operate *m)
@@ -290,6 +293,10 @@ static void on_operate(struct sim *s, uint32_t route, const struct dtqi_operate 
         return;
     if (m->operation == DTQI_DEAD_REQUEUE || m->operation == DTQI_DEAD_PURGE) {
         dead_ordered(s, route, m);
+        return;
+    }
+    if (m->operation >= DTQI_CRON_ADD && m->operation <= DTQI_CRON_RUN) {
+        cron_ordered(s, route, m);
         return;
     }
     assert(queue != NONE);
@@ -329,6 +336,9 @@ void rules_vent_msg(struct sim *s, uint32_t route, const struct dtqi_msg *msg)
         s->refused_route = route;
         s->refused_request = msg->operate_reply.request;
     } else if (msg->type == DTQI_OPERATE_REPLY) {
+        s->answered_route = route;
+        s->answered_request = msg->operate_reply.request;
+        cron_answered(s, route, msg->operate_reply.request);
         settings_answered(s, route, msg->operate_reply.request);
         dead_answered(s, route, msg->operate_reply.request);
         stops_answered(s, route, msg->operate_reply.request);
@@ -610,4 +620,5 @@ void rules_done(struct sim *s)
     for (uint32_t i = 0; i < SIM_QUEUES; i++)
         free(s->queues[i].settings);
     free(s->given);
+    cron_done(s);
 }
