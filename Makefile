@@ -2,7 +2,7 @@
 JOBS := $(shell nproc)
 .DEFAULT_GOAL := build
 
-.PHONY: valgrind help build release demo test lint tsan sim chaos disk fuzz coverage bench bench-peers bench-keep clean
+.PHONY: valgrind help build release demo test lint tsan sim chaos disk fuzz fuzz-afl memory coverage bench bench-peers bench-keep clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,16 @@ fuzz: ## run each fuzz target for SECONDS (default 60)
 	@scripts/setup build test fuzz
 	@scripts/build fuzz $(JOBS)
 	@scripts/fuzz $(or $(SECONDS),60)
+
+fuzz-afl: ## the same by AFL++, on what reads files and texts
+	@scripts/setup build test fuzz afl
+	@AFL_QUIET=1 cmake --preset afl >/dev/null
+	@scripts/fuzz-afl $(or $(SECONDS),60)
+
+memory: ## each place of the programs that allocates fails once, in a run of its own
+	@scripts/setup build test
+	@scripts/build dev $(JOBS)
+	@DTQ_MEMORY_ALL=1 ctest --preset dev -L memory --timeout 7200 --verbose
 
 coverage: ## branch coverage of the cores
 	@scripts/setup build test coverage
