@@ -84,20 +84,21 @@ static void sent_is_to_send(struct worker *w, struct sink *s)
     }
 }
 
-static void sink_open(struct worker *w, struct sink *s, struct dtqi_str intake)
+/* false: no memory. */
+static bool sink_open(struct worker *w, struct sink *s, struct dtqi_str intake)
 {
     struct worker_action *a;
     char *copy;
 
     if (intake.len == 0 || intake.len > sizeof s->intake)
-        return; /* it stays out of reach */
+        return true; /* it stays out of reach */
     if (s->open && dtqi_str_eq(intake, (struct dtqi_str){s->intake, s->intake_len}))
-        return;
+        return true;
     sink_close(w, s);
     copy = s->open ? NULL : wk_scratch(w, intake.len, 1);
     a = copy != NULL ? wk_act(w, WORKER_ACT_SINK_OPEN) : NULL;
     if (a == NULL)
-        return;
+        return false;
     memcpy(copy, intake.at, intake.len);
     memcpy(s->intake, intake.at, intake.len);
     s->intake_len = intake.len;
@@ -105,6 +106,7 @@ static void sink_open(struct worker *w, struct sink *s, struct dtqi_str intake)
     a->sink.endpoint = (struct dtqi_str){copy, intake.len};
     s->open = true;
     s->down_ms = w->now_ms;
+    return true;
 }
 
 /* Who is in the list, found or made. */
@@ -120,6 +122,8 @@ static void sinks_list(struct worker *w, const struct dtqi_sink_info *infos, uin
 
 void wk_sinks_update(struct worker *w, const struct dtqi_sink_info *infos, uint32_t n)
 {
+    bool all = true;
+
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         w->sinks[i].listed = false;
     sinks_list(w, infos, n);
@@ -129,12 +133,14 @@ void wk_sinks_update(struct worker *w, const struct dtqi_sink_info *infos, uint3
     for (uint32_t i = 0; i < n; i++) {
         uint32_t sink = wk_sink_get(w, &infos[i].store);
 
-        if (sink != NONE)
-            sink_open(w, &w->sinks[sink], infos[i].intake);
+        if (sink != NONE && !sink_open(w, &w->sinks[sink], infos[i].intake))
+            all = false;
     }
     w->sinks_listed = 0;
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         w->sinks_listed += w->sinks[i].listed;
+    if (!all)
+        wk_session_lost(w, "no memory to connect to a sink"); /* WELCOME names them again */
 }
 
 bool wk_sink_is_over_share(const struct worker *w, const struct sink *s)

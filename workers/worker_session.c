@@ -87,8 +87,10 @@ static void reconnect(struct worker *w)
 static void say_hello(struct worker *w)
 {
     struct session *s = &w->session;
-    struct dtqi_msg *msg = wk_send(w, DTQI_HELLO);
+    struct dtqi_msg *msg;
 
+    lane_close(w);
+    msg = w->session.lane == 0 ? wk_send(w, DTQI_HELLO) : NULL;
     s->hello_last_ms = w->now_ms;
     s->hello_ms = w->now_ms + s->hello_wait_ms - wk_random_below(w, s->hello_wait_ms / 4);
     s->hello_wait_ms *= 2;
@@ -98,7 +100,6 @@ static void say_hello(struct worker *w)
         s->reconnect_ms = w->now_ms + s->liveness_ms;
     if (msg == NULL)
         return;
-    lane_close(w);
     s->hello_holdings = w->held;
     msg->hello = (struct dtqi_hello){
         .version_min = DTQI_PROTOCOL_VERSION,
@@ -260,6 +261,8 @@ static void on_welcome(struct worker *w, const struct dtqi_welcome *m)
                               : w->cfg.result_bytes_max;
     wk_credit_new_session(w);
     wk_sinks_update(w, m->sinks, m->sinks_n);
+    if (s->id == 0)
+        return;
     lane_open(w, m->lane);
     w->stats.sessions++;
     wk_log(w, WORKER_LOG_INFO, "session_open", "session=%llu sinks=%u held=%u",

@@ -426,6 +426,32 @@ static void what_memory_was_missing_for_is_tried_again_by_itself(void **state)
     worker_free(w);
 }
 
+static void a_worker_gets_to_know_the_sinks_whatever_allocation_fails(void **state)
+{
+    struct worker_cfg cfg = world_cfg(1);
+    bool was_met = true;
+
+    (void)state;
+    for (uint32_t n = 1; was_met; n++) {
+        struct world *t = world_new(&cfg);
+
+        world_tick(t);
+        world_tick(t);
+        fail_at = n;
+        world_welcome(t);
+        was_met = fail_at == 0;
+        fail_at = 0;
+        if (world_find(t, WORKER_ACT_SINK_OPEN, 0) == NULL) {
+            world_clear(t);
+            world_pass(t, 1000);
+            assert_non_null(world_sent(t, DTQI_HELLO, 0));
+            world_welcome(t);
+            assert_non_null(world_find(t, WORKER_ACT_SINK_OPEN, 0));
+        }
+        world_free(t);
+    }
+}
+
 /* The ventilator waits for as long as the session lasts. */
 static void an_end_is_reported_or_the_session_ended_whatever_allocation_fails(void **state)
 {
@@ -455,6 +481,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_events_keep_the_accounts_right),
         cmocka_unit_test(memory_that_fails_keeps_the_accounts_right),
+        cmocka_unit_test(a_worker_gets_to_know_the_sinks_whatever_allocation_fails),
         cmocka_unit_test(an_end_is_reported_or_the_session_ended_whatever_allocation_fails),
         cmocka_unit_test(what_memory_was_missing_for_is_tried_again_by_itself),
     };
