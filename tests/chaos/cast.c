@@ -125,6 +125,7 @@ static void make_command(const struct cast *c, const struct actor *a, struct wor
         word(w, "--bind=%s", c->control);
         word(w, "--heartbeat=%ums", cfg->heartbeat_ms);
         word(w, "--data=%s/ventilator", cfg->dir);
+        word(w, "--durability=%s", cfg->async ? "async" : "sync");
         break;
     case ROLE_SINK:
         word(w, "%s/dtq-sink", cfg->bin);
@@ -132,6 +133,7 @@ static void make_command(const struct cast *c, const struct actor *a, struct wor
         word(w, "--intake=tcp://127.0.0.1:%u", c->ports[2]);
         word(w, "--results=tcp://127.0.0.1:%u", c->ports[3]);
         word(w, "--data=%s/sink", cfg->dir);
+        word(w, "--durability=%s", cfg->async ? "async" : "sync");
         break;
     case ROLE_WORKER:
         word(w, "%s/dtq-worker", cfg->bin);

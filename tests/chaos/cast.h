@@ -17,6 +17,7 @@ struct cast_cfg {
     const char *module; /* the handler */
     const char *shim;
     const char *dir; /* of data and logs */
+    bool async;      /* durability of the ventilator and the sink */
     uint64_t seed;
     uint32_t heartbeat_ms;
     uint32_t workers;

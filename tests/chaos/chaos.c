@@ -40,6 +40,7 @@ struct options {
     uint64_t plan;
     uint64_t packets;
     uint64_t delay_ms;
+    uint64_t async;
     const char *act; /* NULL: all of them */
 };
 
@@ -536,6 +537,7 @@ static void configure(struct chaos *x)
         .shim = CHAOS_SHIM,
         .seed = o->seed,
         .heartbeat_ms = (uint32_t)o->heartbeat_ms,
+        .async = o->async != 0,
         .workers = (uint32_t)o->workers,
         .producers = (uint32_t)o->producers,
         .open_max = (uint32_t)o->open_max,
@@ -596,6 +598,7 @@ int main(int argc, char **argv)
         {"packets", &o->packets, 1, "1: faults below TCP too, in a network namespace of its own"},
         {"delay", &o->delay_ms, 10000,
          "milliseconds of the act, each way, up to three times as many; 0: as the seed says"},
+        {"async", &o->async, 1, "1: --durability=async of the ventilator and the sink"},
         {NULL, NULL, 0, NULL},
     };
 
