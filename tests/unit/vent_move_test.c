@@ -136,14 +136,21 @@ static void expect_queue(struct world *w, uint32_t n, const char *queue)
 }
 
 /* A worker of one queue. */
-static struct world_worker worker_of(struct world *w, const char *queue, uint64_t credit)
+static struct world_worker numbered_worker_of(struct world *w, uint8_t number, const char *queue,
+                                              uint64_t credit)
 {
-    struct world_worker x = {.route = WORKER_ROUTE + 7, .instance = 0x87, .slots = 1};
+    struct world_worker x = {
+        .route = WORKER_ROUTE + number, .instance = (uint8_t)(0x80 + number), .slots = 1};
 
     world_worker_hello(w, &x, queue, 0);
     world_credit(w, &x, credit);
     world_tick(w);
     return x;
+}
+
+static struct world_worker worker_of(struct world *w, const char *queue, uint64_t credit)
+{
+    return numbered_worker_of(w, 7, queue, credit);
 }
 
 /* What the worker gets, one after the other, each of which succeeds. */
@@ -306,13 +313,18 @@ static void what_is_not_written_yet_is_moved_too(void **state)
     expect_queue(w, 3, "b");
 }
 
-static void submit_many(struct world *w)
+static void submit_many_of(struct world *w, struct world_task task)
 {
     for (uint32_t n = 1; n <= MANY; n += 500) {
-        world_submit(w, n, 500, (struct world_task){.queue = "a"});
+        world_submit(w, n, 500, task);
         world_live(w, 200, NULL, NULL);
     }
     world_clear(w);
+}
+
+static void submit_many(struct world *w)
+{
+    submit_many_of(w, (struct world_task){.queue = "a"});
 }
 
 static void a_backlog_that_memory_has_no_room_for_is_moved(void **state)
@@ -478,6 +490,157 @@ static void a_queue_that_is_being_purged_is_not_moved(void **state)
     assert_int_equal(move(w), 1);
 }
 
+/* ---------------------------------------------------------------- groups */
+
+static const struct world_task ordered_of_a = {.queue = "a",
+                                               .group = "g",
+                                               .ordered = true,
+                                               .retries = 3,
+                                               .backoff_min_ms = 5000,
+                                               .backoff_max_ms = 5000};
+
+/* What the worker gets now; 0: nothing. */
+static uint32_t next_of(struct world *w, struct world_worker *x)
+{
+    uint32_t numbers[8];
+    uint32_t n;
+
+    world_pass(w, 5);
+    n = world_tasks(w, x, numbers, NULL, 8);
+    assert_true(n <= 1);
+    return n == 1 ? numbers[0] : 0;
+}
+
+static void expect_one_by_one(struct world *w, struct world_worker *x, uint32_t first,
+                              uint32_t last)
+{
+    for (uint32_t i = first; i <= last; i++) {
+        assert_int_equal(next_of(w, x), i);
+        assert_int_equal(next_of(w, x), 0);
+        world_settle(w, i, DTQ_SUCCEEDED);
+    }
+    assert_int_equal(next_of(w, x), 0);
+}
+
+/* Also the admitted order of what is in the journal only. */
+static void a_group_in_order_keeps_its_order_in_the_other_queue(void **state)
+{
+    struct world *w = *state;
+    struct world_task high = ordered_of_a;
+    struct world_worker x;
+
+    high.priority = 9;
+    world_submit(w, 1, 2, ordered_of_a);
+    world_submit(w, 3, 1, (struct world_task){.queue = "b", .group = "g", .ordered = true});
+    world_submit(w, 4, 1, high);
+    world_pass(w, 300);
+    assert_int_equal(move(w), 3);
+    expect_waiting(w, 0, 4);
+    x = worker_of(w, "b", 10);
+    expect_one_by_one(w, &x, 1, 4);
+}
+
+static void a_group_that_is_moved_while_one_runs_goes_on_in_the_other_queue(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = worker_of(w, "a", 10);
+    struct world_worker y;
+
+    world_submit(w, 1, 3, ordered_of_a);
+    assert_int_equal(next_of(w, &x), 1);
+    assert_int_equal(move(w), 2);
+    expect_queue(w, 1, "a");
+    world_submit(w, 4, 1, ordered_of_a); /* of the first queue, behind what runs there */
+    assert_int_equal(next_of(w, &x), 0);
+    y = numbered_worker_of(w, 8, "b", 10);
+    expect_one_by_one(w, &y, 2, 3);
+    world_settle(w, 1, DTQ_SUCCEEDED);
+    assert_int_equal(next_of(w, &x), 4);
+}
+
+static void a_group_waits_in_the_other_queue_for_the_retry_that_it_waited_for(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = worker_of(w, "a", 10);
+    struct world_worker y;
+
+    world_submit(w, 1, 2, ordered_of_a);
+    assert_int_equal(next_of(w, &x), 1);
+    world_fail(w, &x, 1, x.epoch, 1, DTQ_REASON_ERROR);
+    world_live(w, 300, &x, NULL);
+    assert_int_equal(move(w), 2);
+    y = numbered_worker_of(w, 8, "b", 10);
+    assert_int_equal(next_of(w, &y), 0);
+    world_live(w, 5000, &x, &y);
+    expect_one_by_one(w, &y, 1, 2);
+}
+
+/* Over a restart, too, which finds one half of the group in each queue. */
+static void a_kill_in_the_middle_of_moving_a_group_keeps_the_order_of_each_half(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_operate_reply r;
+    struct world_worker x;
+    struct world_worker y;
+
+    submit_many_of(w, ordered_of_a);
+    r = page(w, NULL);
+    assert_true(r.has_next);
+    restart(w);
+    expect_waiting(w, MANY - r.count, r.count);
+    x = worker_of(w, "a", MANY);
+    y = numbered_worker_of(w, 8, "b", MANY);
+    for (uint32_t i = 1; i <= 20; i++) {
+        assert_int_equal(next_of(w, &y), i);
+        assert_int_equal(next_of(w, &x), r.count + i);
+        world_settle(w, i, DTQ_SUCCEEDED);
+        world_settle(w, (uint32_t)r.count + i, DTQ_SUCCEEDED);
+    }
+}
+
+static void each_group_has_the_limit_of_the_queue_that_it_is_in(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_msg msg = {.type = DTQI_OPERATE};
+    struct world_worker x;
+    uint32_t numbers[16];
+
+    msg.operate = (struct dtqi_operate){.operation = DTQI_QUEUE_GROUP_LIMIT,
+                                        .request = ++w->requests,
+                                        .target = dtqi_str("b"),
+                                        .number = 2};
+    world_msg(w, PRODUCER, &msg);
+    world_submit(w, 1, 5, (struct world_task){.queue = "a", .group = "g"});
+    world_submit(w, 11, 1, (struct world_task){.queue = "b", .group = "g"});
+    world_submit(w, 21, 5, (struct world_task){.queue = "a", .group = "h"});
+    world_pass(w, 300);
+    assert_int_equal(move(w), 10);
+    x = worker_of(w, "b", 100);
+    assert_int_equal(world_tasks(w, &x, numbers, NULL, 16), 4);
+    world_settle(w, numbers[0], DTQ_SUCCEEDED);
+    world_pass(w, 50);
+    assert_int_equal(world_tasks(w, &x, numbers, NULL, 16), 1);
+}
+
+/* The fair shares are those of the groups that are there. */
+static void moved_groups_have_their_turns_in_the_other_queue(void **state)
+{
+    struct world *w = *state;
+    uint32_t of_h = 0;
+    struct world_worker x;
+    uint32_t numbers[16];
+
+    world_submit(w, 1, 50, (struct world_task){.queue = "b", .group = "g"});
+    world_submit(w, 101, 5, (struct world_task){.queue = "a", .group = "h"});
+    world_pass(w, 300);
+    assert_int_equal(move(w), 5);
+    x = worker_of(w, "b", 10);
+    assert_int_equal(world_tasks(w, &x, numbers, NULL, 16), 10);
+    for (uint32_t i = 0; i < 10; i++)
+        of_h += numbers[i] > 100;
+    assert_int_equal(of_h, 5);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -498,6 +661,12 @@ int main(void)
         T(what_makes_no_sense_is_refused),
         T(nothing_is_moved_while_workers_may_hold_what_was_recovered),
         T(a_queue_that_is_being_purged_is_not_moved),
+        T(a_group_in_order_keeps_its_order_in_the_other_queue),
+        T(a_group_that_is_moved_while_one_runs_goes_on_in_the_other_queue),
+        T(a_group_waits_in_the_other_queue_for_the_retry_that_it_waited_for),
+        T(a_kill_in_the_middle_of_moving_a_group_keeps_the_order_of_each_half),
+        T(each_group_has_the_limit_of_the_queue_that_it_is_in),
+        T(moved_groups_have_their_turns_in_the_other_queue),
     };
 
     return cmocka_run_group_tests_name("vent_move", tests, NULL, NULL);
