@@ -832,7 +832,8 @@ static bool is_suspicious(const struct vent *v, const struct worker *w)
 
 /*
  * What W holds against what we think: comparable only when it had received everything that we sent
- * and we everything that it sent. FORGETs before our last heartbeat are with it: it answered that.
+ * and we everything that it sent. FORGETs before our last heartbeat are with it: it answered that,
+ * if round trips are shorter than heartbeats; else it may be asked for a list that changes nothing.
  */
 static void compare(struct vent *v, struct worker *w, const struct dtqi_worker_heartbeat *m)
 {

@@ -192,8 +192,8 @@ struct session {
 
     uint64_t beat; /* sequence of the last heartbeat */
     uint64_t beat_echoed;
-    uint64_t beat_sent_ms[2]; /* by the sequence's lowest bit */
-    uint64_t beat_report_seq; /* report_seq when it was sent */
+    uint64_t beat_sent_ms[2];    /* by the sequence's lowest bit */
+    uint64_t beat_report_seq[2]; /* report_seq when it was sent */
     uint64_t beat_due_ms;
     uint64_t echo_ms;     /* the newest echoed heartbeat was sent then */
     bool beat_now;        /* do not wait for the interval */

@@ -314,7 +314,7 @@ static void on_heartbeat(struct worker *w, const struct dtqi_ventilator_heartbea
         wk_origin_heard(w, &w->origins[s->origin].store, m->wall_ms);
     if (m->echo == 0 || m->echo > s->beat)
         return;
-    if (m->echo == s->beat && m->report_seq < s->beat_report_seq) {
+    if (m->echo + 1 >= s->beat && m->report_seq < s->beat_report_seq[m->echo & 1]) {
         wk_session_lost(w, "a report was lost"); /* it went out before the heartbeat */
         return;
     }
@@ -372,7 +372,7 @@ static void say_beat(struct worker *w)
     msg->worker_heartbeat = m;
     s->beat = m.sequence;
     s->beat_sent_ms[s->beat & 1] = w->now_ms;
-    s->beat_report_seq = s->report_seq;
+    s->beat_report_seq[s->beat & 1] = s->report_seq;
     s->beat_due_ms = w->now_ms + s->heartbeat_ms;
     s->beat_now = false;
     s->beat_idle = is_idle(w);
@@ -386,15 +386,17 @@ void wk_session_beat(struct worker *w)
         return;
     if (wk_sinks_changed(w) || (w->cfg.burst && is_idle(w) && !s->beat_idle))
         s->beat_now = true;
-    if (s->beat_echoed != s->beat)
-        return; /* at most one unanswered (R12) */
-    if (!s->beat_now && w->now_ms < s->beat_due_ms) {
+    if (s->beat - s->beat_echoed > 1)
+        return; /* at most two unanswered (R12) */
+    if ((!s->beat_now || s->beat_echoed != s->beat) && w->now_ms < s->beat_due_ms) {
         due(w, s->beat_due_ms);
         return;
     }
     wk_slots_name_started(w);
     wk_report(w, true);
     say_beat(w);
+    if (s->beat - s->beat_echoed < 2)
+        due(w, s->beat_due_ms);
 }
 
 static void check_verdicts(struct worker *w)
