@@ -201,6 +201,41 @@ static void a_sink_whose_disk_fails_stops_and_the_outcomes_come_again(void **sta
     assert_string_equal(dtq_expect(c, 0, NULL, "result", id, "--wait", "--raw", NULL), "hello");
 }
 
+/* The compaction that was not killed at all ends it. @return calls at which it was. */
+static unsigned kill_compactions(struct cluster *c, const char *dir, const char *fault)
+{
+    unsigned at = 1;
+    struct run *r;
+
+    for (;; at++) {
+        fail_disk(dir, fault, at);
+        r = dtq_run(c, NULL, "store", "compact", dir, NULL);
+        mend_disk();
+        if (r->status == 0)
+            return at - 1;
+        assert_int_equal(r->status, 1000 + SIGKILL);
+        expect_in(r, dtq_expect(c, 0, NULL, "store", "check", dir, NULL), "no damage");
+    }
+}
+
+static void a_compaction_killed_at_any_call_leaves_a_whole_journal(void **state)
+{
+    struct cluster *c = *state;
+    char dir[PATH_MAX];
+    struct ids ids = {0};
+
+    cluster_path(c, "ventilator", dir, sizeof dir);
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    take_ids(&ids, run_start(c, few_lines(c), "dtq", "submit", "--each-line", "-", "t", NULL));
+    assert_int_equal(run_stop(c->ventilator, SIGTERM), 0);
+    assert_true(kill_compactions(c, dir, "kill") > 10);
+    assert_true(kill_compactions(c, dir, "tear") > 10);
+    cluster_start_ventilator(c, NULL);
+    expect_all_open(c, &ids);
+    free(ids.text);
+}
+
 #endif
 
 /* ---- a small disk */
@@ -597,6 +632,7 @@ int main(int argc, char **argv)
         STORY(a_ventilator_killed_at_calls_of_its_commits_keeps_what_it_confirmed),
         STORY(a_ventilator_whose_flush_fails_stops_and_recovers),
         STORY(a_sink_whose_disk_fails_stops_and_the_outcomes_come_again),
+        STORY(a_compaction_killed_at_any_call_leaves_a_whole_journal),
 #endif
         STORY(a_full_disk_refuses_tasks_finishes_those_it_has_and_recovers),
         STORY(a_full_disk_of_the_sink_loses_no_result),

@@ -32,7 +32,8 @@ static unsigned descriptors_of(pid_t pid)
     return n;
 }
 
-static unsigned children_of(pid_t pid)
+/* The first of them into `ret_first`, unless that is NULL. */
+static unsigned children_of(pid_t pid, pid_t *ret_first)
 {
     char path[96];
     char text[4096] = "";
@@ -46,11 +47,12 @@ static unsigned children_of(pid_t pid)
         for (const char *at = text; (at = strchr(at, ' ')) != NULL; at++)
             n++;
     fclose(f);
+    if (ret_first != NULL)
+        *ret_first = (pid_t)strtol(text, NULL, 10);
     return n;
 }
 
-/* Memory that is its own, not of files that it maps. */
-static unsigned long private_kib_of(pid_t pid)
+static unsigned long status_kib(pid_t pid, const char *key)
 {
     char path[64];
     char line[256];
@@ -61,14 +63,21 @@ static unsigned long private_kib_of(pid_t pid)
     f = fopen(path, "re");
     assert_non_null(f);
     while (kib == 0 && fgets(line, sizeof line, f) != NULL)
-        (void)sscanf(line, "RssAnon: %lu", &kib);
+        if (strncmp(line, key, strlen(key)) == 0)
+            kib = strtoul(line + strlen(key), NULL, 10);
     fclose(f);
     return kib;
 }
 
+/* Memory that is its own, not of files that it maps. */
+static unsigned long private_kib_of(pid_t pid)
+{
+    return status_kib(pid, "RssAnon:");
+}
+
 static struct look look_at(const struct run *r)
 {
-    return (struct look){descriptors_of(r->pid), children_of(r->pid), private_kib_of(r->pid)};
+    return (struct look){descriptors_of(r->pid), children_of(r->pid, NULL), private_kib_of(r->pid)};
 }
 
 /* "payload" n times, submitted and waited for, all of them succeeding. */
@@ -159,6 +168,28 @@ static void thousands_of_tasks_leave_a_worker_as_it_was(void **state)
                  after.private_kib);
 }
 
+/* ---------------------------------------------------------------- outputs */
+
+#define PEAK_KIB (64 * 1024ul * DTQ_SLOWNESS)
+
+static void an_output_of_a_gigabyte_takes_no_memory_of_a_worker(void **state)
+{
+    struct cluster *c = *state;
+    struct run *worker;
+    struct run *submit;
+    pid_t slot;
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    worker = cluster_start_worker(c, "--exec", "large=head -c 1000000000 /dev/zero", "-c1", NULL);
+    submit = dtq_run(c, NULL, "submit", "large", "--no-retry", "--wait", NULL);
+    assert_int_equal(submit->status, 1);
+    expect_in(submit, submit->said, "result-too-large");
+    assert_int_equal(children_of(worker->pid, &slot), 1);
+    assert_in_range(status_kib(worker->pid, "VmHWM:"), 1, PEAK_KIB);
+    assert_in_range(status_kib(slot, "VmHWM:"), 1, PEAK_KIB);
+}
+
 /* ---------------------------------------------------------------- results */
 
 #define RESULTS 250
@@ -208,6 +239,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         STORY(a_slot_that_leaks_is_replaced_in_time),
+        STORY(an_output_of_a_gigabyte_takes_no_memory_of_a_worker),
         STORY(thousands_of_tasks_leave_a_worker_as_it_was),
         STORY(results_that_nobody_fetches_keep_to_the_bounds_of_the_sink),
     };

@@ -79,7 +79,7 @@ static void a_worker_that_starts_later_gets_work(void **state)
 static void a_worker_told_to_stop_hands_back_what_it_has_not_started(void **state)
 {
     struct cluster *c = *state;
-    const char *lines = same_lines(c, "x", 10);
+    const char *lines = same_lines(c, "x", 100);
     struct run *first;
     struct run *echoes;
     char id[64];
@@ -97,7 +97,7 @@ static void a_worker_told_to_stop_hands_back_what_it_has_not_started(void **stat
     expect_in(first, dtq_expect(c, 0, NULL, "result", id, "--json", "--wait", NULL),
               "\"attempt\":1,\"worker\":\"first\"");
     assert_int_equal(run_end(echoes), 0);
-    assert_int_equal(count(echoes->text, "\"worker\":\"second\""), 10);
+    assert_int_equal(count(echoes->text, "\"worker\":\"second\""), 100);
 }
 
 static void a_worker_told_to_quit_stops_at_once_and_its_task_runs_elsewhere(void **state)
