@@ -28,7 +28,7 @@ static uint64_t open_tasks(struct bed *b)
     if (dtq_queues(b->client, STATUS_MS, &queues, &queues_n) != DTQ_OK)
         bed_fail("%s", dtq_client_errmsg(b->client));
     for (size_t i = 0; i < queues_n; i++)
-        n += queues[i].ready + queues[i].dispatched + queues[i].scheduled;
+        n += queues[i].ready + queues[i].dispatched + queues[i].scheduled + queues[i].ending;
     return n;
 }
 

@@ -60,6 +60,9 @@ static void print_queue(const dtq_queue_info *q)
            q->name, (unsigned long long)q->ready, (unsigned long long)q->scheduled,
            (unsigned long long)q->dispatched, q->workers, q->workers == 1 ? "" : "s",
            q->workers == 1 ? "s" : "");
+    if (q->ending != 0)
+        printf("            of %llu more the outcome is being recorded\n",
+               (unsigned long long)q->ending);
     if (q->paused)
         printf("            it is paused: dtq queue resume %s\n", q->name);
     if (q->limit != 0)

@@ -71,9 +71,9 @@ static void state_cell(struct table *t, const dtq_queue_info *q)
 
 void queue_print(const dtq_queue_info *queues, size_t n)
 {
-    static const char *const titles[] = {"QUEUE",   ">READY", ">SCHEDULED", ">DISPATCHED",
-                                         ">GROUPS", ">BYTES", ">WORKERS",   ">OLDEST",
-                                         ">LIMIT",  ">RATE",  "STATE",      NULL};
+    static const char *const titles[] = {
+        "QUEUE",    ">READY",  ">SCHEDULED", ">DISPATCHED", ">ENDING", ">GROUPS", ">BYTES",
+        ">WORKERS", ">OLDEST", ">LIMIT",     ">RATE",       "STATE",   NULL};
     struct table t;
 
     table_init(&t, titles);
@@ -85,6 +85,7 @@ void queue_print(const dtq_queue_info *queues, size_t n)
         table_cell(&t, "%llu", (unsigned long long)queues[i].ready);
         table_cell(&t, "%llu", (unsigned long long)queues[i].scheduled);
         table_cell(&t, "%llu", (unsigned long long)queues[i].dispatched);
+        table_cell(&t, "%llu", (unsigned long long)queues[i].ending);
         limit_cell(&t, queues[i].groups);
         table_cell(&t, "%s", bytes);
         table_cell(&t, "%u", queues[i].workers);
@@ -110,6 +111,7 @@ json_t *queue_json(const dtq_queue_info *queues, size_t n)
 
         if (o == NULL)
             cli_out_of_memory();
+        json_object_set_new(o, "ending", json_integer((json_int_t)q->ending));
         json_object_set_new(o, "limit", json_integer((json_int_t)q->limit));
         json_object_set_new(o, "rate", json_integer((json_int_t)q->rate));
         json_object_set_new(o, "rate_period_ms", json_integer((json_int_t)q->rate_period_ms));

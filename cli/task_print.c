@@ -33,6 +33,20 @@ static uint64_t ended_wall_ms(const dtq_attempt_info *a)
     return a->started_wall_ms != 0 ? a->started_wall_ms + a->duration_us / 1000 : 0;
 }
 
+/* Of one that was stopped the text says so. */
+static void reason_text(const dtq_attempt_info *a, char *ret, size_t bytes)
+{
+    if (a->reason == DTQ_REASON_NONE)
+        snprintf(ret, bytes, "%s", a->text);
+    else
+        cli_reason_text(a->reason, a->code, ret, bytes);
+}
+
+static const char *error_text(const dtq_attempt_info *a)
+{
+    return a->reason == DTQ_REASON_NONE ? "" : a->text;
+}
+
 json_t *attempts_json(const dtq_attempt_info *attempts, size_t n)
 {
     json_t *list = json_array();
@@ -42,7 +56,7 @@ json_t *attempts_json(const dtq_attempt_info *attempts, size_t n)
         char reason[64];
         json_t *o;
 
-        cli_reason_text(a->reason, a->code, reason, sizeof reason);
+        reason_text(a, reason, sizeof reason);
         o = json_pack("{s:i, s:s, s:s}", "attempt", (int)a->attempt, "worker", a->worker, "reason",
                       reason);
         if (o == NULL)
@@ -50,7 +64,7 @@ json_t *attempts_json(const dtq_attempt_info *attempts, size_t n)
         cli_json_time(o, "started", a->started_wall_ms);
         cli_json_time(o, "ended", ended_wall_ms(a));
         json_object_set_new(o, "duration_us", json_integer((json_int_t)a->duration_us));
-        json_object_set_new(o, "error", json_string(a->text));
+        json_object_set_new(o, "error", json_string(error_text(a)));
         json_array_append_new(list, o);
     }
     return list;
@@ -120,13 +134,13 @@ void attempts_print(const dtq_attempt_info *attempts, size_t n)
         char took[TEXT_HUMAN_BYTES];
         char reason[64];
 
-        cli_reason_text(a->reason, a->code, reason, sizeof reason);
+        reason_text(a, reason, sizeof reason);
         text_human_duration(a->duration_us, took);
         if (a->started_wall_ms != 0)
             text_format_time(a->started_wall_ms, started);
         printf("  attempt %u on %s at %s took %s: %s%s%s\n", a->attempt,
                a->worker[0] != '\0' ? a->worker : "-", started, took, reason,
-               a->text[0] != '\0' ? ": " : "", a->text);
+               error_text(a)[0] != '\0' ? ": " : "", error_text(a));
     }
 }
 

@@ -2,6 +2,8 @@
 
 bool vent_cancel_task(struct vent *v, struct task *t)
 {
+    uint64_t since_ms;
+
     switch ((enum task_state)t->state) {
     case TASK_FREE: /* it came out of the journal: somebody may hold it */
         t->flags |= TASK_CANCEL;
@@ -18,7 +20,9 @@ bool vent_cancel_task(struct vent *v, struct task *t)
     case TASK_DEADWAIT: vent_propose_cancelled(v, t); return true;
     case TASK_LEASED:
         t->flags |= TASK_CANCEL;
+        since_ms = t->since_ms;
         vent_task_move(v, t, TASK_STOPPING);
+        t->since_ms = since_ms; /* of the attempt, which goes on until it is stopped */
         vent_stop_attempt(v, &v->workers[t->worker], &t->id);
         vent_dirty(v, t, true);
         return true;
@@ -210,14 +214,10 @@ uint64_t vent_purge(struct vent *v, struct queue *q)
 }
 
 /* All of it, with what workers hold. */
-static void cancel_queue(struct vent *v, uint32_t wait, struct dtqi_str name)
+static void cancel_queue(struct vent *v, uint32_t wait, struct queue *q)
 {
-    uint32_t queue = vent_queue_find(v, name);
-    struct queue *q;
-
-    if (queue == NONE || name.len == 0 || v->queues[queue].number == 0)
+    if (q->number == 0)
         return;
-    q = &v->queues[queue];
     v->waits[wait].count = open_tasks(q);
     for (uint32_t i = 0; i < v->tasks_used; i++) {
         struct task *t = task_at(v, i);
@@ -232,19 +232,35 @@ static void cancel_queue(struct vent *v, uint32_t wait, struct dtqi_str name)
         v->waits[wait].silent = true;
 }
 
+static void refuse(struct vent *v, uint32_t route, const struct dtqi_cancel *m,
+                   enum dtqi_refusal reason, const char *text)
+{
+    struct dtqi_msg *msg = vent_send(v, route, DTQI_CANCEL_REPLY);
+
+    if (msg != NULL)
+        msg->cancel_reply = (struct dtqi_cancel_reply){
+            .request = m->request, .reason = reason, .text = dtqi_str(text)};
+}
+
 void vent_on_cancel(struct vent *v, uint32_t route, const struct dtqi_msg *msg)
 {
     const struct dtqi_cancel *m = &msg->cancel;
-    uint32_t wait = vent_wait_new(v, WAIT_CANCEL, route, m->request);
+    uint32_t queue = m->n == 0 ? vent_queue_find(v, m->queue) : NONE;
+    uint32_t wait;
 
+    if (m->n == 0 && (queue == NONE || m->queue.len == 0)) {
+        refuse(v, route, m, DTQI_BAD_TASK, "there is no queue of that name");
+        return;
+    }
+    wait = vent_wait_new(v, WAIT_CANCEL, route, m->request);
     if (wait == NONE) {
-        v->counters.messages_dropped++; /* it asks again */
+        refuse(v, route, m, DTQI_BUSY, "submits_max is reached: too many wait for the disk");
         return;
     }
     if (m->n != 0)
         cancel_ids(v, wait, m);
     else
-        cancel_queue(v, wait, m->queue);
+        cancel_queue(v, wait, &v->queues[queue]);
     vent_wait_release(v, wait);
 }
 
@@ -262,8 +278,11 @@ void vent_cancel_answer(struct vent *v, struct wait *w)
     }
     msg = vent_send(v, w->route, DTQI_CANCEL_REPLY);
     if (msg != NULL)
-        msg->cancel_reply =
-            (struct dtqi_cancel_reply){w->request, w->n, states, cancelling, w->count};
+        msg->cancel_reply = (struct dtqi_cancel_reply){.request = w->request,
+                                                       .n = w->n,
+                                                       .states = states,
+                                                       .cancelling = cancelling,
+                                                       .count = w->count};
 }
 
 /* ---------------------------------------------------------------- what the journal has of it */

@@ -572,12 +572,12 @@ static uint64_t oldest_of_all(const struct vent *v, const struct queue *q)
 static void fill_queue(const struct vent *v, const struct queue *q, struct dtqi_queue_info *info)
 {
     uint64_t dispatched = (uint64_t)resident_of(q, TASK_LEASED) + resident_of(q, TASK_STOPPING) +
-                          resident_of(q, TASK_DONE) + resident_of(q, TASK_DEADWAIT) +
-                          resident_of(q, TASK_MARKING) + resident_of(q, TASK_PROPOSED);
+                          resident_of(q, TASK_DONE) + resident_of(q, TASK_DEADWAIT);
+    uint64_t ending = (uint64_t)resident_of(q, TASK_MARKING) + resident_of(q, TASK_PROPOSED);
     uint64_t delayed = q->delayed + (q->groups != NULL ? q->groups->delayed : 0);
     uint64_t waiting = resident_of(q, TASK_SCHEDULED);
     uint64_t scheduled = delayed > waiting ? delayed : waiting;
-    uint64_t others = dispatched + scheduled;
+    uint64_t others = dispatched + ending + scheduled;
 
     *info = (struct dtqi_queue_info){
         .name = {q->name, q->name_len},
@@ -596,6 +596,7 @@ static void fill_queue(const struct vent *v, const struct queue *q, struct dtqi_
         .group_rate = q->settings.group_rate,
         .group_rate_period_ms = q->settings.group_rate_period_ms,
         .ageing_ms = q->settings.ageing_ms,
+        .ending = ending,
     };
 }
 

@@ -156,10 +156,10 @@ static void apply(struct vent *v, struct worker *w, const struct dtqi_report *m)
         report_failure(v, w, &m->failures[i]);
     for (uint32_t i = m->returned_n; i > 0; i--) /* each goes to the head of its queue */
         report_returned(v, w, &m->returned_ids[i - 1]);
-    for (uint32_t i = 0; i < m->stopped_n; i++)
-        report_returned(v, w, &m->stopped_ids[i]);
     for (uint32_t i = 0; i < m->started_n; i++)
         report_started(v, w, &m->started_ids[i]);
+    for (uint32_t i = 0; i < m->stopped_n; i++)
+        report_returned(v, w, &m->stopped_ids[i]);
     if (m->returned_n != 0)
         w->recalled_ms = 0;
 }

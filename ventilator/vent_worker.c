@@ -549,6 +549,16 @@ static void lost_with_worker(struct vent *v, struct task *t)
     vent_release(v, t);
 }
 
+/* R36: it runs nowhere any more. What it did until then did not fail. */
+static void lost_while_stopping(struct vent *v, struct task *t, enum lost how)
+{
+    if ((t->flags & TASK_RUNNING) != 0 && how == LOST_WITH_WORKER)
+        note_end(v, t, DTQ_REASON_LOST, "the worker died");
+    else if ((t->flags & TASK_RUNNING) != 0)
+        note_end(v, t, DTQ_REASON_NONE, "cancelled");
+    vent_propose_cancelled(v, t);
+}
+
 void vent_attempt_lost(struct vent *v, struct task *t, enum lost how)
 {
     if (how == LOST_RETURNED && (t->flags & TASK_RUNNING) == 0)
@@ -557,8 +567,8 @@ void vent_attempt_lost(struct vent *v, struct task *t, enum lost how)
         v->counters.attempts_returned++;
     else
         v->counters.attempts_lost++;
-    if (t->state == TASK_STOPPING) /* R36: it runs nowhere any more */
-        vent_propose_cancelled(v, t);
+    if (t->state == TASK_STOPPING)
+        lost_while_stopping(v, t, how);
     else if (how == LOST_WITH_WORKER)
         lost_with_worker(v, t);
     else

@@ -318,8 +318,10 @@ void wk_entry_return(struct worker *w, struct entry *e)
     entry_move(w, e, ENTRY_FREE);
 }
 
-void wk_entry_stopped(struct worker *w, struct entry *e)
+void wk_entry_stopped(struct worker *w, struct entry *e, bool had_started)
 {
+    if (had_started && may_be_named(w, e))
+        (void)wk_ids_add(&w->started, &e->id); /* for people only */
     if ((e->flags & ENTRY_STOP) != 0 && may_be_named(w, e) && !wk_ids_add(&w->stopped, &e->id))
         w->report_is_short = true;
     w->stats.tasks_stopped++;

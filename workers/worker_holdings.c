@@ -223,7 +223,7 @@ static void stop_entry(struct worker *w, struct entry *e)
     case ENTRY_WAITING:
         list_remove(w, e->state == ENTRY_LIMBO ? &w->limbo : &w->inbox, e);
         e->flags |= ENTRY_STOP;
-        wk_entry_stopped(w, e);
+        wk_entry_stopped(w, e, false);
         break;
     case ENTRY_FED: wk_slot_stop_entry(w, e, ENTRY_STOP); break;
     case ENTRY_FREE:

@@ -518,8 +518,8 @@ void wk_entry_wait(struct worker *w, struct entry *e, bool head);
 /* It has not started (or was killed through no fault of its own), and is in no list: give it back
  * (R20). */
 void wk_entry_return(struct worker *w, struct entry *e);
-/* It was to be stopped, is gone, and is in no list. */
-void wk_entry_stopped(struct worker *w, struct entry *e);
+/* It was to be stopped, is gone, and is in no list. V is told if it had started. */
+void wk_entry_stopped(struct worker *w, struct entry *e, bool had_started);
 /* Its attempt failed; it is in no list. `text` is static, or inside `buf`. */
 void wk_entry_fail(struct worker *w, struct entry *e, dtq_reason reason, int32_t code,
                    struct dtqi_slice text, struct dtqi_buf *buf);

@@ -126,7 +126,7 @@ static void take_task(struct worker *w, const struct arrival *a, uint32_t i)
         fail_entry(w, e, "the entry has no sink, or one sink too many");
     } else if (w->stops_ahead_n != 0 && wk_was_stopped_ahead(w, &e->id)) {
         e->flags |= ENTRY_STOP;
-        wk_entry_stopped(w, e);
+        wk_entry_stopped(w, e, false);
     } else {
         wk_entry_wait(w, e, false);
     }

@@ -552,7 +552,7 @@ static void entry_came_back(struct worker *w, struct slot *s, struct entry *e)
 {
     entry_unfeed(w, s, e);
     if ((e->flags & (ENTRY_STOP | ENTRY_DROP)) != 0)
-        wk_entry_stopped(w, e);
+        wk_entry_stopped(w, e, false);
     else
         wk_entry_wait(w, e, true);
 }
@@ -622,7 +622,7 @@ static void entry_lost_slot(struct worker *w, struct slot *s, struct entry *e,
     entry_set_times(w, s, e);
     entry_unfeed(w, s, e);
     if ((e->flags & (ENTRY_STOP | ENTRY_DROP)) != 0) {
-        wk_entry_stopped(w, e);
+        wk_entry_stopped(w, e, true);
     } else if (killed && s->why == WORKER_KILL_TIMEOUT && s->victim == index_of(w, e)) {
         fail(w, e, DTQ_REASON_TIMEOUT, 0, "it ran longer than its time limit of %llu ms",
              (unsigned long long)time_limit_ms(w, e));

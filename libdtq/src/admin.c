@@ -596,6 +596,7 @@ static bool read_queue(struct dtq_client *c, const struct dtqi_queue_info *in, d
         .group_rate = in->group_rate,
         .group_rate_period_ms = in->group_rate_period_ms,
         .ageing_ms = in->ageing_ms,
+        .ending = in->ending,
     };
     return out->name != NULL;
 }

@@ -918,6 +918,11 @@ const struct dtqi_msg *shell_ask(struct dtq_client *c, uint32_t peer, struct dtq
     return NULL;
 }
 
+static dtq_err cancel_refused(struct dtq_client *c, const struct dtqi_cancel_reply *reply)
+{
+    return shell_fail_with(c, reply->reason == DTQI_BUSY ? DTQ_EBUSY : DTQ_EREFUSED, reply->text);
+}
+
 static dtq_err cancel_page(struct dtq_client *c, const dtq_id *ids, uint32_t n, uint64_t end_ms,
                            dtq_cancelled *ret)
 {
@@ -927,7 +932,9 @@ static dtq_err cancel_page(struct dtq_client *c, const dtq_id *ids, uint32_t n, 
 
     if (answer == NULL)
         return err;
-    if (answer->type != DTQI_CANCEL_REPLY || answer->cancel_reply.n != n)
+    if (answer->type == DTQI_CANCEL_REPLY && answer->cancel_reply.reason != DTQI_REFUSAL_NONE)
+        err = cancel_refused(c, &answer->cancel_reply);
+    else if (answer->type != DTQI_CANCEL_REPLY || answer->cancel_reply.n != n)
         err = shell_fail(c, DTQ_EPROTO, "the ventilator answered something else");
     for (uint32_t i = 0; i < n && err == DTQ_OK; i++)
         ret[i] = (dtq_cancelled){.id = ids[i],
@@ -1024,6 +1031,8 @@ static dtq_err cancel_queue(struct dtq_client *c, struct dtqi_str queue, uint64_
         return err;
     if (answer->type != DTQI_CANCEL_REPLY)
         err = shell_fail(c, DTQ_EPROTO, "the ventilator answered something else");
+    else if (answer->cancel_reply.reason != DTQI_REFUSAL_NONE)
+        err = cancel_refused(c, &answer->cancel_reply);
     else
         *ret_n = answer->cancel_reply.count;
     client_question_done(c->core);

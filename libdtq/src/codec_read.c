@@ -433,6 +433,7 @@ static bool read_queue_info(struct codec_reader *r, const void *from, void *to)
         .group_rate = in->group_rate,
         .group_rate_period_ms = in->group_rate_period_ms,
         .ageing_ms = in->ageing_ms,
+        .ending = in->ending,
     };
     return optional_name(r, "a queue's name", in->name, &out->name);
 }
@@ -1019,7 +1020,10 @@ bool codec_read_cancel_reply(struct codec_reader *r, const void *from, struct dt
 
     out->request = in->request;
     out->count = in->count;
-    return count(r, "states", in->n_states, &out->n) && FULL_COLUMN(r, in, out, states) &&
+    out->reason = (enum dtqi_refusal)in->reason;
+    return in_enum(r, "reason", in->reason, DTQI_BAD_PEER) &&
+           text(r, "text", in->text, &out->text) && count(r, "states", in->n_states, &out->n) &&
+           FULL_COLUMN(r, in, out, states) &&
            range32(r, "states", out->states, out->n, 0, DTQ_CANCELLED) &&
            FULL_COLUMN(r, in, out, cancelling) &&
            range32(r, "cancelling", out->cancelling, out->n, 0, 1);

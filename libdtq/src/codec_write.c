@@ -291,6 +291,7 @@ static bool write_queue_info(struct codec_writer *w, const void *from, void *to)
     out->group_rate = in->group_rate;
     out->group_rate_period_ms = in->group_rate_period_ms;
     out->ageing_ms = in->ageing_ms;
+    out->ending = in->ending;
     return name(w, in->name, &out->name);
 }
 
@@ -825,13 +826,13 @@ bool codec_write_cancel_reply(struct codec_writer *w, const struct dtqi_msg *msg
 {
     WRITE(cancel_reply, CancelReply);
 
-    (void)w;
     assert(in->n <= DTQI_BATCH_ENTRIES_MAX);
     out->request = in->request;
     FULL_COLUMN(in, out, states);
     FULL_COLUMN(in, out, cancelling);
     out->count = in->count;
-    return true;
+    out->reason = (Dtq__V1__Refusal)in->reason;
+    return text(w, in->text, &out->text);
 }
 
 bool codec_write_query(struct codec_writer *w, const struct dtqi_msg *msg, void *to)

@@ -578,6 +578,8 @@ struct dtqi_cancel_reply {
     const uint32_t *states;     /* never NULL when n > 0 */
     const uint32_t *cancelling; /* never NULL when n > 0 */
     uint64_t count;
+    enum dtqi_refusal reason;
+    struct dtqi_str text;
 };
 
 struct dtqi_query {
@@ -646,6 +648,7 @@ struct dtqi_queue_info {
     uint64_t group_rate;
     uint64_t group_rate_period_ms;
     uint64_t ageing_ms;
+    uint64_t ending;
 };
 
 struct dtqi_worker_info {

@@ -334,6 +334,7 @@ static void a_running_command_is_gone_when_it_is_cancelled(void **state)
 {
     struct cluster *c = *state;
     struct tree t;
+    struct run *r;
 
     cluster_start_ventilator(c, NULL);
     cluster_start_sink(c, NULL);
@@ -341,6 +342,14 @@ static void a_running_command_is_gone_when_it_is_cancelled(void **state)
     dtq_expect(c, 0, NULL, "cancel", t.id, NULL);
     expect_cancelled(c, &t);
     dtq_expect(c, 0, NULL, "cancel", t.id, NULL); /* again */
+    r = dtq_run(c, NULL, "show", t.id, NULL);
+    expect_in(r, r->text, "attempt 1 on");
+    expect_in(r, r->text, ": cancelled");
+    r = dtq_run(c, NULL, "show", t.id, "--json", NULL);
+    expect_in(r, r->text, "\"reason\":\"cancelled\"");
+    r = dtq_run(c, NULL, "cancel", "--queue", "threes", NULL);
+    assert_int_equal(r->status, 1);
+    expect_in(r, r->said, "there is no queue of that name");
 }
 
 static void a_cancellation_is_remembered_over_kill_9(void **state)

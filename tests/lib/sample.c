@@ -660,6 +660,7 @@ static struct dtqi_queue_info queue_info(struct maker *m)
         .group_rate = number(m, UINT64_MAX),
         .group_rate_period_ms = number(m, UINT64_MAX),
         .ageing_ms = number(m, UINT64_MAX),
+        .ending = number(m, UINT64_MAX),
     };
 }
 
@@ -754,8 +755,13 @@ void sample_msg(enum dtqi_msg_type type, uint64_t seed, bool full, struct dtqi_b
     case DTQI_SUBMITTED: make_submitted(m, n, &ret->submitted); break;
     case DTQI_CANCEL: ret->cancel = (struct dtqi_cancel){big, n, ids(m, n), str(m, "q-")}; break;
     case DTQI_CANCEL_REPLY:
-        ret->cancel_reply = (struct dtqi_cancel_reply){big, n, full32(m, n, DTQ_CANCELLED),
-                                                       full32(m, n, 1), number(m, UINT64_MAX)};
+        ret->cancel_reply = (struct dtqi_cancel_reply){big,
+                                                       n,
+                                                       full32(m, n, DTQ_CANCELLED),
+                                                       full32(m, n, 1),
+                                                       number(m, UINT64_MAX),
+                                                       DTQI_BUSY,
+                                                       str(m, "because ")};
         break;
     case DTQI_QUERY: make_query(m, &ret->query); break;
     case DTQI_QUERY_REPLY: make_query_reply(m, &ret->query_reply); break;

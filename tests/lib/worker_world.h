@@ -323,6 +323,17 @@ static inline bool world_stopped(const struct world *t, uint32_t number)
     return false;
 }
 
+static inline bool world_started(const struct world *t, uint32_t number)
+{
+    const struct dtqi_msg *m;
+
+    for (uint32_t i = 0; (m = world_sent(t, DTQI_REPORT, i)) != NULL; i++) {
+        if (world_names(m->report.started_ids, m->report.started_n, number))
+            return true;
+    }
+    return false;
+}
+
 /* Does a REPORT name this ticket as done? Tickets given by the world are 1000 + number. */
 static inline bool world_done(const struct world *t, uint32_t ticket)
 {

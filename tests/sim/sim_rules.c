@@ -330,7 +330,8 @@ void rules_vent_msg(struct sim *s, uint32_t route, const struct dtqi_msg *msg)
     if (msg->type == DTQI_SUBMITTED) {
         on_submitted(s, route, &msg->submitted);
     } else if (msg->type == DTQI_CANCEL_REPLY) {
-        if (msg->cancel_reply.n == 0 || msg->cancel_reply.cancelling[0] != 0)
+        if (msg->cancel_reply.reason == DTQI_REFUSAL_NONE &&
+            (msg->cancel_reply.n == 0 || msg->cancel_reply.cancelling[0] != 0))
             stops_answered(s, route, msg->cancel_reply.request);
     } else if (msg->type == DTQI_OPERATE_REPLY && msg->operate_reply.reason != DTQI_REFUSAL_NONE) {
         s->refused_route = route;

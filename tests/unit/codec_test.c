@@ -185,7 +185,7 @@ static void no_field_of_the_schema_is_forgotten(void **state)
         {DTQI_SUBMIT, 13},
         {DTQI_SUBMITTED, 6},
         {DTQI_CANCEL, 3},
-        {DTQI_CANCEL_REPLY, 4},
+        {DTQI_CANCEL_REPLY, 6},
         {DTQI_QUERY, 11},
         {DTQI_QUERY_REPLY, 11},
         {DTQI_OPERATE, 11},

@@ -363,6 +363,57 @@ static void attempts_of_a_task_that_was_never_written_are_kept(void **state)
     is_first_attempt(w, id);
 }
 
+static void cancel_one(struct world *w, dtq_id id)
+{
+    struct dtqi_msg msg = {.type = DTQI_CANCEL, .cancel = {.ids = &id, .n = 1}};
+
+    msg.cancel.request = ++w->requests;
+    world_msg(w, PRODUCER, &msg);
+    world_live(w, 300, NULL, NULL);
+}
+
+static void an_attempt_that_was_cancelled_while_it_ran_is_kept(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id id = world_id(1);
+    struct dtqi_report stopped = {
+        .started_ids = &id, .started_n = 1, .stopped_ids = &id, .stopped_n = 1};
+    const struct dtqi_query_reply *r;
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    world_live(w, 5000, &x, NULL);
+    cancel_one(w, id);
+    world_live(w, 2000, &x, NULL);
+    world_report(w, &x, &stopped);
+    world_tick(w);
+    settle_id(w, &id, DTQ_CANCELLED);
+    restart(w);
+    r = attempts(w, id);
+    assert_int_equal(r->attempts_n, 1);
+    assert_int_equal(r->attempts[0].reason, DTQ_REASON_NONE);
+    assert_true(dtqi_str_eq(r->attempts[0].text, dtqi_str("cancelled")));
+    assert_true(dtqi_str_eq(r->attempts[0].worker, dtqi_str("worker")));
+    assert_in_range(r->attempts[0].duration_us, 7000 * 1000, 7500 * 1000);
+}
+
+static void an_attempt_that_had_not_started_is_not_kept(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id id = world_id(1);
+    struct dtqi_report stopped = {.stopped_ids = &id, .stopped_n = 1};
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    cancel_one(w, id);
+    world_report(w, &x, &stopped);
+    world_tick(w);
+    settle_id(w, &id, DTQ_CANCELLED);
+    assert_int_equal(attempts(w, id)->attempts_n, 0);
+}
+
 static void a_task_that_never_failed_is_not_written_for_its_attempts(void **state)
 {
     struct world *w = *state;
@@ -913,6 +964,8 @@ int main(void)
         T(a_failure_for_good_is_proposed_when_it_is_written),
         T(a_dead_letter_has_its_payload_and_all_attempts_across_a_restart),
         T(attempts_of_a_task_that_ends_otherwise_are_kept_across_a_restart),
+        T(an_attempt_that_was_cancelled_while_it_ran_is_kept),
+        T(an_attempt_that_had_not_started_is_not_kept),
         T(attempts_of_a_task_that_was_never_written_are_kept),
         T(a_task_that_never_failed_is_not_written_for_its_attempts),
         T(attempts_of_what_was_requeued_can_be_looked_at),

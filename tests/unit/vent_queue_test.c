@@ -191,6 +191,60 @@ static void an_order_whose_answer_has_no_place_to_wait_is_refused(void **state)
     world_free(w);
 }
 
+static struct dtqi_cancel_reply cancel_one(struct world *w, const dtq_id *id, const char *queue)
+{
+    struct dtqi_msg msg = {.type = DTQI_CANCEL};
+    struct world_sent *s;
+    struct dtqi_cancel_reply reply;
+
+    msg.cancel = (struct dtqi_cancel){
+        .request = ++w->requests, .ids = id, .n = id != NULL, .queue = dtqi_str(queue)};
+    world_msg(w, PRODUCER, &msg);
+    world_tick(w);
+    s = world_take(w, WORLD_SEND, DTQI_CANCEL_REPLY);
+    reply = s->msg.cancel_reply;
+    assert_int_equal(reply.request, w->requests);
+    world_drop(w, s);
+    return reply;
+}
+
+static void a_cancel_whose_answer_has_no_place_to_wait_is_refused(void **state)
+{
+    struct vent_cfg cfg;
+    struct world *w;
+    dtq_id id = world_id(1);
+
+    (void)state;
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 4096;
+    cfg.submits_max = 1;
+    w = world_new(&cfg);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_clear(w);
+    w->journal_stuck = true;
+    world_submit(w, 1, 1, (struct world_task){0});
+    assert_int_equal(cancel_one(w, &id, "").reason, DTQI_BUSY);
+    assert_int_equal(cancel_one(w, NULL, "q").reason, DTQI_BUSY);
+    w->journal_stuck = false;
+    world_journal(w);
+    world_live(w, 300, NULL, NULL);
+    assert_int_equal(vent_counters(w->v)->tasks_cancelled, 0);
+    assert_int_equal(cancel_one(w, NULL, "q").count, 1);
+    world_free(w);
+}
+
+static void a_queue_that_is_not_there_is_not_cancelled(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(cancel_one(w, NULL, "nosuch").reason, DTQI_BAD_TASK);
+    world_submit(w, 1, 1, (struct world_task){.queue = "nosuch"});
+    world_tick(w);
+    assert_int_equal(cancel_one(w, NULL, "nosuch").reason, DTQI_REFUSAL_NONE);
+    assert_int_equal(cancel_one(w, NULL, "nosuch").count, 0);
+}
+
 static enum dtqi_refusal refusal(struct world *w, struct dtqi_operate o)
 {
     operate(w, o);
@@ -714,6 +768,9 @@ static void a_purge_cancels_what_waits_and_says_how_many(void **state)
     assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 2);
     world_submit(w, 31, 3, (struct world_task){.queue = "other"});
     assert_int_equal(purge(w), 8 + 3);
+    queue_info(w, "q", &q);
+    assert_int_equal(q.dispatched, 2);
+    assert_int_equal(q.ending, 11);
     world_submit(w, 41, 5, (struct world_task){0});
     assert_int_equal(settle_all(w, &x), 11);
     queue_info(w, "q", &q);
@@ -1268,6 +1325,8 @@ int main(void)
         T(a_queue_whose_time_has_come_and_that_stays_closed_keeps_nobody_busy),
         cmocka_unit_test(an_order_whose_answer_has_no_place_to_wait_is_refused),
         T(many_queues_with_rates_keep_to_each),
+        cmocka_unit_test(a_cancel_whose_answer_has_no_place_to_wait_is_refused),
+        T(a_queue_that_is_not_there_is_not_cancelled),
         T(a_purge_cancels_what_waits_and_says_how_many),
         T(what_runs_is_not_purged),
         T(a_queue_that_is_not_there_is_not_purged),

@@ -805,7 +805,8 @@ static void no_queue_counts_it_as_ready(struct world *w)
         query(w, (struct dtqi_query){.kind = DTQI_QUERY_QUEUES})->msg.query_reply.queues;
 
     assert_int_equal(q->ready, 0);
-    assert_int_equal(q->dispatched, 1);
+    assert_int_equal(q->dispatched, 0);
+    assert_int_equal(q->ending, 1);
 }
 
 static void what_is_cancelled_is_not_told_as_ready(void **state)

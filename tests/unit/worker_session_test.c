@@ -973,6 +973,7 @@ static void a_waiting_task_that_is_to_stop_never_starts(void **state)
     world_ids(t, DTQI_STOP_ATTEMPTS, 3);
     world_tick(t);
     assert_true(world_stopped(t, 3));
+    assert_false(world_started(t, 3));
     assert_int_equal(world_count(t, WORKER_ACT_SLOT_KILL), 0);
     assert_int_equal(world_slot_of(t, 1), 0);
     world_free(t);
@@ -997,6 +998,7 @@ static void a_running_task_that_is_to_stop_is_killed_and_then_reported(void **st
     world_tick(t);
     world_tick(t);
     assert_true(world_stopped(t, 1));
+    assert_true(world_started(t, 1)); /* so that people hear that it ran */
     assert_null(world_failure(t, 1));
     assert_int_equal(world_slot_of(t, 2), 0);
     world_free(t);

@@ -147,7 +147,7 @@ typedef struct dtq_queue_info {
     const char *name;
     uint64_t ready;
     uint64_t scheduled;
-    uint64_t dispatched; /**< held by workers, waiting there or running; or ended, their outcome on
+    uint64_t dispatched; /**< held by workers, waiting there or running; or done, their outcome on
                             its way to the sink */
     uint64_t bytes;
     int paused;
@@ -161,6 +161,7 @@ typedef struct dtq_queue_info {
     uint64_t group_rate;           /**< dtq_queue_group_rate(): so many tasks of each group .. */
     uint64_t group_rate_period_ms; /**< .. in so much time; 0: any number */
     uint64_t ageing_ms;            /**< dtq_queue_ageing(); 0: none */
+    uint64_t ending; /**< cancelled, expired or failed for good: a sink is to record that */
 } dtq_queue_info;
 
 typedef struct dtq_worker_info {

@@ -373,8 +373,8 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_cancel(dtq_client *client, const dtq_id *ids, s
  * Returns when that is on the ventilator's disk; outcomes come in time. Tasks that are submitted
  * later are not meant.
  * @param queue  its name
- * @param ret_n  so many tasks; 0: there are none, or there is no such queue
- * @return as dtq_cancel()
+ * @param ret_n  so many tasks
+ * @return as dtq_cancel(); DTQ_EREFUSED: there is no such queue
  */
 DTQ_API DTQ_MUST_USE dtq_err dtq_cancel_queue(dtq_client *client, const char *queue,
                                               int32_t timeout_ms, uint64_t *ret_n);
