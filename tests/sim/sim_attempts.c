@@ -10,7 +10,7 @@
  *   - a slot gets only what its worker was sent, and nothing that it was told to forget
  *   - credit is kept, in tasks and in bytes, on the side that sends (R15)
  *   - in a group in order nothing is given while a task of it that was given before, or was safe
- *     before this one was made, has no outcome (R50)
+ *     before this one was made, has no outcome (R50); of what was moved, while one of it is given
  */
 
 struct attempt_info *attempt_find(const struct task_info *t, uint64_t epoch, uint32_t number)
@@ -137,6 +137,23 @@ static bool was_safe_before(const struct task_info *t, const struct task_info *o
     return t->confirmed_us != 0 && t->confirmed_us < other->submitted_us && t->plan.delay_ms == 0;
 }
 
+static bool is_leased(struct sim *s, const struct task_info *t)
+{
+    for (uint32_t i = 0; i < t->attempts_n; i++)
+        if (t->attempts[i].end == ATTEMPT_OPEN && attempt_is_leased(s, &t->attempts[i]))
+            return true;
+    return false;
+}
+
+/* Of one group, as far as is known: what may have been moved is in the queue that it was given of,
+ * as long as it is given. */
+static bool is_of_group(struct sim *s, const struct task_info *t, const struct task_info *other)
+{
+    if (!t->plan.ordered || t->plan.group != other->plan.group || t->queue != other->queue)
+        return false;
+    return (!t->may_move && !other->may_move) || is_leased(s, t);
+}
+
 static void check_order(struct sim *s, uint32_t task)
 {
     const struct task_info *t = &s->tasks[task];
@@ -146,8 +163,7 @@ static void check_order(struct sim *s, uint32_t task)
     for (uint32_t i = 0; t->plan.ordered && i < s->tasks_n; i++) {
         const struct task_info *u = &s->tasks[i];
 
-        if (i == task || !u->plan.ordered || u->plan.group != t->plan.group ||
-            u->plan.queue % SIM_QUEUES != t->plan.queue % SIM_QUEUES || !is_open_at_vent(s, u))
+        if (i == task || !is_open_at_vent(s, u) || !is_of_group(s, u, t))
             continue;
         if (was_given(s, u, t) || was_safe_before(u, t))
             sim_fail(s, "V gives %s out of order: %s of its group has no outcome",
@@ -164,7 +180,6 @@ void attempt_dispatched(struct sim *s, uint64_t session, const struct dtqi_tasks
     char name[8];
 
     check_number(s, t, task, number);
-    check_order(s, task);
     if (has_lease(s, t))
         sim_fail(s, "V gives %s away twice", story_task(task, name));
     if (has_too_many_ends(s, t))
@@ -177,7 +192,8 @@ void attempt_dispatched(struct sim *s, uint64_t session, const struct dtqi_tasks
                                             .lease_epoch = s->epoch,
                                             .session = session,
                                             .node = NONE};
-    rules_dispatched(s, session, m, i);
+    rules_dispatched(s, session, m, i); /* which finds out of which queue it is */
+    check_order(s, task);
 }
 
 /* ---------------------------------------------------------------- at the worker */

@@ -106,7 +106,7 @@ static void choose_group(struct sim *s, uint64_t number, struct sim_plan *plan)
     const struct run *run = s->faults;
     uint64_t usual = stream_begin(s, STREAM_GROUP, number);
 
-    if (run->seed % 3 == 0 && !run->has_rules && sim_chance(s, 70)) {
+    if (run->seed % 3 == 0 && sim_chance(s, 70)) {
         plan->group = 1 + sim_below(s, 8);
         plan->ordered = plan->group <= 3;
     }

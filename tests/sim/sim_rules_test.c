@@ -638,6 +638,148 @@ static void a_key_is_free_again_when_its_time_is_over(void **state)
     end(s);
 }
 
+/* ---------------------------------------------------------------- poison */
+
+/* Each slot that it kills counts, whichever ventilator was told; what waits behind it runs. */
+static void poison_is_counted_over_restarts(void **state)
+{
+    struct sim *s = begin(2);
+    struct sim_plan plan = {
+        .duration_ms = 1000, .crash_runs = 9, .retries = 9, .backoff_ms = 1, .crash_limit = 3};
+    struct sim_plan other = {.duration_ms = 10};
+    uint32_t a;
+
+    (void)state;
+    a = sim_submit(s, 0, &plan);
+    sim_submit(s, 0, &other);
+    pass(s, 1500);
+    restart(s);
+    pass(s, 20000);
+    assert_int_equal(sim_runs(s, a), 3);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1000] P0 submits b\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1020] W1 runs b (attempt 1)\n"
+           "[  1030] W1 ends b: done\n"
+           "[  1045] S0 commits b: succeeded\n"
+           "[  1055] P0: b is confirmed\n"
+           "[  1055] P0: b succeeded\n"
+           "[  1080] P0: a is confirmed\n"
+           "[  2020] W0: slot dies under a\n"
+           "[  2043] W0 runs a (attempt 2)\n"
+           "[  2500] V is killed\n"
+           "[  3000] V starts\n"
+           "[  3043] W0: slot dies under a\n"
+           "[  3360] W1 runs a (attempt 3)\n"
+           "[  4360] W1: slot dies under a\n"
+           "[  4392] S0 commits a: failed\n"
+           "[  4402] P0: a failed\n");
+    end(s);
+}
+
+/* ---------------------------------------------------------------- groups */
+
+/* R50: the second one waits for the retry of the first, whoever the ventilator is. */
+static void a_group_in_order_keeps_its_order_over_a_restart(void **state)
+{
+    struct sim *s = begin(2);
+    struct sim_plan first = {.duration_ms = 1000,
+                             .fail_runs = 1,
+                             .retries = 3,
+                             .backoff_ms = 3000,
+                             .group = 1,
+                             .ordered = true};
+    struct sim_plan second = {.duration_ms = 100, .priority = 9, .group = 1, .ordered = true};
+    struct sim_plan other = {.duration_ms = 100, .group = 4};
+
+    (void)state;
+    sim_submit(s, 0, &first);
+    sim_submit(s, 0, &second);
+    sim_submit(s, 0, &other);
+    pass(s, 2500); /* its retry waits */
+    restart(s);
+    pass(s, 16000);
+    expect(s, "P0 submits a",
+           "[  1000] P0 submits a\n"
+           "[  1000] P0 submits b\n"
+           "[  1000] P0 submits c\n"
+           "[  1020] W0 runs a (attempt 1)\n"
+           "[  1020] W1 runs c (attempt 1)\n"
+           "[  1074] P0: a is confirmed\n"
+           "[  1074] P0: b is confirmed\n"
+           "[  1074] P0: c is confirmed\n"
+           "[  1120] W1 ends c: done\n"
+           "[  1135] S0 commits c: succeeded\n"
+           "[  1145] P0: c succeeded\n"
+           "[  2020] W0 ends a: error\n"
+           "[  3500] V is killed\n"
+           "[  4000] V starts\n"
+           "[  6355] W1 runs a (attempt 2)\n"
+           "[  7355] W1 ends a: done\n"
+           "[  7370] S0 commits a: succeeded\n"
+           "[  7380] P0: a succeeded\n"
+           "[  7390] W1 runs b (attempt 1)\n"
+           "[  7490] W1 ends b: done\n"
+           "[  7505] S0 commits b: succeeded\n"
+           "[  7515] P0: b succeeded\n");
+    end(s);
+}
+
+/* R46: what runs stays and ends where it is; the rest goes on in the other queue, in its order. */
+static void a_group_that_is_moved_while_one_runs_keeps_its_order_over_a_restart(void **state)
+{
+    struct sim_cfg cfg = sim_story_cfg(2);
+    struct sim_plan plan = {.duration_ms = 6000, .group = 1, .ordered = true};
+    struct sim_plan quick = {.duration_ms = 500, .group = 1, .ordered = true};
+    struct sim_order move = {.kind = SIM_MOVE, .queue = 0, .number = 1};
+    struct sim *s;
+
+    (void)state;
+    cfg.served[0] = (struct sim_served){.n = 1, .queues = {0}, .strict = true};
+    cfg.served[1] = (struct sim_served){.n = 2, .queues = {1, 2}, .strict = true};
+    s = sim_new(&cfg);
+    sim_run_until_ms(s, 6000);
+    sim_submit(s, 0, &plan);
+    for (uint32_t i = 0; i < 3; i++)
+        sim_submit(s, 0, &quick);
+    pass(s, 1000);
+    sim_give_order(s, 0, &move);
+    pass(s, 700); /* b is over, and c runs */
+    restart(s);
+    pass(s, 12000);
+    expect(s, "P0 submits a",
+           "[  6000] P0 submits a\n"
+           "[  6000] P0 submits b\n"
+           "[  6000] P0 submits c\n"
+           "[  6000] P0 submits d\n"
+           "[  6020] W0 runs a (attempt 1)\n"
+           "[  6025] P0: a is confirmed\n"
+           "[  6025] P0: b is confirmed\n"
+           "[  6025] P0: c is confirmed\n"
+           "[  6025] P0: d is confirmed\n"
+           "[  7000] P0 orders: move q0 to q1\n"
+           "[  7020] W1 runs b (attempt 1)\n"
+           "[  7025] P0: move q0 to q1 is done: 3\n"
+           "[  7520] W1 ends b: done\n"
+           "[  7535] S0 commits b: succeeded\n"
+           "[  7545] P0: b succeeded\n"
+           "[  7555] W1 runs c (attempt 1)\n"
+           "[  7700] V is killed\n"
+           "[  8055] W1 ends c: done\n"
+           "[  8070] S0 commits c: succeeded\n"
+           "[  8080] P0: c succeeded\n"
+           "[  8200] V starts\n"
+           "[  8570] W1 runs d (attempt 1)\n"
+           "[  9070] W1 ends d: done\n"
+           "[  9085] S0 commits d: succeeded\n"
+           "[  9095] P0: d succeeded\n"
+           "[ 12020] W0 ends a: done\n"
+           "[ 12035] S0 commits a: succeeded\n"
+           "[ 12045] P0: a succeeded\n");
+    end(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -660,6 +802,9 @@ int main(void)
         cmocka_unit_test(a_ventilator_that_dies_while_it_requeues_makes_one_task),
         cmocka_unit_test(a_key_stands_for_one_task_over_a_restart),
         cmocka_unit_test(a_key_is_free_again_when_its_time_is_over),
+        cmocka_unit_test(poison_is_counted_over_restarts),
+        cmocka_unit_test(a_group_in_order_keeps_its_order_over_a_restart),
+        cmocka_unit_test(a_group_that_is_moved_while_one_runs_keeps_its_order_over_a_restart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1293,6 +1293,29 @@ static void a_task_without_a_sink_says_so(void **state)
     assert_string_equal(explain(w, 1).why, "its sink cannot be reached");
 }
 
+static void why_a_task_waits_is_told_over_a_restart(void **state)
+{
+    struct world *w = *state;
+    char before[200];
+    struct world_worker x;
+
+    world_submit(w, 1, 3, (struct world_task){0});
+    world_submit(w, 4, 1, (struct world_task){.delay_ms = 60000});
+    world_pass(w, 300);
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    strcpy(before, explain(w, 2).why);
+    assert_non_null(strstr(before, "paused"));
+    world_restart(w);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    assert_string_equal(explain(w, 2).why, before);
+    x = world_worker(w, 1, 4, 100);
+    world_live(w, 10000, &x, NULL);
+    assert_string_equal(explain(w, 2).why, before);
+    assert_int_equal(explain(w, 2).before, 1);
+    assert_string_equal(explain(w, 4).why, "its time has not come");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -1347,6 +1370,7 @@ int main(void)
         T(what_comes_before_a_task_that_failed_once_is_counted_too),
         T(a_task_outside_of_memory_has_so_many_before_it_at_least),
         T(a_task_without_a_sink_says_so),
+        T(why_a_task_waits_is_told_over_a_restart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
