@@ -33,10 +33,11 @@ tsan: ## tests that have threads (unit, integration, hostile) with ThreadSanitiz
 	@scripts/build tsan $(JOBS)
 	@ctest --preset tsan -LE 'sim|fuzz|install|arch'
 
-valgrind: ## unit tests and short simulations under valgrind
-	@scripts/setup build test bench
-	@scripts/build dev $(JOBS)
-	@scripts/valgrind
+valgrind: ## unit tests, stories of the simulation and the real programs under valgrind (takes an hour)
+	@scripts/setup build test
+	@scripts/build valgrind $(JOBS)
+	@scripts/valgrind unit
+	@scripts/valgrind programs
 
 sim: ## simulate SEEDS schedules of faults (default 10000)
 	@scripts/setup build test

@@ -3,6 +3,7 @@
 set(DTQ_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize takes them")
 option(DTQ_FUZZ "Build the libFuzzer targets (clang only)" OFF)
 option(DTQ_COVERAGE "Instrument for gcov" OFF)
+option(DTQ_VALGRIND "Tests that wait as long as programs under valgrind need" OFF)
 
 add_library(dtq_flags INTERFACE)
 target_compile_definitions(dtq_flags INTERFACE _GNU_SOURCE)

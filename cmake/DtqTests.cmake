@@ -2,6 +2,8 @@
 set(DTQ_SLOWNESS 1)
 if(DTQ_SANITIZE OR DTQ_COVERAGE)
   set(DTQ_SLOWNESS 4)
+elseif(DTQ_VALGRIND)
+  set(DTQ_SLOWNESS 6)
 endif()
 
 # dtq_core(name SOURCES..): a pure core. It gets include paths and flags, and links nothing; arch.core_is_pure checks

@@ -8,6 +8,19 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+struct duration {
+    char at[16];
+};
+
+/* Milliseconds of a task that others must get to see running. */
+static struct duration scaled(unsigned ms)
+{
+    struct duration d;
+
+    snprintf(d.at, sizeof d.at, "%u", ms * DTQ_SLOWNESS);
+    return d;
+}
+
 static struct run *start_named(struct cluster *c, const char *name)
 {
     return cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c1", "-n", name, NULL);
@@ -87,7 +100,7 @@ static void a_worker_told_to_stop_hands_back_what_it_has_not_started(void **stat
     cluster_start_ventilator(c, NULL);
     cluster_start_sink(c, NULL);
     first = start_named(c, "first");
-    dtq_submit_id(c, id, "sleep", "1500", NULL);
+    dtq_submit_id(c, id, "sleep", scaled(1500).at, NULL);
     wait_for_state(c, id, "running");
     echoes =
         run_start(c, lines, "dtq", "submit", "--each-line", "-", "--wait", "--json", "echo", NULL);
@@ -109,7 +122,7 @@ static void a_worker_told_to_quit_stops_at_once_and_its_task_runs_elsewhere(void
     cluster_start_ventilator(c, NULL);
     cluster_start_sink(c, NULL);
     first = start_named(c, "first");
-    dtq_submit_id(c, id, "sleep", "3000", NULL);
+    dtq_submit_id(c, id, "sleep", scaled(3000).at, NULL);
     wait_for_state(c, id, "running");
     assert_int_equal(run_stop(first, SIGQUIT), 0);
     start_named(c, "second");
@@ -127,7 +140,7 @@ static void the_running_task_of_a_killed_worker_runs_elsewhere(void **state)
     cluster_start_ventilator(c, "--heartbeat=200ms", NULL);
     cluster_start_sink(c, NULL);
     first = start_named(c, "first");
-    dtq_submit_id(c, id, "sleep", "3000", NULL);
+    dtq_submit_id(c, id, "sleep", scaled(3000).at, NULL);
     wait_for_state(c, id, "running");
     assert_int_equal(run_stop(first, SIGKILL), 1000 + SIGKILL);
     start_named(c, "second");
@@ -147,7 +160,7 @@ static void whoever_aborts_is_missed_no_more_than_who_is_killed(void **state)
     cluster_start_ventilator(c, "--heartbeat=200ms", NULL);
     cluster_start_sink(c, NULL);
     worker = start_named(c, "first");
-    dtq_submit_id(c, id, "sleep", "1000", NULL);
+    dtq_submit_id(c, id, "sleep", scaled(1000).at, NULL);
     wait_for_state(c, id, "running");
     assert_int_equal(run_stop(worker, SIGABRT), 1000 + SIGABRT);
     assert_int_equal(run_stop(c->ventilator, SIGABRT), 1000 + SIGABRT);

@@ -21,7 +21,10 @@
 
 #include <cmocka.h>
 
-#define CHILD_WAIT_MS 30000 /* for what must happen; on a good day it takes milliseconds */
+#include "wrap.h"
+
+/* For what must happen; on a good day it takes milliseconds. */
+#define CHILD_WAIT_MS (30000 * (wrap_is_on() ? 10 : 1))
 #define CHILD_ARGS_MAX 24
 
 struct child {
@@ -36,6 +39,7 @@ struct child {
 static inline void child_start(struct child *c, const char *program, const char *const *args)
 {
     const char *argv[CHILD_ARGS_MAX] = {program};
+    const char *wrapped[CHILD_ARGS_MAX + WRAP_WORDS_MAX];
     int out[2];
     int err[2];
 
@@ -49,9 +53,13 @@ static inline void child_start(struct child *c, const char *program, const char 
     c->pid = fork();
     assert_true(c->pid >= 0);
     if (c->pid == 0) {
+        if (wrap_is_on()) {
+            setenv("DTQ_MAX_BACKLOG_BYTES", WRAP_BACKLOG_BYTES, 1);
+            setenv("DTQ_MAX_RESULTS_BYTES", WRAP_RESULTS_BYTES, 1);
+        }
         dup2(out[1], STDOUT_FILENO);
         dup2(err[1], STDERR_FILENO);
-        execv(program, (char *const *)(uintptr_t)argv);
+        execv(wrap_command(program, argv, wrapped), (char *const *)(uintptr_t)wrapped);
         _exit(127);
     }
     close(out[1]);

@@ -1,5 +1,7 @@
 #include "cluster.h"
 
+#include "wrap.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -141,7 +143,7 @@ static char **make_environment(const struct cluster *c)
 
     while (environ[n] != NULL)
         n++;
-    env = calloc(n + 6, sizeof *env);
+    env = calloc(n + 8, sizeof *env);
     assert_non_null(env);
     for (size_t i = 0; i < n; i++)
         if (is_inherited(environ[i]))
@@ -153,6 +155,10 @@ static char **make_environment(const struct cluster *c)
         assert_true(asprintf(&env[kept++], "DTQ_VENTILATOR=%s", c->control) > 0);
     if (durability != NULL)
         assert_true(asprintf(&env[kept++], "DTQ_DURABILITY=%s", durability) > 0);
+    if (wrap_is_on()) {
+        assert_non_null(env[kept++] = strdup("DTQ_MAX_BACKLOG_BYTES=" WRAP_BACKLOG_BYTES));
+        assert_non_null(env[kept++] = strdup("DTQ_MAX_RESULTS_BYTES=" WRAP_RESULTS_BYTES));
+    }
     return env;
 }
 
@@ -180,6 +186,7 @@ static void run_child(const char *path, const char *const *argv, char **env, int
 struct run *run_start_v(struct cluster *c, const char *input, const char *const *argv)
 {
     char path[PATH_MAX];
+    const char *wrapped[CLUSTER_ARGS_MAX + WRAP_WORDS_MAX];
     char **env = make_environment(c);
     pid_t parent = getpid();
     struct run *r = calloc(1, sizeof *r);
@@ -199,7 +206,7 @@ struct run *run_start_v(struct cluster *c, const char *input, const char *const 
     r->pid = fork();
     assert_true(r->pid >= 0);
     if (r->pid == 0)
-        run_child(path, argv, env, in, out[1], err, parent);
+        run_child(wrap_command(path, argv, wrapped), wrapped, env, in, out[1], err, parent);
     free_environment(env);
     close(in);
     close(err);
