@@ -1,4 +1,4 @@
-/* dtq sink: list sinks, and go on with one that was restored from an old copy. */
+/* dtq sink: list sinks, go on with one that was restored from an old copy, remove one. */
 #include "cli.h"
 
 #include "sink_print.h"
@@ -11,6 +11,8 @@
 
 struct sink_options {
     bool yes;
+    bool force;
+    const char *successor;
 };
 
 static const struct opt sink_table[] = {
@@ -19,7 +21,18 @@ static const struct opt sink_table[] = {
      .type = OPT_FLAG,
      OPT_AT(struct sink_options, yes),
      .command_line_only = true,
-     .help = "accept without asking"},
+     .help = "accept, remove: do not ask"},
+    {.name = "successor",
+     .type = OPT_STRING,
+     OPT_AT(struct sink_options, successor),
+     .command_line_only = true,
+     .meta = "SINK",
+     .help = "remove: who gets its tasks; without it the ventilator chooses"},
+    {.name = "force",
+     .type = OPT_FLAG,
+     OPT_AT(struct sink_options, force),
+     .command_line_only = true,
+     .help = "remove: even if it is connected"},
 };
 
 /* ---------------------------------------------------------------- list */
@@ -28,7 +41,7 @@ static void print_row(struct table *t, const dtq_sink_info *s)
 {
     char store[DTQ_ID_TEXT_BYTES];
 
-    sink_store_text(s, store);
+    sink_store_text(s->store, store);
     table_cell(t, "%s", store);
     table_cell(t, "%s", s->results);
     table_cell(t, "%s", s->intake);
@@ -61,11 +74,14 @@ static void print_json(const dtq_sink_info *s)
     json_object_set_new(json, "waiting_is_least", json_boolean(s->waiting_is_least));
     json_object_set_new(json, "dispatched", json_integer((json_int_t)s->dispatched));
     json_object_set_new(json, "unsettled", json_integer((json_int_t)s->unsettled));
+    json_object_set_new(json, "removed", json_boolean(s->removed));
     cli_print_json(json);
 }
 
-static int do_list(const struct cli *c, const dtq_sink_info *sinks, size_t n)
+static int do_list(struct cli *c, const struct sink_options *o, const dtq_sink_info *sinks,
+                   size_t n)
 {
+    (void)o;
     if (!c->json)
         print_table(sinks, n);
     for (size_t i = 0; c->json && i < n; i++)
@@ -73,14 +89,14 @@ static int do_list(const struct cli *c, const dtq_sink_info *sinks, size_t n)
     return CLI_DONE;
 }
 
-/* ---------------------------------------------------------------- accept */
+/* ---------------------------------------------------------------- which one */
 
 /* A sink is named by its store, or the beginning of that, or by one of its endpoints. */
 static bool is_named(const dtq_sink_info *s, const char *word)
 {
     char store[DTQ_ID_TEXT_BYTES];
 
-    sink_store_text(s, store);
+    sink_store_text(s->store, store);
     return (word[0] != 0 && strncmp(store, word, strlen(word)) == 0) ||
            strcmp(s->results, word) == 0 || strcmp(s->intake, word) == 0;
 }
@@ -105,18 +121,28 @@ static const dtq_sink_info *find(const struct cli *c, const dtq_sink_info *sinks
 }
 
 /* Somebody who sits there is asked; a script knows what it does. */
-static bool is_wanted(const char *store)
+static bool is_asked(const struct sink_options *o)
+{
+    return !o->yes && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
+static bool says_yes(void)
 {
     char answer[16] = "";
 
-    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
-        return true;
+    return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+/* ---------------------------------------------------------------- accept */
+
+static bool accept_is_wanted(const char *store)
+{
     fprintf(stderr,
             "Outcomes that sink %s had and has lost cannot be asked for any more, and some of "
             "their tasks may run again.\nIf there is a newer copy of its data directory, put that "
             "in place instead. Go on with the old one? [y/N] ",
             store);
-    return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+    return says_yes();
 }
 
 static int do_accept(struct cli *c, const struct sink_options *o, const dtq_sink_info *sinks,
@@ -129,11 +155,11 @@ static int do_accept(struct cli *c, const struct sink_options *o, const dtq_sink
 
     if (sink == NULL)
         return CLI_FAILED;
-    sink_store_text(sink, store);
+    sink_store_text(sink->store, store);
     if (!sink->diverged)
         return cli_error(c, CLI_FAILED, "sink %s has not diverged: there is nothing to accept",
                          store);
-    if (!o->yes && !is_wanted(store))
+    if (is_asked(o) && !accept_is_wanted(store))
         return cli_error(c, CLI_CANCELLED, "sink %s was not accepted", store);
     err = dtq_sink_accept(c->client, sink->store, CLI_ANSWER_MS, &accepted);
     if (err != DTQ_OK)
@@ -145,10 +171,105 @@ static int do_accept(struct cli *c, const struct sink_options *o, const dtq_sink
     return CLI_DONE;
 }
 
+/* ---------------------------------------------------------------- remove */
+
+struct removal {
+    uint8_t store[16];
+    const dtq_sink_info *sink;      /* NULL: it is not there any more */
+    const dtq_sink_info *successor; /* NULL: none is named */
+};
+
+/* What was removed is not in the list; the order can be repeated all the same. */
+static bool take_store(const struct cli *c, const dtq_sink_info *sinks, size_t n,
+                       struct removal *ret)
+{
+    const char *word = c->parsed.operands[1];
+    dtq_id id;
+
+    for (size_t i = 0; i < n && ret->sink == NULL; i++)
+        if (is_named(&sinks[i], word))
+            ret->sink = find(c, sinks, n, word);
+    if (ret->sink != NULL) {
+        memcpy(ret->store, ret->sink->store, sizeof ret->store);
+        return true;
+    }
+    if (dtq_id_parse(word, &id) != DTQ_OK)
+        return find(c, sinks, n, word) != NULL;
+    memcpy(ret->store, id.bytes, sizeof ret->store);
+    return true;
+}
+
+static const char *heir_text(const struct removal *r, const dtq_sink_info *sinks, size_t n,
+                             char store[DTQ_ID_TEXT_BYTES])
+{
+    if (r->successor != NULL) {
+        sink_store_text(r->successor->store, store);
+        return store;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (&sinks[i] != r->sink && sinks[i].intake[0] != '\0')
+            return "another sink, which the ventilator chooses";
+    return "the next sink that registers: there is no other one now";
+}
+
+static bool remove_is_wanted(const struct removal *r, const char *store, const char *heir)
+{
+    const dtq_sink_info *s = r->sink;
+
+    fprintf(stderr,
+            "Sink %s: %llu%s tasks wait for it, workers hold %llu, and of %llu it is to record "
+            "the outcome.\nOutcomes that it has recorded are lost with it, and it can never come "
+            "back with this store. Tasks of whose outcome\nthe ventilator has not heard may run "
+            "again. All of its tasks go to %s.\nRemove it? [y/N] ",
+            store, (unsigned long long)s->waiting, s->waiting_is_least ? " or more" : "",
+            (unsigned long long)s->dispatched, (unsigned long long)s->unsettled, heir);
+    return says_yes();
+}
+
+static int print_removed(const struct cli *c, const char *store, uint64_t removed)
+{
+    if (c->json)
+        cli_print_json(
+            json_pack("{s:s, s:b, s:b}", "store", store, "removed", 1, "before", removed == 0));
+    else
+        printf("%s %s\n", store, removed != 0 ? "removed" : "had been removed before");
+    return CLI_DONE;
+}
+
+static int do_remove(struct cli *c, const struct sink_options *o, const dtq_sink_info *sinks,
+                     size_t n)
+{
+    struct removal r = {.sink = NULL};
+    char store[DTQ_ID_TEXT_BYTES];
+    char heir[DTQ_ID_TEXT_BYTES];
+    uint64_t removed;
+    dtq_err err;
+
+    if (!take_store(c, sinks, n, &r))
+        return CLI_FAILED;
+    sink_store_text(r.store, store);
+    if (o->successor != NULL && (r.successor = find(c, sinks, n, o->successor)) == NULL)
+        return CLI_FAILED;
+    if (r.sink != NULL && r.sink->reachable && !o->force)
+        return cli_error(c, CLI_FAILED,
+                         "sink %s is connected: stop it first, or remove it with --force", store);
+    if (r.sink != NULL && is_asked(o) &&
+        !remove_is_wanted(&r, store, heir_text(&r, sinks, n, heir)))
+        return cli_error(c, CLI_CANCELLED, "sink %s was not removed", store);
+    err = dtq_sink_remove(c->client, r.store, r.successor != NULL ? r.successor->store : NULL,
+                          o->force, CLI_ANSWER_MS, &removed);
+    if (err != DTQ_OK)
+        return cli_fail(c, err, "sink %s was not removed", store);
+    return print_removed(c, store, removed);
+}
+
 /* ---------------------------------------------------------------- the command */
 
+typedef int verb_fn(struct cli *c, const struct sink_options *o, const dtq_sink_info *sinks,
+                    size_t n);
+
 /* Whatever is wanted, the sinks are asked for first. */
-static int run(struct cli *c, const struct sink_options *o, bool accept)
+static int run(struct cli *c, const struct sink_options *o, verb_fn *verb)
 {
     const dtq_sink_info *sinks;
     size_t n;
@@ -160,7 +281,7 @@ static int run(struct cli *c, const struct sink_options *o, bool accept)
     err = dtq_sinks(c->client, CLI_ANSWER_MS, &sinks, &n);
     if (err != DTQ_OK)
         return cli_fail(c, err, "cannot list sinks");
-    return cli_flush(c, accept ? do_accept(c, o, sinks, n) : do_list(c, sinks, n));
+    return cli_flush(c, verb(c, o, sinks, n));
 }
 
 static int run_verb(struct cli *c, const struct sink_options *o)
@@ -170,12 +291,14 @@ static int run_verb(struct cli *c, const struct sink_options *o)
     const char *near;
 
     if (strcmp(word, "list") == 0 && n == 0)
-        return run(c, o, false);
+        return run(c, o, do_list);
     if (strcmp(word, "accept") == 0 && n == 1)
-        return run(c, o, true);
-    if (strcmp(word, "list") == 0 || strcmp(word, "accept") == 0)
-        return cli_error(c, CLI_USAGE, "usage: dtq sink list|accept SINK");
-    near = text_nearest(word, (const char *[]){"list", "accept"}, 2);
+        return run(c, o, do_accept);
+    if (strcmp(word, "remove") == 0 && n == 1)
+        return run(c, o, do_remove);
+    near = text_nearest(word, (const char *[]){"list", "accept", "remove"}, 3);
+    if (near != NULL && strcmp(word, near) == 0)
+        return cli_error(c, CLI_USAGE, "usage: dtq sink list|accept SINK|remove SINK");
     return cli_error(c, CLI_USAGE, "there is no '%s'; did you mean '%s'?", word,
                      near != NULL ? near : "list");
 }
@@ -187,8 +310,9 @@ int cmd_sink(int argc, char **argv)
     struct cli_spec spec = {
         .command = "sink",
         .usage = "[OPTION...] list\n"
-                 "[OPTION...] accept [--yes] SINK",
-        .summary = "List sinks; go on with one that was restored from an old copy.",
+                 "[OPTION...] accept [--yes] SINK\n"
+                 "[OPTION...] remove [--yes] [--successor SINK] [--force] SINK",
+        .summary = "List sinks; go on with one that was restored from an old copy; remove one.",
         .epilog =
             "SINK is its store as `dtq sink list` prints it, the beginning of that, or one of its "
             "endpoints.\n\n"
@@ -198,6 +322,13 @@ int cmd_sink(int argc, char **argv)
             "accept  takes its present history for the true one. Outcomes in the lost part "
             "cannot be asked for any\n        more. Tasks whose outcome the ventilator had not "
             "heard of get one again, and may run again.\n\n"
+            "A sink that is gone for good, with its disk, or that is none of yours:\n"
+            "remove  gives all its tasks, also those that run, to another sink: to the one of "
+            "--successor, or one that the\n        ventilator chooses; when there is no other, to "
+            "the next one that registers. Outcomes that it had recorded\n        are lost. "
+            "Tasks whose outcome the ventilator had not heard of get one again, and may run "
+            "again. It is for ever:\n        started again with that data directory the sink "
+            "is refused; with an empty one it is a new sink.\n\n"
             "applied     number of the last settlement of the sink that the ventilator applied\n"
             "waiting     tasks of the sink that wait for a worker or for their time; n+: more "
             "are in the journal\n"

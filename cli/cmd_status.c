@@ -66,7 +66,7 @@ static void print_sinks(const dtq_status *s)
     for (size_t i = 0; i < s->sinks_n; i++) {
         char store[DTQ_ID_TEXT_BYTES];
 
-        sink_store_text(&s->sinks[i], store);
+        sink_store_text(s->sinks[i].store, store);
         table_cell(&t, "%s", store);
         table_cell(&t, "%s", s->sinks[i].results);
         table_cell(&t, "%s", s->sinks[i].intake);

@@ -22,6 +22,7 @@ dtq_core(vent_core
   vent_query.c
   vent_queue.c
   vent_report.c
+  vent_removed.c
   vent_sink.c
   vent_submit.c
   vent_task.c
@@ -30,7 +31,7 @@ dtq_core(vent_core
 # journal.h names types of store.h; nothing of it is called.
 target_include_directories(vent_core PUBLIC ${CMAKE_SOURCE_DIR}/store)
 
-foreach(part age clock core dead group key move queue random session submit task window)
+foreach(part age clock core dead group key move queue random removed session submit task window)
   dtq_unit_test(vent_${part} vent_core dtq_journal dtq_wire)
 endforeach()
 

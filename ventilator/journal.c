@@ -953,21 +953,31 @@ static dtq_err apply_queues(struct journal *j, const struct journal_batch *batch
     return err;
 }
 
+/* Nothing that a sink says counts any more once it was removed. */
+static dtq_err forget_applied(struct store_tx *tx, const dtqi_uid *sink)
+{
+    dtq_err err = store_del(tx, TABLE_APPLIED, journal_uid_slice(sink));
+
+    return err == DTQ_ENOTFOUND ? DTQ_OK : err;
+}
+
 static dtq_err apply_sink(struct journal *j, struct store_tx *tx, const struct journal_sink *sink)
 {
     struct journal_sink_number *known = sink_find(j, &sink->store);
-    struct journal_sink_record record = {.registered = true, .sink = *sink};
+    struct journal_sink_record record = {.registered = !sink->removed, .sink = *sink};
     dtq_err err;
 
     assert(memchr(sink->intake, '\0', sizeof sink->intake) != NULL);
     assert(memchr(sink->results, '\0', sizeof sink->results) != NULL);
     record.number = known != NULL ? known->number : sink_number_next(j);
     err = put_sink(tx, &record);
+    if (err == DTQ_OK && sink->removed)
+        err = forget_applied(tx, &sink->store);
     if (err != DTQ_OK)
         return err;
     if (known == NULL)
-        return sink_remember(j, &sink->store, record.number, true);
-    known->registered = true;
+        return sink_remember(j, &sink->store, record.number, record.registered);
+    known->registered = record.registered;
     return DTQ_OK;
 }
 
@@ -1402,7 +1412,7 @@ static dtq_err take_sink(struct journal *j, void *arg, struct dtqi_slice key,
 
     if (!journal_sink_in(key, value, &record))
         return bad_record(j, TABLE_SINKS);
-    if (record.registered)
+    if (record.registered || record.sink.removed)
         start->sinks[start->sinks_n++] = record.sink;
     return DTQ_OK;
 }

@@ -221,6 +221,8 @@ struct journal_sink { /* roster (R38) */
     dtqi_uid store;
     char intake[256];
     char results[256];
+    bool removed;       /* it is no more: what tasks name it is meant for .. */
+    dtqi_uid successor; /* .. this one; zeros: for the next one that registers */
 };
 
 /*

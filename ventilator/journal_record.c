@@ -527,12 +527,20 @@ bool journal_queue_in(struct dtqi_slice key, struct dtqi_slice value, struct jou
     return true;
 }
 
+enum sink_flags {
+    SINK_REGISTERED = 1,
+    SINK_REMOVED = 2 /* its successor stands behind the rest */
+};
+
 void journal_sink_out(struct journal_out *out, const struct journal_sink_record *record)
 {
-    journal_out_u8(out, record->registered);
+    journal_out_u8(out, record->registered ? SINK_REGISTERED
+                                           : (record->sink.removed ? SINK_REMOVED : 0));
     journal_out_plain(out, record->number);
     text_out(out, record->sink.intake);
     text_out(out, record->sink.results);
+    if (record->sink.removed)
+        journal_out_bytes(out, record->sink.successor.bytes, 16);
 }
 
 bool journal_sink_in(struct dtqi_slice key, struct dtqi_slice value,
@@ -541,15 +549,19 @@ bool journal_sink_in(struct dtqi_slice key, struct dtqi_slice value,
     struct journal_in store = journal_in_of(key);
     struct journal_in in = journal_in_of(value);
     struct journal_sink_record record = {0};
-    uint8_t registered;
+    uint8_t flags;
 
     if (!journal_in_bytes(&store, record.sink.store.bytes, 16) || store.len != 0 ||
-        !journal_in_u8(&in, &registered) || registered > 1 ||
+        !journal_in_u8(&in, &flags) || flags > SINK_REMOVED ||
         !journal_in_plain32(&in, &record.number) || record.number == 0 ||
         !text_in(&in, record.sink.intake, sizeof record.sink.intake) ||
-        !text_in(&in, record.sink.results, sizeof record.sink.results) || in.len != 0)
+        !text_in(&in, record.sink.results, sizeof record.sink.results))
         return false;
-    record.registered = registered == 1;
+    record.registered = flags == SINK_REGISTERED;
+    record.sink.removed = flags == SINK_REMOVED;
+    if ((record.sink.removed && !journal_in_bytes(&in, record.sink.successor.bytes, 16)) ||
+        in.len != 0)
+        return false;
     *ret = record;
     return true;
 }

@@ -19,7 +19,7 @@
 #define JOURNAL_QUEUE_BYTES_MAX (DTQI_NAME_BYTES_MAX + 140)
 #define JOURNAL_KEY_RECORD_BYTES 40
 #define JOURNAL_KEY_END_BYTES_MAX (8 + DTQI_NAME_BYTES_MAX)
-#define JOURNAL_SINK_BYTES_MAX (2 * 256 + 16)
+#define JOURNAL_SINK_BYTES_MAX (2 * 256 + 32)
 #define JOURNAL_CRON_STATE_BYTES_MAX (128 + 16 * JOURNAL_CRON_HAND_MAX)
 #define JOURNAL_CRON_HEAD_BYTES_MAX (2 * DTQI_CRON_TEXT_BYTES_MAX + 96)
 
@@ -128,7 +128,7 @@ bool journal_cron_state_in(struct dtqi_slice value, struct journal_cron_state *r
 
 struct journal_sink_record {
     uint32_t number;
-    bool registered; /* false: known by tasks only */
+    bool registered; /* false: known by tasks only, or removed */
     struct journal_sink sink;
 };
 void journal_sink_out(struct journal_out *out, const struct journal_sink_record *record);

@@ -283,6 +283,7 @@ void vent_free(struct vent *v)
     vent_dead_done(v);
     vent_moves_done(v);
     vent_crons_done(v);
+    free(v->removals);
     free(v->key_buckets);
     vent_peers_done(v);
     vent_queues_done(v);
@@ -399,6 +400,7 @@ static void on_tick(struct vent *v)
     vent_sinks_connect(v);
     vent_pages_tick(v);
     vent_sinks_tick(v);
+    vent_removals_tick(v);
     vent_workers_tick(v);
     vent_release_held(v);
     vent_time_tick(v);

@@ -22,6 +22,8 @@ static const char *why_sink(const struct vent *v, const struct task *t)
 {
     const struct sink *s = &v->sinks[t->sink];
 
+    if (s->removed)
+        return "its sink was removed, and no other one is there";
     if (s->diverged)
         return "its sink was restored from an old copy: see dtq sink";
     return vent_sink_is_up(s) ? NULL : "its sink cannot be reached";
@@ -51,6 +53,8 @@ static const char *why_ready(struct vent *v, const struct task *t)
 
 static const char *why_proposed(const struct vent *v, const struct task *t)
 {
+    if (v->sinks[t->sink].removed)
+        return "its outcome is known, but its sink was removed, and no other one is there";
     if (v->sinks[t->sink].diverged)
         return "its outcome is known, but its sink was restored from an old copy: see dtq sink";
     if (!vent_sink_is_up(&v->sinks[t->sink]))
@@ -60,6 +64,14 @@ static const char *why_proposed(const struct vent *v, const struct task *t)
     case DTQ_EXPIRED: return "expired: the sink is recording that";
     default: return "failed for good: the sink is recording that";
     }
+}
+
+static const char *why_done(const struct sink *s)
+{
+    if (s->removed)
+        return "finished, but its sink was removed, and no other one is there";
+    return s->diverged ? "finished, but its sink was restored from an old copy: see dtq sink"
+                       : "finished: the sink is recording its outcome";
 }
 
 const char *vent_why(struct vent *v, const struct task *t)
@@ -73,10 +85,7 @@ const char *vent_why(struct vent *v, const struct task *t)
     case TASK_LEASED: return t->flags & TASK_RUNNING ? "" : "waits for a slot of its worker";
     case TASK_STOPPING: return "its worker is stopping it";
     case TASK_DONE:
-    case TASK_DEADWAIT:
-        return v->sinks[t->sink].diverged
-                   ? "finished, but its sink was restored from an old copy: see dtq sink"
-                   : "finished: the sink is recording its outcome";
+    case TASK_DEADWAIT: return why_done(&v->sinks[t->sink]);
     case TASK_MARKING:
         return (t->flags & TASK_CANCEL) != 0 ? "the cancellation is being written to the journal"
                                              : "its failure is being written to the journal";

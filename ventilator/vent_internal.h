@@ -17,6 +17,7 @@
  *   vent_gate.c      queues that are closed for a while: paused, or at a limit
  *   vent_dispatch.c  which task goes to which worker; recall, stops
  *   vent_sink.c      sinks, settlement
+ *   vent_removed.c   sinks that were removed, and who has their tasks
  *   vent_propose.c   outcomes that the ventilator proposes
  *   vent_journal.c   batches and reads
  *   vent_cancel.c    CANCEL
@@ -484,6 +485,8 @@ struct sink {
     bool diverged;  /* R34: until it answers RESUME as itself, or is accepted */
     bool rewound;   /* accepted: numbers begin anew, and the journal is to be told .. */
     bool rewinding; /* .. in the batch under way */
+    bool removing;  /* R52: it is to go, and nothing is dispatched for it */
+    bool removed;   /* it has gone: the place of tasks that wait for another one */
     dtqi_uid store;
     dtqi_uid instance;
     dtqi_uid run; /* as last applied */
@@ -507,6 +510,16 @@ struct sink {
     uint32_t dying[2]; /* proposed as failed: of each round */
     uint32_t asks;     /* chain: waits for the batch that tells that it is accepted .. */
     uint32_t asked;    /* .. and for the one that is under way */
+};
+
+/* A sink that was removed, for ever (R52). */
+struct removal {
+    dtqi_uid store;
+    dtqi_uid successor; /* who gets what is its; zeros: nobody yet */
+    dtqi_uid written;   /* the same, as the journal has it */
+    bool is_durable;    /* the journal has it: it holds */
+    uint32_t asks;      /* chain: waits for the batch that tells of it .. */
+    uint32_t asked;     /* .. and for the one that is under way */
 };
 
 /* ---------------------------------------------------------------- what waits */
@@ -913,9 +926,15 @@ struct vent {
     struct sink sinks[DTQI_SINKS_MAX];
     uint32_t sinks_n;
     bool sinks_changed;
-    uint32_t down;      /* mask of sinks that cannot be reached .. */
-    uint32_t diverged;  /* .. and of those, of which nothing is dispatched (R34) */
-    uint32_t proposals; /* sent and not settled */
+    uint32_t down;     /* mask of sinks that cannot be reached .. */
+    uint32_t diverged; /* .. and of those, of which nothing is dispatched (R34, R52) */
+    struct removal *removals;
+    uint32_t removals_n;
+    uint32_t removals_room;
+    bool removals_due;    /* some are to be written */
+    bool removals_left;   /* tasks of some could not be moved for want of memory .. */
+    uint64_t removals_ms; /* .. and this is tried again then */
+    uint32_t proposals;   /* sent and not settled */
 
     struct wait *waits;
     uint32_t waits_n;
@@ -1183,6 +1202,8 @@ void vent_evict_ready(struct vent *v, struct queue *q, uint32_t n, uint32_t floo
 /* So many ready tasks it may have when the window is full. */
 uint32_t vent_share_of(const struct vent *v, const struct queue *q);
 bool vent_is_served(const struct vent *v, const struct queue *q);
+/* A READY task into the lists of its queue and sink. */
+void vent_ready_link(struct vent *v, struct task *t);
 void vent_ready_unlink(struct vent *v, struct task *t);
 /* PARKED, or SCHEDULED and behind the boundary: out of memory if nothing is to be written (R42). */
 void vent_unpark(struct vent *v, struct task *t);
@@ -1496,6 +1517,31 @@ void vent_sink_acknowledge(struct vent *v, struct sink *s);
 bool vent_sink_is_up(const struct sink *s);
 /* An operator takes its present history for the true one (R34). */
 void vent_sink_accept(struct vent *v, struct sink *s);
+/* It can be reached, or cannot, or nothing is to be dispatched for it any more. */
+void vent_sink_note(struct vent *v, struct sink *s);
+/* Its place is free. */
+void vent_sink_clear(struct sink *s);
+
+/* ---------------------------------------------------------------- vent_removed.c */
+
+void vent_on_sink_remove(struct vent *v, uint32_t route, const struct dtqi_operate *m);
+bool vent_is_removed(const struct vent *v, const dtqi_uid *store);
+/* .. and no other one has what was its. */
+bool vent_is_waiting(const struct vent *v, const dtqi_uid *store);
+/* Who has what is meant for this one: itself, unless it was removed. */
+const dtqi_uid *vent_store_now(const struct vent *v, const dtqi_uid *store);
+/* Its place is that of tasks that wait for another one. */
+void vent_sink_vacate(struct vent *v, struct sink *s);
+/* As the journal has it; then, when all sinks are known. */
+void vent_removals_init(struct vent *v, const struct journal_sink *js);
+void vent_removals_start(struct vent *v);
+void vent_removals_tick(struct vent *v);
+uint32_t vent_removals_gather(struct vent *v, struct journal_sink *at, uint32_t room);
+/* One of a batch that was committed; then, when all of that batch is known. */
+void vent_removal_written(struct vent *v, const struct journal_sink *js);
+void vent_removals_written(struct vent *v);
+/* For those who are told of sinks; in scratch. */
+struct dtqi_removed vent_removed_list(struct vent *v);
 
 /* ---------------------------------------------------------------- vent_propose.c */
 

@@ -18,7 +18,7 @@ dtq_err vent_journal_init(struct vent *v)
     b->ops = malloc(room * sizeof *b->ops);
     b->present = malloc(room * sizeof *b->present);
     b->applied = malloc(DTQI_SINKS_MAX * sizeof *b->applied);
-    b->sinks = malloc(DTQI_SINKS_MAX * sizeof *b->sinks);
+    b->sinks = malloc(2 * DTQI_SINKS_MAX * sizeof *b->sinks);
     v->batch_tasks = malloc(room * sizeof *v->batch_tasks);
     if (b->ops == NULL || b->present == NULL || b->applied == NULL || b->sinks == NULL ||
         v->batch_tasks == NULL)
@@ -566,7 +566,7 @@ static void gather_applied(struct vent *v)
     for (uint32_t i = 0; v->deletes.n == 0 && i < DTQI_SINKS_MAX; i++) {
         struct sink *s = &v->sinks[i];
 
-        if (!s->used || (s->applied == s->applied_durable && !s->rewound))
+        if (!s->used || s->removing || (s->applied == s->applied_durable && !s->rewound))
             continue;
         s->applied_handed = s->applied;
         if (s->rewound) {
@@ -605,13 +605,14 @@ static void gather_peers(struct vent *v)
         const struct sink *s = &v->sinks[i];
         struct journal_sink *js = &b->sinks[b->sinks_n];
 
-        if (!s->used || !s->dirty)
+        if (!s->used || !s->dirty || s->removing)
             continue;
-        js->store = s->store;
+        *js = (struct journal_sink){.store = s->store};
         memcpy(js->intake, s->intake, sizeof js->intake);
         memcpy(js->results, s->results, sizeof js->results);
         b->sinks_n++;
     }
+    b->sinks_n += vent_removals_gather(v, b->sinks + b->sinks_n, DTQI_SINKS_MAX);
     b->workers_n = v->roster_handed = 0;
     if (v->roster_n == 0)
         return;
@@ -641,7 +642,7 @@ static bool has_lazy(const struct vent *v)
 {
     bool any = v->dirty.n != 0 || v->deletes.n != 0 || v->roster_n != 0 || v->settings_due ||
                v->dead_dels_n != 0 || v->cron_changed != NULL || v->keys_forget_due ||
-               v->past_forget_due || v->mark_due || applied_ahead(v) != 0;
+               v->past_forget_due || v->mark_due || v->removals_due || applied_ahead(v) != 0;
 
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         any |= v->sinks[i].used && (v->sinks[i].dirty || v->sinks[i].rewound);
@@ -961,13 +962,20 @@ static void peers_written(struct vent *v, const struct journal_batch *b)
         vent_sink_acknowledge(v, s);
     }
     for (uint32_t i = 0; i < b->sinks_n; i++) {
-        struct sink *s = &v->sinks[vent_sink_find(v, &b->sinks[i].store)];
+        struct sink *s;
 
+        if (b->sinks[i].removed) {
+            vent_removal_written(v, &b->sinks[i]);
+            continue;
+        }
+        s = &v->sinks[vent_sink_find(v, &b->sinks[i].store)];
         s->dirty = strcmp(s->intake, b->sinks[i].intake) != 0 ||
                    strcmp(s->results, b->sinks[i].results) != 0;
         v->sinks_changed |= !s->is_durable;
         s->is_durable = true;
     }
+    if (b->sinks_n != 0)
+        vent_removals_written(v);
     v->roster_n -= v->roster_handed;
     if (v->roster_n != 0)
         memmove(v->roster, v->roster + v->roster_handed, v->roster_n * sizeof *v->roster);
@@ -1008,6 +1016,21 @@ static void queues_answered(struct vent *v, const struct journal_batch *b)
         } else if (q->parent != NONE) {
             vent_group_unuse(v, q);
         }
+    }
+}
+
+/* .. for one to be removed; whoever asked for it again meanwhile, too. */
+static void removals_answered(struct vent *v, const struct journal_batch *b)
+{
+    for (uint32_t i = 0; i < v->removals_n; i++) {
+        struct removal *r = &v->removals[i];
+        uint32_t wait;
+
+        v->removals_due |= !r->is_durable;
+        if (r->asked != NONE)
+            answer_asked(v, &r->asked, &r->asks, b->err);
+        while (r->is_durable && (wait = vent_link_take(v, &r->asks)) != NONE)
+            vent_wait_release(v, wait);
     }
 }
 
@@ -1124,6 +1147,7 @@ void vent_on_written(struct vent *v, struct journal_batch *b)
     }
     queues_answered(v, b);
     sinks_answered(v, b);
+    removals_answered(v, b);
     vent_crons_answered(v, b->err);
     free(b->workers);
     b->workers = NULL;

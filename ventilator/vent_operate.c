@@ -246,7 +246,8 @@ static struct sink *sink_of_order(struct vent *v, const struct order *o)
         return NULL;
     memcpy(store.bytes, o->m->ids[0].bytes, sizeof store.bytes);
     i = vent_sink_find(v, &store);
-    return i != NONE && v->sinks[i].intake[0] != '\0' ? &v->sinks[i] : NULL;
+    return i != NONE && v->sinks[i].intake[0] != '\0' && !v->sinks[i].removing ? &v->sinks[i]
+                                                                               : NULL;
 }
 
 /* Asked again, as when the answer was lost, it is answered with 0: there is nothing to accept. What
@@ -290,6 +291,10 @@ void vent_on_operate(struct vent *v, uint32_t route, const struct dtqi_operate *
     case DTQI_DEAD_REQUEUE:
     case DTQI_DEAD_PURGE: vent_on_dead_operation(v, route, m); break;
     case DTQI_SINK_ACCEPT: accept_sink(v, &o); break;
+    case DTQI_SINK_REMOVE:
+        if (has_answer_room(v, &o))
+            vent_on_sink_remove(v, route, m);
+        break;
     case DTQI_CRON_ADD:
     case DTQI_CRON_REMOVE:
     case DTQI_CRON_PAUSE:

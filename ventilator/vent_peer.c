@@ -253,46 +253,56 @@ void vent_welcome(struct vent *v, uint32_t route, uint64_t session, struct dtqi_
         .result_bytes_max = v->cfg.result_bytes_max,
         .dedupe_window_ms = v->cfg.dedupe_window_ms,
         .outcome_fence_ms = v->cfg.outcome_fence_ms,
+        .removed = vent_removed_list(v),
     };
 }
 
+static struct dtqi_sinks sinks_now(struct vent *v)
+{
+    struct dtqi_sinks m = {.removed = vent_removed_list(v)};
+
+    if (m.removed.stores != NULL && m.removed.successors != NULL)
+        m.sinks = vent_sink_list(v, &m.sinks_n);
+    return m; /* no memory: without sinks */
+}
+
 static void tell_sinks(struct vent *v, uint32_t route, uint64_t session,
-                       const struct dtqi_sink_info *sinks, uint32_t sinks_n)
+                       const struct dtqi_sinks *sinks)
 {
     struct dtqi_msg *msg = vent_send(v, route, DTQI_SINKS);
 
-    if (msg != NULL)
-        msg->sinks = (struct dtqi_sinks){session, sinks, sinks_n};
+    if (msg == NULL)
+        return;
+    msg->sinks = *sinks;
+    msg->sinks.session = session;
 }
 
 void vent_tell_sinks_again(struct vent *v, const struct worker *w)
 {
-    uint32_t n;
-    const struct dtqi_sink_info *sinks = vent_sink_list(v, &n);
+    struct dtqi_sinks m = sinks_now(v);
 
-    if (sinks != NULL)
-        tell_sinks(v, w->route, w->session, sinks, n);
+    if (m.sinks != NULL)
+        tell_sinks(v, w->route, w->session, &m);
 }
 
 void vent_tell_sinks(struct vent *v)
 {
-    const struct dtqi_sink_info *sinks;
-    uint32_t n;
+    struct dtqi_sinks m;
 
     if (!v->sinks_changed)
         return;
     v->sinks_changed = false;
-    sinks = vent_sink_list(v, &n);
-    if (sinks == NULL)
+    m = sinks_now(v);
+    if (m.sinks == NULL)
         return;
     for (uint32_t i = 0; i < v->workers_n; i++) {
         const struct worker *w = &v->workers[i];
 
         if (w->state == WORKER_OPEN || w->state == WORKER_LISTING)
-            tell_sinks(v, w->route, w->session, sinks, n);
+            tell_sinks(v, w->route, w->session, &m);
     }
     for (uint32_t i = v->producers.head; i != NONE; i = v->peers[i].next)
-        tell_sinks(v, v->peers[i].route, v->peers[i].session, sinks, n);
+        tell_sinks(v, v->peers[i].route, v->peers[i].session, &m);
 }
 
 /* ---------------------------------------------------------------- HELLO */

@@ -133,7 +133,7 @@ static void fill_journaled(struct vent *v, const struct journal_task *jt,
         .crashes = jt->counters.crashes,
         .due_wall_ms = state == DTQ_SCHEDULED ? vent_due_host_wall_ms(v, due) : 0,
         .payload_bytes = jt->body.len,
-        .sink = jt->sink,
+        .sink = *vent_store_now(v, &jt->sink),
         .why = dtqi_str(why_journaled(v, jt, is_cancelled, is_due)),
         .cancelling = is_cancelled,
         .durable = true,
@@ -704,6 +704,26 @@ static bool is_all_in_memory(const struct vent *v)
     return is_due_here && v->unloaded_n == 0;
 }
 
+static struct dtqi_sink_info with_counts(const struct dtqi_sink_info *info,
+                                         const struct dtqi_sink_info *counts)
+{
+    struct dtqi_sink_info both = *info;
+
+    both.waiting = counts->waiting;
+    both.dispatched = counts->dispatched;
+    both.unsettled = counts->unsettled;
+    return both;
+}
+
+/* Those that are registered, and others that tasks name: removed, or never seen. */
+static bool is_told_of(const struct vent *v, uint32_t i, const struct dtqi_sink_info *info)
+{
+    const struct sink *s = &v->sinks[i];
+
+    return s->used && ((s->is_durable && s->intake[0] != '\0') || info->waiting != 0 ||
+                       info->dispatched != 0 || info->unsettled != 0);
+}
+
 static void ask_sinks(struct vent *v, uint32_t route, uint64_t request)
 {
     struct dtqi_sink_info by_index[DTQI_SINKS_MAX] = {{.reachable = false}};
@@ -716,14 +736,19 @@ static void ask_sinks(struct vent *v, uint32_t route, uint64_t request)
     if (infos == NULL || list == NULL)
         return;
     count_by_sink(v, by_index);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct dtqi_sink_info *counts = &by_index[vent_sink_find(v, &list[i].store)];
+    for (uint32_t i = 0; i < n; i++)
+        by_index[vent_sink_find(v, &list[i].store)] =
+            with_counts(&list[i], &by_index[vent_sink_find(v, &list[i].store)]);
+    n = 0;
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        struct dtqi_sink_info *info = &by_index[i];
 
-        infos[i] = list[i];
-        infos[i].waiting = counts->waiting;
-        infos[i].dispatched = counts->dispatched;
-        infos[i].unsettled = counts->unsettled;
-        infos[i].waiting_is_least = is_least;
+        if (!is_told_of(v, i, info))
+            continue;
+        info->store = v->sinks[i].store;
+        info->removed = v->sinks[i].removed;
+        info->waiting_is_least = is_least;
+        infos[n++] = *info;
     }
     m = vent_send(v, route, DTQI_QUERY_REPLY);
     if (m != NULL)

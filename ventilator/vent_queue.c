@@ -508,13 +508,12 @@ static void suspects_insert(struct vent *v, struct queue *q, struct task *t)
         vent_list_push(v, &q->suspects, t);
 }
 
-static void make_ready(struct vent *v, struct queue *q, struct task *t)
+void vent_ready_link(struct vent *v, struct task *t)
 {
+    struct queue *q = queue_of(v, t);
     uint32_t bit = 1u << t->sink;
     bool is_more = (t->flags & TASK_SUSPECT) != 0 || (q->lots_mask & bit) == 0;
 
-    vent_task_move(v, t, TASK_READY);
-    vent_expiry_add(v, t);
     if (is_tried(q, t))
         q->tried = task_index(v, t);
     q->ready++;
@@ -530,6 +529,13 @@ static void make_ready(struct vent *v, struct queue *q, struct task *t)
         vent_group_update(v, q, is_more);
     else if (q->place == QUEUE_IDLE || (q->place == QUEUE_STUCK && is_more))
         vent_queue_place(v, q, QUEUE_ACTIVE);
+}
+
+static void make_ready(struct vent *v, struct task *t)
+{
+    vent_task_move(v, t, TASK_READY);
+    vent_expiry_add(v, t);
+    vent_ready_link(v, t);
 }
 
 /* There is more of it in the journal: it does not wait for the walk over all that have. */
@@ -769,7 +775,7 @@ void vent_release(struct vent *v, struct task *t)
         boundary_back(v, q, spec_of(v, t)->rank, t->seq);
         vent_park(v, t);
     } else
-        make_ready(v, q, t);
+        make_ready(v, t);
 }
 
 /* ---------------------------------------------------------------- leaving memory */

@@ -7,7 +7,7 @@
 
 bool vent_sink_is_up(const struct sink *s)
 {
-    return s->live && !s->full && !s->diverged;
+    return s->live && !s->full && !s->diverged && !s->removing;
 }
 
 uint32_t vent_sink_find(const struct vent *v, const dtqi_uid *store)
@@ -28,7 +28,7 @@ uint32_t vent_sink_choose(const struct vent *v, const dtq_id *id)
         dtq_id store;
         uint64_t weight;
 
-        if (!s->used || !s->is_durable)
+        if (!s->used || !s->is_durable || s->removing)
             continue;
         memcpy(store.bytes, s->store.bytes, sizeof store.bytes);
         weight = dtqi_mix64(dtqi_id_hash(id) ^ dtqi_id_hash(&store));
@@ -45,8 +45,10 @@ uint32_t vent_sink_choose(const struct vent *v, const dtq_id *id)
 
 uint32_t vent_sink_get(struct vent *v, const dtqi_uid *store)
 {
-    uint32_t i = vent_sink_find(v, store);
+    uint32_t i;
 
+    store = vent_store_now(v, store);
+    i = vent_sink_find(v, store);
     if (i != NONE)
         return i;
     for (i = 0; i < DTQI_SINKS_MAX && v->sinks[i].used; i++)
@@ -56,14 +58,24 @@ uint32_t vent_sink_get(struct vent *v, const dtqi_uid *store)
     v->sinks[i].used = true;
     v->sinks[i].store = *store;
     v->down |= 1u << i;
+    if (vent_is_removed(v, store))
+        vent_sink_vacate(v, &v->sinks[i]);
     return i;
 }
 
-static void note_up(struct vent *v, struct sink *s)
+void vent_sink_clear(struct sink *s)
+{
+    *s = (struct sink){.asks = NONE, .asked = NONE};
+    list_init(&s->proposed);
+    list_init(&s->unsent);
+}
+
+void vent_sink_note(struct vent *v, struct sink *s)
 {
     uint32_t bit = 1u << (s - v->sinks);
     uint32_t down = vent_sink_is_up(s) ? v->down & ~bit : v->down | bit;
-    uint32_t diverged = s->diverged ? v->diverged | bit : v->diverged & ~bit;
+    bool is_out = s->diverged || s->removing || s->removed;
+    uint32_t diverged = is_out ? v->diverged | bit : v->diverged & ~bit;
 
     if (down == v->down && diverged == v->diverged)
         return;
@@ -75,14 +87,14 @@ static void note_up(struct vent *v, struct sink *s)
 
 void vent_sinks_init(struct vent *v, const struct journal_start *start)
 {
-    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
-        list_init(&v->sinks[i].proposed);
-        list_init(&v->sinks[i].unsent);
-        v->sinks[i].asks = v->sinks[i].asked = NONE;
-    }
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
+        vent_sink_clear(&v->sinks[i]);
     for (uint32_t i = 0; i < start->sinks_n; i++) {
-        uint32_t at = vent_sink_get(v, &start->sinks[i].store);
+        const struct journal_sink *js = &start->sinks[i];
+        uint32_t at = js->removed ? NONE : vent_sink_get(v, &js->store);
 
+        if (js->removed)
+            vent_removals_init(v, js);
         if (at == NONE)
             continue;
         memcpy(v->sinks[at].intake, start->sinks[i].intake, sizeof v->sinks[at].intake);
@@ -98,6 +110,7 @@ void vent_sinks_init(struct vent *v, const struct journal_start *start)
         v->sinks[at].run = start->applied[i].run;
         v->sinks[at].applied = v->sinks[at].applied_durable = start->applied[i].number;
     }
+    vent_removals_start(v);
 }
 
 void vent_sinks_connect(struct vent *v)
@@ -139,6 +152,9 @@ static const char *flaw_of_hello(const struct vent *v, uint32_t route, const str
         return "a sink must name its store, its intake and its results endpoint";
     if (m->outcome_memory_ms < memory_needed_ms(v))
         return "the sink forgets outcomes sooner than this ventilator's windows allow";
+    if (vent_is_removed(v, &m->store))
+        return "it was removed from this ventilator: with an empty data directory it joins as a "
+               "new sink"; /* R52 */
     if (s != NULL && s->live && s->route != route && !dtqi_uid_eq(&s->instance, &m->instance))
         return "a sink with the same data directory is registered already"; /* R38 */
     return NULL;
@@ -187,7 +203,7 @@ static void end_session(struct vent *v, struct sink *s)
     s->live = false;
     drop_route(v, s);
     vent_claims_sink_lost(v, s);
-    note_up(v, s);
+    vent_sink_note(v, s);
 }
 
 void vent_sink_lost(struct vent *v, struct sink *s, const char *why)
@@ -244,7 +260,7 @@ void vent_on_sink_hello(struct vent *v, uint32_t route, const struct dtqi_hello 
     }
     begin_session(v, s, route, m);
     set_endpoints(v, s, m);
-    note_up(v, s);
+    vent_sink_note(v, s);
     VENT_LOG(v, VENT_INFO, "sink_joined", L_ID("store", s->store.bytes),
              L_TEXT("intake", s->intake), L_U64("applied", s->applied));
     vent_welcome(v, route, s->session, (struct dtqi_str){NULL, 0});
@@ -270,7 +286,7 @@ static void on_heartbeat(struct vent *v, struct sink *s, const struct dtqi_sink_
         return;
     }
     s->full = m->full;
-    note_up(v, s);
+    vent_sink_note(v, s);
     resume_again(v, s);
     msg = vent_send(v, s->route, DTQI_VENTILATOR_HEARTBEAT);
     if (msg != NULL)
@@ -440,7 +456,7 @@ static void note_divergence(struct vent *v, struct sink *s, const struct dtqi_se
     if (m->diverged == s->diverged || (!m->diverged && (m->number_first == 0 || s->resumes == 0)))
         return;
     s->diverged = m->diverged;
-    note_up(v, s);
+    vent_sink_note(v, s);
     if (s->diverged)
         VENT_LOG(v, VENT_ERROR, "sink_diverged", L_ID("store", s->store.bytes),
                  L_U64("applied", s->applied));
@@ -459,7 +475,7 @@ void vent_sink_accept(struct vent *v, struct sink *s)
     s->run = (dtqi_uid){{0}};
     s->applied = s->applied_durable = s->applied_handed = 0;
     s->gap_ms = 0;
-    note_up(v, s);
+    vent_sink_note(v, s);
     vent_lazy(v);
     v->urgent = true;
     if (s->live)

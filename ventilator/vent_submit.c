@@ -267,9 +267,10 @@ static struct refusal refusal_of_all(const struct vent *v)
 
 static struct refusal refusal_of_sink(const struct vent *v, const struct dtqi_submit *m)
 {
-    uint32_t sink = vent_sink_find(v, &m->sink);
+    const dtqi_uid *store = vent_store_now(v, &m->sink); /* R52 */
+    uint32_t sink = vent_sink_find(v, store);
 
-    if (v->sinks_n == 0)
+    if (v->sinks_n == 0 || vent_is_waiting(v, store))
         return (struct refusal){DTQI_NO_SINK, "no sink is registered"};
     if (sink != NONE && v->sinks[sink].intake[0] != '\0' && !v->sinks[sink].is_durable)
         return (struct refusal){DTQI_NO_SINK, "the sink is being registered"};
@@ -666,7 +667,7 @@ void vent_on_submit(struct vent *v, struct peer *p, const struct dtqi_msg *msg)
         return;
     }
     if (no_sink.reason == DTQI_REFUSAL_NONE)
-        s.sink = (uint8_t)vent_sink_find(v, &m->sink);
+        s.sink = (uint8_t)vent_sink_find(v, vent_store_now(v, &m->sink));
     for (uint32_t i = 0; i < m->n; i++) {
         struct refusal r;
 

@@ -284,6 +284,7 @@ void worker_free(struct worker *w)
     free(w->started.at);
     free(w->done.at);
     free(w->failures.at);
+    free(w->removed);
     free(w->queues);
     free(w->queue_weights);
     free(w->texts);

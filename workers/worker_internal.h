@@ -263,6 +263,9 @@ struct worker {
     struct session session;
     struct sink sinks[DTQI_SINKS_MAX];
     uint32_t sinks_listed;
+    dtqi_uid *removed; /* stores of sinks that are no more (R52) .. */
+    uint32_t removed_n;
+    dtqi_uid *successors; /* .. and who has what is theirs; in the same memory */
     uint64_t sends;
 
     struct slot *slots;
@@ -595,7 +598,8 @@ void wk_results_init(struct worker *w);
 uint32_t wk_sink_get(struct worker *w, const dtqi_uid *store);
 void wk_sink_drop(struct worker *w, uint32_t sink);
 /* Take in the ventilator's list. */
-void wk_sinks_update(struct worker *w, const struct dtqi_sink_info *infos, uint32_t n);
+void wk_sinks_update(struct worker *w, const struct dtqi_sink_info *infos, uint32_t n,
+                     const struct dtqi_removed *removed);
 /* Its kept results take more than their share of memory: no task for it may start (R16). */
 bool wk_sink_is_over_share(const struct worker *w, const struct sink *s);
 bool wk_sink_is_unreachable(const struct worker *w, const struct sink *s);

@@ -17,10 +17,20 @@ static uint32_t sink_index(const struct worker *w, const struct sink *s)
     return (uint32_t)(s - w->sinks);
 }
 
+/* Who has what is meant for this one (R52): itself, unless it was removed. */
+static const dtqi_uid *store_now(const struct worker *w, const dtqi_uid *store)
+{
+    for (uint32_t i = 0; i < w->removed_n; i++)
+        if (dtqi_uid_eq(&w->removed[i], store) && !dtqi_uid_is_zero(&w->successors[i]))
+            return &w->successors[i];
+    return store;
+}
+
 uint32_t wk_sink_get(struct worker *w, const dtqi_uid *store)
 {
     struct sink *unused = NULL;
 
+    store = store_now(w, store);
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
         struct sink *s = &w->sinks[i];
 
@@ -120,13 +130,61 @@ static void sinks_list(struct worker *w, const struct dtqi_sink_info *infos, uin
     }
 }
 
-void wk_sinks_update(struct worker *w, const struct dtqi_sink_info *infos, uint32_t n)
+static bool removed_keep(struct worker *w, const struct dtqi_removed *m)
 {
-    bool all = true;
+    dtqi_uid *removed = m->n != 0 ? malloc(2 * m->n * sizeof *removed) : NULL;
+
+    if (m->n != 0 && removed == NULL)
+        return false;
+    free(w->removed);
+    w->removed = removed;
+    w->removed_n = m->n;
+    if (m->n == 0)
+        return true;
+    w->successors = removed + m->n;
+    memcpy(w->removed, m->stores, m->n * sizeof *removed);
+    memcpy(w->successors, m->successors, m->n * sizeof *removed);
+    return true;
+}
+
+/* What is held for it is held for its successor, who may have its results at once. */
+static void sink_succeed(struct worker *w, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = 0; i < w->entries_n; i++) {
+        struct entry *e = &w->entries[i];
+
+        if (e->state == ENTRY_FREE || e->sink != from || wk_entry_is_foreign(w, e))
+            continue;
+        if (e->state == ENTRY_DONE)
+            wk_result_unlink(w, e);
+        w->sinks[from].refs--;
+        e->sink = (uint8_t)to;
+        w->sinks[to].refs++;
+        if (e->state == ENTRY_DONE)
+            wk_result_keep(w, e);
+    }
+}
+
+static void sinks_succeed(struct worker *w)
+{
+    for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++) {
+        const struct sink *s = &w->sinks[i];
+        uint32_t to = s->used && !s->listed ? wk_sink_get(w, &s->store) : i;
+
+        if (to != i && to != NONE)
+            sink_succeed(w, i, to);
+    }
+}
+
+void wk_sinks_update(struct worker *w, const struct dtqi_sink_info *infos, uint32_t n,
+                     const struct dtqi_removed *removed)
+{
+    bool all = removed_keep(w, removed);
 
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         w->sinks[i].listed = false;
     sinks_list(w, infos, n);
+    sinks_succeed(w);
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         sink_tidy(w, &w->sinks[i]);
     sinks_list(w, infos, n); /* there may be room now for one more */
@@ -140,7 +198,7 @@ void wk_sinks_update(struct worker *w, const struct dtqi_sink_info *infos, uint3
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         w->sinks_listed += w->sinks[i].listed;
     if (!all)
-        wk_session_lost(w, "no memory to connect to a sink"); /* WELCOME names them again */
+        wk_session_lost(w, "no memory to know the sinks"); /* WELCOME names them again */
 }
 
 bool wk_sink_is_over_share(const struct worker *w, const struct sink *s)

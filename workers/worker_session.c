@@ -260,7 +260,7 @@ static void on_welcome(struct worker *w, const struct dtqi_welcome *m)
                               ? m->result_bytes_max
                               : w->cfg.result_bytes_max;
     wk_credit_new_session(w);
-    wk_sinks_update(w, m->sinks, m->sinks_n);
+    wk_sinks_update(w, m->sinks, m->sinks_n, &m->removed);
     if (s->id == 0)
         return;
     lane_open(w, m->lane);
@@ -466,7 +466,9 @@ static void on_session_msg(struct worker *w, const struct dtqi_msg *msg)
     case DTQI_STOP_ATTEMPTS: wk_on_stop_attempts(w, &msg->stop_attempts); break;
     case DTQI_HOLDINGS_WANTED: wk_on_holdings_wanted(w); break;
     case DTQI_VERDICTS: wk_on_verdicts(w, &msg->verdicts); break;
-    case DTQI_SINKS: wk_sinks_update(w, msg->sinks.sinks, msg->sinks.sinks_n); break;
+    case DTQI_SINKS:
+        wk_sinks_update(w, msg->sinks.sinks, msg->sinks.sinks_n, &msg->sinks.removed);
+        break;
     default: break; /* session_of() let none of these through */
     }
 }

@@ -634,6 +634,7 @@ static bool read_worker(struct dtq_client *c, const struct dtqi_worker_info *in,
 static bool read_sink(struct dtq_client *c, const struct dtqi_sink_info *in, dtq_sink_info *out)
 {
     *out = (dtq_sink_info){
+        .removed = in->removed,
         .intake = shell_lend_text(c, in->intake),
         .results = shell_lend_text(c, in->results),
         .reachable = in->reachable,

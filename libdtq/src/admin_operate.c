@@ -33,6 +33,20 @@ static dtq_err operate(struct dtq_client *c, struct dtqi_operate *order, uint64_
     return err;
 }
 
+static dtq_err operate_count(struct dtq_client *c, struct dtqi_operate *order, int32_t timeout_ms,
+                             uint64_t *ret_count)
+{
+    struct done done = {0};
+    dtq_err err;
+
+    shell_enter(c);
+    err = operate(c, order, io_end_ms(timeout_ms), &done);
+    if (err == DTQ_OK)
+        *ret_count = done.count;
+    io_settle(c);
+    return err;
+}
+
 static dtq_err operate_queue(struct dtq_client *c, const char *queue, struct dtqi_operate order,
                              int32_t timeout_ms, uint64_t *ret_count)
 {
@@ -189,18 +203,27 @@ dtq_err dtq_sink_accept(dtq_client *client, const uint8_t store[16], int32_t tim
                         uint64_t *ret_n)
 {
     struct dtqi_operate order = {.operation = DTQI_SINK_ACCEPT, .n = 1};
-    struct done done = {0};
     dtq_id id;
-    dtq_err err;
 
     if (client == NULL || store == NULL || ret_n == NULL)
         return DTQ_EINVAL;
     memcpy(id.bytes, store, sizeof id.bytes);
     order.ids = &id;
-    shell_enter(client);
-    err = operate(client, &order, io_end_ms(timeout_ms), &done);
-    if (err == DTQ_OK)
-        *ret_n = done.count;
-    io_settle(client);
-    return err;
+    return operate_count(client, &order, timeout_ms, ret_n);
+}
+
+dtq_err dtq_sink_remove(dtq_client *client, const uint8_t store[16], const uint8_t *successor,
+                        int force, int32_t timeout_ms, uint64_t *ret_n)
+{
+    struct dtqi_operate order = {
+        .operation = DTQI_SINK_REMOVE, .n = successor != NULL ? 2 : 1, .force = force != 0};
+    dtq_id ids[2];
+
+    if (client == NULL || store == NULL || ret_n == NULL)
+        return DTQ_EINVAL;
+    memcpy(ids[0].bytes, store, sizeof ids[0].bytes);
+    if (successor != NULL)
+        memcpy(ids[1].bytes, successor, sizeof ids[1].bytes);
+    order.ids = ids;
+    return operate_count(client, &order, timeout_ms, ret_n);
 }

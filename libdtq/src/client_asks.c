@@ -415,6 +415,40 @@ void asks_on_sink_loss(struct client *c, uint32_t peer)
     c->peers[peer].probe = 0;
 }
 
+/* An outcome that only the removed sink had is lost: so the next sink that does not have it leads
+ * to the question whether the ventilator still has the task (R32). */
+static void look_elsewhere(struct client *c, uint32_t index, uint32_t to)
+{
+    struct record *r = rec_at(c, index);
+    bool is_asked = r->state == REC_OPEN && r->list != LIST_NONE;
+
+    rec_list(c, index, LIST_NONE);
+    rec_set_sink(c, index, to);
+    if (!is_asked)
+        return;
+    if (!is_pushed(r)) {
+        want(c, index, WANT_LOOK);
+        return;
+    }
+    r->want = WANT_LOOK;
+    r->asks = ASKS_PER_ROUND - 1;
+    rec_list(c, index, LIST_BULK);
+}
+
+void asks_on_sink_removed(struct client *c, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = 0; i < c->records_n; i++) {
+        const struct record *r = rec_at(c, i);
+
+        if (r->state == REC_FREE)
+            continue;
+        if (r->sink == from)
+            look_elsewhere(c, i, to);
+        else if (r->sink == 0 && r->state == REC_OPEN && r->list == LIST_WATCH)
+            want(c, i, r->want);
+    }
+}
+
 /* ---------------------------------------------------------------- asking */
 
 static bool send_wait(struct client *c, uint32_t peer, const dtq_id *ids, uint32_t n, bool once)

@@ -202,6 +202,11 @@ static void lose_silent(struct client *c, uint32_t peer)
     client_lose(c, peer);
 }
 
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static bool emit_open(struct client *c, uint32_t peer)
 {
     struct client_action *a = client_emit(c, CLIENT_OPEN, peer);
@@ -261,6 +266,27 @@ static void ask_for_sinks(struct client *c)
     c->hello_again_ms = c->now.now_ms + client_jitter(c, c->hello_backoff_ms);
 }
 
+/* When it is to be asked whether a sink that owes outcomes, and says nothing, was removed: the
+ * message that told of it may be lost. */
+static uint64_t sinks_again_ms(const struct client *c)
+{
+    uint64_t at = NEVER;
+
+    for (uint32_t i = 1; i < CLIENT_PEERS_MAX; i++) {
+        const struct peer *p = &c->peers[i];
+
+        if (p->is_used && p->records != 0 && p->silent_ms != 0)
+            at = sooner(at, p->silent_ms + CLIENT_ASK_AGAIN_MS);
+    }
+    return at > c->sinks_again_ms ? at : c->sinks_again_ms;
+}
+
+static void ask_for_successors(struct client *c)
+{
+    if (c->now.now_ms >= sinks_again_ms(c) && say_hello(c))
+        c->sinks_again_ms = c->now.now_ms + CLIENT_ASK_AGAIN_MS;
+}
+
 static void vent_tick(struct client *c)
 {
     struct peer *v = &c->peers[CLIENT_VENTILATOR];
@@ -269,8 +295,10 @@ static void vent_tick(struct client *c)
         lose_silent(c, CLIENT_VENTILATOR);
     if (v->link == LINK_CLOSED && c->now.now_ms >= v->reopen_ms)
         open_vent(c);
-    if (v->link == LINK_OPEN)
-        ask_for_sinks(c);
+    if (v->link != LINK_OPEN)
+        return;
+    ask_for_sinks(c);
+    ask_for_successors(c);
 }
 
 /* ---- sinks */
@@ -382,13 +410,39 @@ static void set_sink(struct client *c, const struct dtqi_sink_info *info)
     p->backoff_ms = CLIENT_REOPEN_MS_MIN;
 }
 
-static void set_sinks(struct client *c, const struct dtqi_sink_info *sinks, uint32_t n)
+static uint32_t find_sink(const struct client *c, const dtqi_uid *store)
+{
+    for (uint32_t i = 1; i < CLIENT_PEERS_MAX; i++)
+        if (c->peers[i].is_used && dtqi_uid_eq(&c->peers[i].store, store))
+            return i;
+    return 0;
+}
+
+/* R52: without a successor yet, what was for a sink stays its own until there is one. */
+static void succeed_removed(struct client *c, const struct dtqi_removed *m)
+{
+    for (uint32_t i = 0; i < m->n; i++) {
+        uint32_t from = find_sink(c, &m->stores[i]);
+        uint32_t to = find_sink(c, &m->successors[i]);
+
+        if (from == 0 || c->peers[from].is_registered || to == 0 || !c->peers[to].is_registered)
+            continue;
+        submit_on_sink_removed(c, from, to);
+        asks_on_sink_removed(c, from, to);
+        client_lose(c, from);
+        c->peers[from].is_used = false;
+    }
+}
+
+static void set_sinks(struct client *c, const struct dtqi_sink_info *sinks, uint32_t n,
+                      const struct dtqi_removed *removed)
 {
     for (uint32_t i = 1; i < CLIENT_PEERS_MAX; i++)
         c->peers[i].is_registered = false;
     c->sinks_n = 0;
     for (uint32_t i = 0; i < n; i++)
         set_sink(c, &sinks[i]);
+    succeed_removed(c, removed);
 }
 
 static uint32_t only_sink(const struct client *c)
@@ -462,7 +516,7 @@ static void on_welcome(struct client *c, const struct dtqi_welcome *w)
     c->task_bytes_max = w->task_bytes_max;
     c->is_refused = false;
     set_hello_text(c, DTQ_OK, dtqi_str(""));
-    set_sinks(c, w->sinks, w->sinks_n);
+    set_sinks(c, w->sinks, w->sinks_n, &w->removed);
     asks_on_welcome(c);
     /* Ids made before by a local clock that is ahead must not hold later ones back. */
     if (c->idgen.wall_ms > w->wall_ms + 1000)
@@ -546,7 +600,7 @@ static void on_vent_message(struct client *c, const struct dtqi_msg *msg)
     } else if (msg->type == DTQI_OPERATE_REPLY) {
         on_answer(c, CLIENT_VENTILATOR, msg, msg->operate_reply.request);
     } else if (msg->type == DTQI_SINKS) {
-        set_sinks(c, msg->sinks.sinks, msg->sinks.sinks_n);
+        set_sinks(c, msg->sinks.sinks, msg->sinks.sinks_n, &msg->sinks.removed);
     }
 }
 
@@ -692,11 +746,6 @@ void client_step(struct client *c, const struct client_event *e, struct client_a
     c->out = NULL;
 }
 
-static uint64_t sooner(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static uint64_t peer_deadline_ms(const struct client *c, uint32_t peer)
 {
     const struct peer *p = &c->peers[peer];
@@ -724,7 +773,7 @@ uint64_t client_deadline_ms(const struct client *c)
     for (uint32_t i = 0; i < CLIENT_PEERS_MAX; i++)
         at = sooner(at, peer_deadline_ms(c, i));
     if (client_can_send(c)) {
-        at = sooner(at, c->hello_again_ms);
+        at = sooner(at, sooner(c->hello_again_ms, sinks_again_ms(c)));
         if (c->hello_again_ms == NEVER && c->sinks_n == 0 && submit_is_waiting_for_sink(c))
             at = 0;
     }

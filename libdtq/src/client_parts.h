@@ -192,6 +192,8 @@ struct client {
     uint64_t vent_request;
     uint64_t sink_request;
     uint64_t hello_again_ms; /* there are tasks and no sink */
+    uint64_t
+        sinks_again_ms; /* a sink is silent: not before is it asked again whether it was removed */
     uint32_t hello_backoff_ms;
     dtqi_uid vent_store;
     uint64_t clock_base_ms; /* ids are made by this and our time; 0: no clock was asked yet */
@@ -311,6 +313,8 @@ void submit_on_loss(struct client *c);
 void submit_on_refusal(struct client *c);
 /* The follow of this sink may not have been known when what is under way was sent. */
 void submit_on_sink_loss(struct client *c, uint32_t peer);
+/* What was for a sink that was removed is for another one (R52). */
+void submit_on_sink_removed(struct client *c, uint32_t from, uint32_t to);
 /* Takes an entry out of its batch; its record is the caller's to move. */
 void submit_resolve(struct client *c, uint32_t index);
 /* The same for an outcome that came before SUBMITTED. */
@@ -330,6 +334,8 @@ void asks_on_welcome(struct client *c);
 void asks_on_vent_loss(struct client *c);
 void asks_on_sink_ready(struct client *c, uint32_t peer);
 void asks_on_sink_loss(struct client *c, uint32_t peer);
+/* Whose outcome was to come from a sink that was removed is looked for at once, here and there. */
+void asks_on_sink_removed(struct client *c, uint32_t from, uint32_t to);
 /* Must this sink be connected? */
 bool asks_want_sink(const struct client *c, uint32_t peer);
 

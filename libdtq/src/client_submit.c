@@ -615,6 +615,20 @@ void submit_on_sink_loss(struct client *c, uint32_t peer)
             b->unproven |= b->sink == peer;
 }
 
+void submit_on_sink_removed(struct client *c, uint32_t from, uint32_t to)
+{
+    if (c->forming[from] != NULL)
+        unform(c, c->forming[from]);
+    for (enum batch_place where = BATCH_READY; where <= BATCH_RETRY; where++) {
+        for (struct batch *b = c->places[where].first; b != NULL; b = b->next) {
+            if (b->sink != from)
+                continue;
+            b->sink = to;
+            b->unproven = true;
+        }
+    }
+}
+
 typedef void batch_fn(struct client *c, struct batch *b);
 
 /* For every batch there is, wherever it is; it may be retired. */

@@ -326,6 +326,7 @@ static bool read_sink_info(struct codec_reader *r, const void *from, void *to)
         .reachable = in->reachable != 0,
         .diverged = in->diverged != 0,
         .full = in->full != 0,
+        .removed = in->removed != 0,
         .waiting_is_least = in->waiting_is_least != 0,
         .applied = in->applied,
         .waiting = in->waiting,
@@ -554,6 +555,22 @@ bool codec_read_hello(struct codec_reader *r, const void *from, struct dtqi_msg 
            in_range(r, "outcome_memory_ms", in->outcome_memory_ms, DTQI_DURATION_MS_MAX);
 }
 
+static bool removed(struct codec_reader *r, const ProtobufCBinaryData *stores, size_t n,
+                    const ProtobufCBinaryData *successors, size_t successors_n,
+                    struct dtqi_removed *ret)
+{
+    uint32_t m;
+
+    if (!uids(r, "removed_sinks", stores, n, &ret->stores, &ret->n) ||
+        !uids(r, "successors", successors, successors_n, &ret->successors, &m))
+        return false;
+    return m == ret->n || codec_refuse(r, "successors has %u entries, not %u", m, ret->n);
+}
+
+#define REMOVED(r, in, ret)                                                                      \
+    removed(r, (in)->removed_sinks, (in)->n_removed_sinks, (in)->successors, (in)->n_successors, \
+            ret)
+
 bool codec_read_welcome(struct codec_reader *r, const void *from, struct dtqi_msg *msg)
 {
     READ(welcome, Welcome);
@@ -574,7 +591,8 @@ bool codec_read_welcome(struct codec_reader *r, const void *from, struct dtqi_ms
            in_range(r, "liveness", in->liveness, 1000) &&
            in_range(r, "dedupe_window_ms", in->dedupe_window_ms, DTQI_DURATION_MS_MAX) &&
            in_range(r, "outcome_fence_ms", in->outcome_fence_ms, DTQI_DURATION_MS_MAX) &&
-           endpoint(r, "lane", in->lane, &out->lane) && EACH(r, in, out, sinks, read_sink_info);
+           endpoint(r, "lane", in->lane, &out->lane) && EACH(r, in, out, sinks, read_sink_info) &&
+           REMOVED(r, in, &out->removed);
 }
 
 bool codec_read_refused(struct codec_reader *r, const void *from, struct dtqi_msg *msg)
@@ -609,7 +627,7 @@ bool codec_read_sinks(struct codec_reader *r, const void *from, struct dtqi_msg 
     READ(sinks, Sinks);
 
     out->session = in->session;
-    return EACH(r, in, out, sinks, read_sink_info);
+    return EACH(r, in, out, sinks, read_sink_info) && REMOVED(r, in, &out->removed);
 }
 
 /* ---- submit */
@@ -1092,6 +1110,7 @@ bool codec_read_operate(struct codec_reader *r, const void *from, struct dtqi_ms
     out->all = in->all != 0;
     out->period_ms = in->period_ms;
     out->before_wall_ms = in->before_wall_ms;
+    out->force = in->force != 0;
     return optional_id(r, "after", in->after, &out->has_after, &out->after) &&
            text_up_to(r, "target", in->target, DTQI_ENDPOINT_BYTES_MAX, &out->target) &&
            text_up_to(r, "destination", in->destination, DTQI_ENDPOINT_BYTES_MAX,

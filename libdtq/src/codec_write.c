@@ -205,6 +205,7 @@ static bool write_sink_info(struct codec_writer *w, const void *from, void *to)
     out->reachable = in->reachable;
     out->diverged = in->diverged;
     out->full = in->full;
+    out->removed = in->removed;
     out->waiting_is_least = in->waiting_is_least;
     out->applied = in->applied;
     out->waiting = in->waiting;
@@ -395,6 +396,10 @@ bool codec_write_hello(struct codec_writer *w, const struct dtqi_msg *msg, void 
            endpoint(w, in->intake, &out->intake) && endpoint(w, in->results, &out->results);
 }
 
+#define REMOVED(w, from, to)                                                             \
+    (uids(w, (from)->stores, (from)->n, &(to)->removed_sinks, &(to)->n_removed_sinks) && \
+     uids(w, (from)->successors, (from)->n, &(to)->successors, &(to)->n_successors))
+
 bool codec_write_welcome(struct codec_writer *w, const struct dtqi_msg *msg, void *to)
 {
     WRITE(welcome, Welcome);
@@ -410,7 +415,8 @@ bool codec_write_welcome(struct codec_writer *w, const struct dtqi_msg *msg, voi
     out->result_bytes_max = in->result_bytes_max;
     out->dedupe_window_ms = in->dedupe_window_ms;
     out->outcome_fence_ms = in->outcome_fence_ms;
-    return endpoint(w, in->lane, &out->lane) && EACH(w, in, out, sinks, sink_info, write_sink_info);
+    return endpoint(w, in->lane, &out->lane) &&
+           EACH(w, in, out, sinks, sink_info, write_sink_info) && REMOVED(w, &in->removed, out);
 }
 
 bool codec_write_refused(struct codec_writer *w, const struct dtqi_msg *msg, void *to)
@@ -447,7 +453,7 @@ bool codec_write_sinks(struct codec_writer *w, const struct dtqi_msg *msg, void 
     WRITE(sinks, Sinks);
 
     out->session = in->session;
-    return EACH(w, in, out, sinks, sink_info, write_sink_info);
+    return EACH(w, in, out, sinks, sink_info, write_sink_info) && REMOVED(w, &in->removed, out);
 }
 
 /* ---- submit */
@@ -879,6 +885,7 @@ bool codec_write_operate(struct codec_writer *w, const struct dtqi_msg *msg, voi
     out->all = in->all;
     out->period_ms = in->period_ms;
     out->before_wall_ms = in->before_wall_ms;
+    out->force = in->force;
     if (in->has_after)
         out->after = required_16(&in->after);
     if (in->cron != NULL && (out->cron = cron_entry(w, in->cron)) == NULL)

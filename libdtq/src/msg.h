@@ -217,6 +217,7 @@ struct dtqi_sink_info {
     bool reachable;
     bool diverged; /* R34 */
     bool full;
+    bool removed; /* its tasks wait for another one */
     bool waiting_is_least;
     uint64_t applied;
     uint64_t waiting;
@@ -246,6 +247,13 @@ struct dtqi_hello {
     uint64_t outcome_memory_ms;
 };
 
+/* Sinks that are no more, and who has what was theirs; zeros: nobody yet. */
+struct dtqi_removed {
+    const dtqi_uid *stores;
+    const dtqi_uid *successors;
+    uint32_t n;
+};
+
 struct dtqi_welcome {
     uint32_t version;
     dtqi_uid store;
@@ -261,6 +269,7 @@ struct dtqi_welcome {
     uint64_t result_bytes_max;
     uint64_t dedupe_window_ms;
     uint64_t outcome_fence_ms;
+    struct dtqi_removed removed;
 };
 
 struct dtqi_refused {
@@ -284,6 +293,7 @@ struct dtqi_sinks {
     uint64_t session;
     const struct dtqi_sink_info *sinks;
     uint32_t sinks_n;
+    struct dtqi_removed removed;
 };
 
 struct dtqi_submit {
@@ -761,6 +771,7 @@ struct dtqi_operate {
     uint64_t before_wall_ms;
     struct dtqi_str destination;
     const struct dtqi_cron_entry *cron; /* NULL: none */
+    bool force;
 };
 
 struct dtqi_operate_reply {

@@ -264,12 +264,20 @@ static const struct dtqi_sink_info *sinks(struct maker *m, uint32_t n)
                                           .reachable = is_there(m),
                                           .diverged = is_there(m),
                                           .full = is_there(m),
+                                          .removed = is_there(m),
                                           .waiting_is_least = is_there(m),
                                           .applied = number(m, UINT64_MAX),
                                           .waiting = number(m, UINT64_MAX),
                                           .dispatched = number(m, UINT64_MAX),
                                           .unsettled = number(m, UINT64_MAX)};
     return n != 0 ? list : NULL;
+}
+
+static struct dtqi_removed removed(struct maker *m)
+{
+    uint32_t n = is_there(m) ? (uint32_t)number(m, 3) : 0;
+
+    return (struct dtqi_removed){uids(m, n), uids(m, n), n};
 }
 
 static struct dtqi_failure failure(struct maker *m, const dtq_id *of)
@@ -343,6 +351,7 @@ static void make_welcome(struct maker *m, struct dtqi_welcome *w)
     w->result_bytes_max = number(m, UINT64_MAX);
     w->dedupe_window_ms = number(m, DTQI_DURATION_MS_MAX);
     w->outcome_fence_ms = number(m, DTQI_DURATION_MS_MAX);
+    w->removed = removed(m);
 }
 
 static void make_submit(struct maker *m, uint32_t n, struct dtqi_submit *s)
@@ -773,6 +782,7 @@ void sample_msg(enum dtqi_msg_type type, uint64_t seed, bool full, struct dtqi_b
                                              .ids = ids(m, n),
                                              .n = n,
                                              .all = is_there(m),
+                                             .force = is_there(m),
                                              .period_ms = number(m, UINT64_MAX),
                                              .before_wall_ms = number(m, UINT64_MAX),
                                              .has_after = is_there(m),
@@ -821,7 +831,7 @@ void sample_msg(enum dtqi_msg_type type, uint64_t seed, bool full, struct dtqi_b
     case DTQI_HOLDINGS: make_holdings(m, n, &ret->holdings); break;
     case DTQI_HOLDINGS_WANTED: ret->holdings_wanted.session = big; break;
     case DTQI_VERDICTS: make_verdicts(m, n, &ret->verdicts); break;
-    case DTQI_SINKS: ret->sinks = (struct dtqi_sinks){big, sinks(m, n), n}; break;
+    case DTQI_SINKS: ret->sinks = (struct dtqi_sinks){big, sinks(m, n), n, removed(m)}; break;
     case DTQI_RESUME: ret->resume = (struct dtqi_resume){uid(m), uid(m), big}; break;
     case DTQI_SETTLED:
         ret->settled = (struct dtqi_settled){uid(m),

@@ -316,7 +316,7 @@ static void drop_shell(struct sim *s, struct node *n)
 
 static void node_start(struct sim *s, struct node *n)
 {
-    if (n->is_up)
+    if (n->is_up || n->disk.is_gone)
         return;
     n->incarnation++;
     n->is_up = true;

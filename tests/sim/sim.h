@@ -185,6 +185,10 @@ void sim_disk_fail(struct sim *s, enum sim_kind kind, uint32_t index);
 void sim_copy_disk(struct sim *s, uint32_t sink);
 void sim_restore_disk(struct sim *s, uint32_t sink);
 void sim_accept(struct sim *s, uint32_t sink);
+/* A sink is killed and loses its disk; with `for_good` it does not start any more, else as a new
+ * one. What an operator does then: `dtq sink remove`, again and again until that is answered. */
+void sim_lose_disk(struct sim *s, uint32_t sink, bool for_good);
+void sim_remove(struct sim *s, uint32_t sink);
 void sim_jump_clock(struct sim *s, enum sim_kind kind, uint32_t index, int64_t ms);
 /* The host of a node that is not up boots. */
 void sim_boot(struct sim *s, enum sim_kind kind, uint32_t index, bool is_behind);
@@ -270,6 +274,7 @@ struct sim_totals {
     uint64_t keys_conflict;  /* .. or for another content */
     uint64_t frames_lost;    /* silently, on a connection that lives */
     uint64_t frames_twice;   /* likewise */
+    uint64_t removes;        /* of sinks whose disk was lost */
     uint64_t restores;       /* of a sink's disk from an old copy .. */
     uint64_t accepts;        /* .. that were noticed, and accepted .. */
     uint64_t outcomes_lost;  /* .. with so many outcomes .. */
@@ -284,6 +289,7 @@ struct sim_fault_cfg {
     bool trace;    /* every message and log line to stdout .. */
     bool story;    /* .. or only what happened */
     bool restores; /* a sink's disk is replaced by an old copy once, which an operator accepts */
+    bool removes;  /* a sink's disk is lost once, and an operator removes the sink */
     struct sim_cut cut;
 };
 

@@ -167,7 +167,8 @@ void check_verdict(struct sim *s, struct node *client, uint32_t task, dtq_err er
 static uint32_t sink_of(struct sim *s, const dtqi_uid *store)
 {
     for (uint32_t i = 0; i < s->cfg.sinks; i++)
-        if (dtqi_uid_eq(&sim_node(s, SIM_SINK, i)->disk.uid, store))
+        if (dtqi_uid_eq(&sim_node(s, SIM_SINK, i)->disk.uid, store) ||
+            dtqi_uid_eq(&sim_node(s, SIM_SINK, i)->disk.lost_uid, store))
             return i;
     return NONE;
 }
@@ -217,7 +218,8 @@ void check_journal_write(struct sim *s, const struct journal_batch *batch)
     for (uint32_t i = 0; i < batch->applied_n && batch->err == DTQ_OK; i++) {
         uint32_t sink = sink_of(s, &batch->applied[i].sink);
 
-        if (sink != NONE)
+        if (sink != NONE && (s->told[sink].durable < batch->applied[i].number ||
+                             !sim_node(s, SIM_SINK, sink)->disk.was_lost))
             s->told[sink].durable = batch->applied[i].number;
     }
 }
@@ -328,8 +330,10 @@ void check_result(struct sim *s, struct node *client, const struct client_result
         return;
     }
     story_task(task, name);
-    if (r->state == DTQ_NOT_FOUND && (t->verdict != VERDICT_CONFIRMED || may_be_gone(t)))
+    if (r->state == DTQ_NOT_FOUND && (t->verdict != VERDICT_CONFIRMED || may_be_gone(t))) {
+        t->is_told_gone = true;
         return;
+    }
     if (t->is_lost && r->state == (dtq_state)t->lost_outcome && r->attempt == t->lost_attempt) {
         t->is_told = true; /* it was under way */
         return;
@@ -373,6 +377,18 @@ static void check_not_diverged(struct sim *s, const struct dtqi_tasks *m)
     }
 }
 
+/* R52: for ever, once that was answered. */
+static void check_not_removed(struct sim *s, const struct dtqi_tasks *m)
+{
+    for (uint32_t k = 0; k < s->cfg.sinks; k++) {
+        const struct disk *d = &sim_node(s, SIM_SINK, k)->disk;
+
+        for (uint32_t i = 0; i < m->sinks_n && d->was_removed; i++)
+            if (dtqi_uid_eq(&d->lost_uid, &m->sinks[i]))
+                sim_fail(s, "V dispatches for S%u, which was removed", k);
+    }
+}
+
 void check_dispatch(struct sim *s, uint64_t session, const struct dtqi_msg *msg)
 {
     const struct dtqi_tasks *m = &msg->tasks;
@@ -380,6 +396,7 @@ void check_dispatch(struct sim *s, uint64_t session, const struct dtqi_msg *msg)
 
     check_batch(s, m);
     check_not_diverged(s, m);
+    check_not_removed(s, m);
     for (uint32_t i = 0; i < m->n; i++) {
         uint32_t task = check_task(s, &m->ids[i]);
         struct task_info *t;
@@ -516,6 +533,23 @@ void check_sink_started(struct sim *s, struct node *n)
     }
 }
 
+static void lose_outcome(struct sim *s, struct task_info *t)
+{
+    t->is_lost = true;
+    t->was_journaled = s->nodes[VENT].is_up && check_is_in_journal(s, &t->id);
+    t->lost_outcome = t->outcome;
+    t->lost_attempt = t->outcome_attempt;
+    t->outcome = 0;
+    s->totals.outcomes_lost++;
+}
+
+void check_sink_lost(struct sim *s, const struct node *n)
+{
+    for (uint32_t i = 0; i < s->tasks_n; i++)
+        if (s->tasks[i].outcome != 0 && s->tasks[i].outcome_sink == n->index)
+            lose_outcome(s, &s->tasks[i]);
+}
+
 void check_sink_restored(struct sim *s, const struct node *n, struct results *results)
 {
     for (uint32_t i = 0; i < s->tasks_n; i++) {
@@ -525,14 +559,8 @@ void check_sink_restored(struct sim *s, const struct node *n, struct results *re
         if (t->outcome == 0 || t->outcome_sink != n->index)
             continue;
         results_read(results, &read);
-        if (read.err != DTQ_OK || read.kinds[0] == DTQ_NOT_FOUND) {
-            t->is_lost = true;
-            t->was_journaled = s->nodes[VENT].is_up && check_is_in_journal(s, &t->id);
-            t->lost_outcome = t->outcome;
-            t->lost_attempt = t->outcome_attempt;
-            t->outcome = 0;
-            s->totals.outcomes_lost++;
-        }
+        if (read.err != DTQ_OK || read.kinds[0] == DTQ_NOT_FOUND)
+            lose_outcome(s, t);
         dtqi_buf_unref(read.buf);
     }
 }
@@ -547,7 +575,8 @@ void check_vent_started(struct sim *s, const struct journal_start *start)
     for (uint32_t i = 0; i < start->applied_n; i++) {
         uint32_t sink = sink_of(s, &start->applied[i].sink);
 
-        if (sink != NONE)
+        if (sink != NONE && dtqi_uid_eq(&sim_node(s, SIM_SINK, sink)->disk.uid,
+                                        &start->applied[i].sink)) /* and not the one before it */
             s->told[sink].applied = s->told[sink].durable = start->applied[i].number;
     }
 }
@@ -627,6 +656,17 @@ static void told_of(struct sim *s, const struct dtqi_settled *m)
     }
 }
 
+/* By the sink as it was before it lost its disk: perhaps on a connection that counts still. */
+static void may_be_told_of(struct sim *s, const struct dtqi_settled *m)
+{
+    for (uint32_t i = 0; i < m->n; i++) {
+        struct task_info *t = info_of(s, &m->ids[i]);
+
+        if (t != NULL && t->is_lost && t->lost_outcome == dtqi_col32(m->kinds, i, DTQ_SUCCEEDED))
+            t->was_told = true;
+    }
+}
+
 /* A first copy of a SUBMIT may come so late that the task is settled: V remembers no settled ids,
  * runs it again, and the sink refuses its second outcome (R5, R25). */
 static void new_to_vent(struct sim *s, const struct dtqi_submit *m)
@@ -674,6 +714,8 @@ void check_frame_to_vent(struct sim *s, const struct conn *c, const struct dtqi_
     if (msg->type != DTQI_SETTLED || c->ends[0]->kind != SIM_SINK)
         return;
     told = &s->told[c->ends[0]->index];
+    if (c->ends[0]->disk.was_lost)
+        may_be_told_of(s, m);
     if (!told->is_known || told->route != c->route || s->unknown_route == c->route)
         return;
     if (m->diverged || m->number_first != 0)
@@ -776,7 +818,7 @@ static bool is_task_settled(const struct sim *s, uint32_t task, char *why, unsig
         return true;
     if (t->outcome == 0) {
         snprintf(why, why_bytes, "%s has no outcome", story_task(task, name));
-        return may_be_gone(t);
+        return may_be_gone(t) && (t->is_told || t->is_told_gone || !s->hears_of_loss);
     }
     if (!t->is_told)
         snprintf(why, why_bytes, "P%u was not told of %s", t->client, story_task(task, name));
@@ -790,7 +832,7 @@ static bool is_node_empty(const struct node *n, char *why, unsigned why_bytes)
 
     if (!n->is_up) {
         snprintf(why, why_bytes, "%s is down", n->name);
-        return false;
+        return n->disk.is_gone;
     }
     if (n->kind == SIM_WORKER) {
         worker_view(n->worker.core, &view);

@@ -231,6 +231,59 @@ void sim_accept(struct sim *s, uint32_t sink)
     client_accept_sink(s, sink);
 }
 
+/* Half of them say who is to have what was its. */
+static void ask_to_remove(struct sim *s, struct node *n, uint32_t sink)
+{
+    uint32_t other = (sink + 1) % s->cfg.sinks;
+    bool is_named = sim_chance(s, 50) && other != sink;
+
+    memcpy(&n->client.asked_pair[0], &sim_node(s, SIM_SINK, sink)->disk.lost_uid, sizeof(dtq_id));
+    memcpy(&n->client.asked_pair[1], &sim_node(s, SIM_SINK, other)->disk.uid, sizeof(dtq_id));
+    n->client.order = NONE;
+    n->client.asked = (struct dtqi_msg){.type = DTQI_OPERATE};
+    n->client.asked.operate = (struct dtqi_operate){.operation = DTQI_SINK_REMOVE,
+                                                    .n = is_named ? 2 : 1,
+                                                    .ids = n->client.asked_pair,
+                                                    .force = sim_chance(s, 50)};
+    client_question(n->client.core, CLIENT_VENTILATOR, &n->client.asked);
+    sim_wake(s, n, s->now_us);
+}
+
+/* As above; it may be refused, since the ventilator takes it for alive, or does not know the
+ * successor yet. */
+void client_remove_sink(struct sim *s, uint64_t sink)
+{
+    struct node *n = sim_node(s, SIM_CLIENT, 0);
+    const struct disk *d = &sim_node(s, SIM_SINK, (uint32_t)sink)->disk;
+
+    if (!d->was_lost || d->was_removed)
+        return;
+    if (n->is_up && !n->is_paused && n->client.asked.type == DTQI_OPERATE)
+        end_question(n);
+    if (n->is_up && !n->is_paused && n->client.asked.type == 0)
+        ask_to_remove(s, n, (uint32_t)sink);
+    sim_call_at(s, s->now_us + ACCEPT_AGAIN_US, client_remove_sink, sink);
+}
+
+void sim_remove(struct sim *s, uint32_t sink)
+{
+    client_remove_sink(s, sink);
+}
+
+static void sink_is_removed(struct sim *s, const dtq_id *store)
+{
+    for (uint32_t i = 0; i < s->cfg.sinks; i++) {
+        struct node *sink = sim_node(s, SIM_SINK, i);
+
+        if (!sink->disk.was_lost || sink->disk.was_removed ||
+            memcmp(&sink->disk.lost_uid, store, sizeof *store) != 0)
+            continue;
+        story(s, "%s is removed", sink->name);
+        sink->disk.was_removed = true;
+        s->totals.removes++;
+    }
+}
+
 static void sink_is_accepted(struct sim *s, const dtq_id *store)
 {
     for (uint32_t i = 0; i < s->cfg.sinks; i++) {
@@ -255,6 +308,10 @@ static void take_answer(struct sim *s, struct node *n)
         return;
     if (n->client.order != NONE)
         orders_answered(s, n, answer);
+    else if (answer->type == DTQI_OPERATE_REPLY &&
+             n->client.asked.operate.operation == DTQI_SINK_REMOVE &&
+             answer->operate_reply.reason == DTQI_REFUSAL_NONE)
+        sink_is_removed(s, &n->client.asked_pair[0]);
     else if (answer->type == DTQI_OPERATE_REPLY && answer->operate_reply.count != 0)
         sink_is_accepted(s, &n->client.asked_id);
     end_question(n);

@@ -167,6 +167,25 @@ void sim_restore_disk(struct sim *s, uint32_t sink)
     s->totals.restores++;
 }
 
+void sim_lose_disk(struct sim *s, uint32_t sink, bool for_good)
+{
+    struct node *n = sim_node(s, SIM_SINK, sink);
+
+    if (n->disk.store == NULL || n->disk.was_lost)
+        return;
+    sim_kill(s, SIM_SINK, sink);
+    story(s, "%s: its disk is lost", n->name);
+    check_sink_lost(s, n);
+    store_close(n->disk.store);
+    n->disk.store = NULL;
+    n->disk.lost_uid = n->disk.uid;
+    n->disk.was_lost = true;
+    n->disk.is_gone = for_good;
+    n->wall_offset_ms = n->mark_offset_ms = 0;
+    n->has_booted = true;
+    s->told[sink].is_diverged = false;
+}
+
 void sim_disk_limit(struct sim *s, enum sim_kind kind, uint32_t index, uint64_t bytes)
 {
     struct node *n = sim_node(s, kind, index);

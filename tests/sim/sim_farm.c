@@ -63,7 +63,8 @@ void __assert_fail(const char *what, const char *file, unsigned int line, const 
 
 static bool run_seed(const struct farm *f, struct job *j, uint64_t seed)
 {
-    struct sim_fault_cfg cfg = {.seed = seed, .restores = f->cfg.restores, .cut = f->cfg.cut};
+    struct sim_fault_cfg cfg = {
+        .seed = seed, .restores = f->cfg.restores, .removes = f->cfg.removes, .cut = f->cfg.cut};
     uint64_t first;
     uint64_t second;
     bool good;
@@ -236,6 +237,7 @@ static void add_totals(struct sim_totals *to, const struct sim_totals *t)
     to->keys_conflict += t->keys_conflict;
     to->frames_lost += t->frames_lost;
     to->frames_twice += t->frames_twice;
+    to->removes += t->removes;
     to->restores += t->restores;
     to->accepts += t->accepts;
     to->outcomes_lost += t->outcomes_lost;
@@ -280,6 +282,7 @@ void farm_run(const struct farm_cfg *cfg, struct farm_result *ret)
 struct shrink {
     uint64_t seed;
     bool restores;
+    bool removes;
     struct sim_cut cut; /* fails */
     struct farm_failure failure;
 };
@@ -287,8 +290,12 @@ struct shrink {
 static bool fails_with(const struct shrink *s, const struct sim_cut *cut,
                        struct farm_failure *ret_failure)
 {
-    struct farm_cfg cfg = {
-        .jobs = 1, .seed = s->seed, .seeds_n = 1, .cut = *cut, .restores = s->restores};
+    struct farm_cfg cfg = {.jobs = 1,
+                           .seed = s->seed,
+                           .seeds_n = 1,
+                           .cut = *cut,
+                           .restores = s->restores,
+                           .removes = s->removes};
     struct farm_result *r = malloc(sizeof *r);
     bool fails;
 
@@ -407,7 +414,7 @@ static bool shrink_world(struct shrink *s)
 bool farm_shrink(const struct farm_cfg *cfg, struct sim_cut *ret_cut,
                  struct farm_failure *ret_failure)
 {
-    struct shrink s = {.seed = cfg->seed, .restores = cfg->restores};
+    struct shrink s = {.seed = cfg->seed, .restores = cfg->restores, .removes = cfg->removes};
     bool any;
 
     if (!fails_with(&s, &s.cut, &s.failure))

@@ -19,6 +19,7 @@ struct farm_cfg {
     struct sim_cut cut;   /* of every run */
     bool twice;           /* each runs twice, and must do exactly the same */
     bool restores;        /* as of struct sim_fault_cfg */
+    bool removes;         /* .. */
     bool until_failure;   /* the first failure is enough */
     bool shows_progress;  /* to stderr, on one line */
 };

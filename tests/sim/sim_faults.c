@@ -24,6 +24,7 @@ struct run {
     uint64_t seed;
     struct sim_cut cut;
     bool restores;
+    bool removes;
     uint32_t weights[SIM_FAULT_KINDS];
     bool has_rules; /* tasks with keys and rules of their own, and orders of operators .. */
     bool has_crons; /* .. and cron entries */
@@ -41,6 +42,7 @@ enum stream {
     STREAM_TASK = 1,
     STREAM_FAULT,
     STREAM_RESTORE,
+    STREAM_REMOVE,
     STREAM_RULES,
     STREAM_ORDER,
     STREAM_KEY,
@@ -487,6 +489,31 @@ static void schedule_restore(struct sim *s, const struct run *run)
     stream_end(s, usual);
 }
 
+/* ---------------------------------------------------------------- a disk that is lost */
+
+/* The only sink comes again as a new one, before or after the old one is removed. Of two the other
+ * one has all; were the first to come again, who submits a task again would have to choose anew. */
+static void lose_disk(struct sim *s, uint64_t sink)
+{
+    bool is_only = s->cfg.sinks == 1;
+    uint64_t number = number_of(s, sim_node(s, SIM_SINK, (uint32_t)sink));
+
+    sim_lose_disk(s, (uint32_t)sink, !is_only);
+    if (is_only)
+        sim_call_at(s, a_while(s), start_node, number);
+    sim_call_at(s, a_while(s), client_remove_sink, sink);
+}
+
+static void schedule_removal(struct sim *s, const struct run *run)
+{
+    uint64_t usual = stream_begin(s, STREAM_REMOVE, 0);
+    uint32_t lost_ms = sim_below(s, run->faults_ms);
+
+    s->hears_of_loss = true;
+    sim_call_at(s, s->now_us + lost_ms * 1000ull, lose_disk, sim_below(s, s->cfg.sinks));
+    stream_end(s, usual);
+}
+
 /* ---------------------------------------------------------------- orders */
 
 /* Rare ones are those that leave nothing to do. */
@@ -726,7 +753,7 @@ static void choose_bounds(struct sim_cfg *c, uint64_t *random)
 /* Half of the seeds; not those whose outcomes may be lost, as dead letters are of what failed. */
 static bool has_rules(const struct sim_fault_cfg *cfg)
 {
-    return !cfg->restores && (dtqi_mix64(cfg->seed ^ 0x72756c6573ull) & 1) != 0;
+    return !cfg->restores && !cfg->removes && (dtqi_mix64(cfg->seed ^ 0x72756c6573ull) & 1) != 0;
 }
 
 /* A sixth of the seeds. */
@@ -756,6 +783,8 @@ static struct sim_cfg random_cfg(const struct sim_fault_cfg *cfg)
         choose_served(&c, &random);
         choose_bounds(&c, &random);
     }
+    if (cfg->removes)
+        c.sinks = 1 + draw(&random, 2);
     cut_down(&c, &cfg->cut);
     return c;
 }
@@ -816,7 +845,7 @@ static void schedule(struct sim *s, const struct run *run)
     uint32_t faults = sim_below(s, sim_chance(s, 50) ? 6 : SIM_FAULTS_MAX);
     uint32_t burst_ms = sim_chance(s, 40) ? 1 : run->faults_ms;
 
-    s->is_faultless = faults == 0 && !run->restores && s->lose_permille == 0 &&
+    s->is_faultless = faults == 0 && !run->restores && !run->removes && s->lose_permille == 0 &&
                       s->twice_permille == 0 && s->full_permille == 0;
 
     for (uint32_t i = 0; i < tasks; i++) {
@@ -849,6 +878,7 @@ static void add_totals(const struct sim *s, struct sim_totals *to, uint64_t calm
     to->keys_conflict += s->totals.keys_conflict;
     to->frames_lost += s->totals.frames_lost;
     to->frames_twice += s->totals.frames_twice;
+    to->removes += s->totals.removes;
     to->restores += s->totals.restores;
     to->accepts += s->totals.accepts;
     to->outcomes_lost += s->totals.outcomes_lost;
@@ -869,6 +899,7 @@ bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_byt
     struct run run = {.seed = cfg->seed,
                       .cut = cfg->cut,
                       .restores = cfg->restores,
+                      .removes = cfg->removes,
                       .has_rules = has_rules(cfg),
                       .has_crons = has_crons(cfg)};
     struct sim *s = sim_new(&c);
@@ -881,6 +912,8 @@ bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_byt
     schedule(s, &run);
     if (run.restores)
         schedule_restore(s, &run);
+    if (run.removes)
+        schedule_removal(s, &run);
     if (run.has_rules)
         schedule_orders(s, &run);
     if (run.has_crons)

@@ -144,6 +144,10 @@ struct disk {
     struct store *copy;     /* of an earlier time; NULL: none */
     int64_t copy_offset_ms; /* mark_offset_ms of then */
     dtqi_uid uid;
+    dtqi_uid lost_uid; /* of the one before, which is lost .. */
+    bool was_lost;     /* .. */
+    bool was_removed;  /* .. and V has answered that it has removed it */
+    bool is_gone;      /* nobody starts it again */
     struct work *head;
     struct work *tail;
     uint64_t limit_bytes;
@@ -252,6 +256,7 @@ struct node {
             bool down[CLIENT_PEERS_MAX];
             struct dtqi_msg asked; /* the question under way; type 0: none */
             dtq_id asked_id;
+            dtq_id asked_pair[2]; /* a sink, and its successor */
             struct dtqi_cron_entry asked_cron;
             struct dtqi_buf *asked_buf;
             uint32_t order; /* that it asks for; NONE: another one */
@@ -331,11 +336,12 @@ struct task_info {
     uint32_t settled_in; /* incarnation of the ventilator that was told its settlement; 0: none */
     bool was_told;       /* a ventilator was told it, ever */
 
-    /* Its outcome was on a disk in the place of which an older one came (R34): */
+    /* Its outcome was on a disk in the place of which an older one came (R34), or none (R52): */
     bool is_lost;
     bool was_journaled; /* the ventilator had it still, at that time */
     uint8_t lost_outcome;
     uint32_t lost_attempt;
+    bool is_told_gone; /* its client knows that it is not found */
 
     /* sim_rules.c. Numbers of incarnations are the ventilator's. */
     uint32_t queue;        /* that it is in, as far as is known .. */
@@ -534,6 +540,7 @@ struct sim {
         bool is_diverged;
     } told[SIM_SINKS_MAX];
     uint64_t epoch;         /* V's */
+    bool hears_of_loss;     /* whoever waits for an outcome that is lost is told */
     bool is_faultless;      /* nothing goes wrong in this run */
     uint32_t unknown_route; /* the last one that V answered UNKNOWN_SESSION */
 
@@ -649,6 +656,7 @@ void client_take_task(struct sim *s, uint32_t task);
 void client_cancel_task(struct sim *s, uint64_t task);
 void client_accept_sink(struct sim *s, uint64_t sink);
 struct dtqi_slice client_spec(const struct sim_plan *plan, const char *name, struct dtqi_buf *buf);
+void client_remove_sink(struct sim *s, uint64_t sink);
 
 /* ---- sim_check.c */
 
@@ -668,6 +676,7 @@ void check_frame_to_sink(struct node *n, const struct dtqi_msg *msg);
 void check_sink_started(struct sim *s, struct node *n);
 /* Its disk is an older one from now on. */
 void check_sink_restored(struct sim *s, const struct node *n, struct results *results);
+void check_sink_lost(struct sim *s, const struct node *n);
 uint32_t check_crash_limit(const struct task_info *t);
 void check_journal_write(struct sim *s, const struct journal_batch *batch);
 void check_commit(struct sim *s, struct node *sink, const struct results_batch *batch);

@@ -289,7 +289,7 @@ static void on_operate(struct sim *s, uint32_t route, const struct dtqi_operate 
     uint32_t queue = queue_named(m->target);
 
     if ((s->refused_route == route && s->refused_request == m->request) ||
-        m->operation == DTQI_SINK_ACCEPT)
+        m->operation == DTQI_SINK_ACCEPT || m->operation == DTQI_SINK_REMOVE)
         return;
     if (m->operation == DTQI_DEAD_REQUEUE || m->operation == DTQI_DEAD_PURGE) {
         dead_ordered(s, route, m);
@@ -528,7 +528,8 @@ static void check_order(struct sim *s, const struct given *g)
     if (served != NULL && !is_served(served, s->tasks[g->task].queue))
         sim_fail(s, "a worker gets %s of q%u, which it does not serve", story_task(g->task, name),
                  s->tasks[g->task].queue);
-    if (s->tasks[g->task].dispatched != 1 || s->cfg.sinks != 1)
+    if (s->tasks[g->task].dispatched != 1 || s->cfg.sinks != 1 ||
+        sim_node(s, SIM_SINK, 0)->disk.was_lost)
         return; /* a suspect goes where it can be alone (R21), and not every worker reaches each
                    sink (R16) */
     check_priority(s, g->task);

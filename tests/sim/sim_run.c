@@ -8,6 +8,7 @@
  *     --cut CUT                   only that part (CUT as --shrink says it)
  *     --twice                     each seed runs twice, and must do exactly the same
  *     --restores                  with a sink's disk that is replaced by an old copy, in each
+ *     --removes                   with a sink that loses its disk and is removed, in each
  *     --counters                  which paths were taken: sums over all seeds
  *     --expect TEXT               there must be a failure, and it must say TEXT: of a core that was
  *                                 broken on purpose. Given again: or this one
@@ -39,6 +40,13 @@ struct options {
 /* ---------------------------------------------------------------- words for a cut */
 
 static const char cut_format[] = "%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%x:%x:%x:%x:%x";
+
+static const char *mode_of(const struct farm_cfg *cfg)
+{
+    if (cfg->removes)
+        return cfg->restores ? " --restores --removes" : " --removes";
+    return cfg->restores ? " --restores" : "";
+}
 
 static void print_cut(const struct sim_cut *c)
 {
@@ -100,6 +108,7 @@ static void print_counters(const struct sim_totals *t)
     PRINT(keys_conflict)
     PRINT(frames_lost)
     PRINT(frames_twice)
+    PRINT(removes)
     PRINT(restores)
     PRINT(accepts)
     PRINT(outcomes_lost)
@@ -126,7 +135,7 @@ static void print_result(const struct options *o, const struct farm_result *r)
            r->done, r->failures_n, r->totals.steps, r->seconds, 60 * (double)r->done / r->seconds);
     if (r->failures_n != 0)
         printf("again: sim_run --seed %" PRIu64 "%s --story (--trace, --shrink)\n",
-               r->failures[0].seed, o->farm.restores ? " --restores" : "");
+               r->failures[0].seed, mode_of(&o->farm));
     if (o->counters)
         print_counters(&r->totals);
 }
@@ -182,6 +191,7 @@ static int run_one(const struct options *o, const struct sim_cut *cut)
                                 .trace = o->trace,
                                 .story = !o->trace,
                                 .restores = o->farm.restores,
+                                .removes = o->farm.removes,
                                 .cut = *cut};
     struct sim_totals totals = {0};
     char why[FARM_WHY_BYTES] = "";
@@ -205,8 +215,7 @@ static int shrink(const struct options *o)
         return 0;
     }
     print_failure(&failure);
-    printf("again: sim_run --seed %" PRIu64 "%s --story --cut ", o->farm.seed,
-           o->farm.restores ? " --restores" : "");
+    printf("again: sim_run --seed %" PRIu64 "%s --story --cut ", o->farm.seed, mode_of(&o->farm));
     print_cut(&cut);
     printf("\n");
     fflush(stdout);
@@ -215,19 +224,14 @@ static int shrink(const struct options *o)
 
 static bool read_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {{"seeds", required_argument, NULL, 'n'},
-                                            {"seed", required_argument, NULL, 's'},
-                                            {"jobs", required_argument, NULL, 'j'},
-                                            {"list", required_argument, NULL, 'l'},
-                                            {"cut", required_argument, NULL, 'u'},
-                                            {"expect", required_argument, NULL, 'e'},
-                                            {"trace", no_argument, NULL, 't'},
-                                            {"story", no_argument, NULL, 'y'},
-                                            {"shrink", no_argument, NULL, 'k'},
-                                            {"twice", no_argument, NULL, '2'},
-                                            {"counters", no_argument, NULL, 'c'},
-                                            {"restores", no_argument, NULL, 'r'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"seeds", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
+        {"jobs", required_argument, NULL, 'j'},  {"list", required_argument, NULL, 'l'},
+        {"cut", required_argument, NULL, 'u'},   {"expect", required_argument, NULL, 'e'},
+        {"trace", no_argument, NULL, 't'},       {"story", no_argument, NULL, 'y'},
+        {"shrink", no_argument, NULL, 'k'},      {"twice", no_argument, NULL, '2'},
+        {"counters", no_argument, NULL, 'c'},    {"restores", no_argument, NULL, 'r'},
+        {"removes", no_argument, NULL, 'R'},     {NULL, 0, NULL, 0}};
     int c;
 
     *o = (struct options){.farm = {.seed = 1, .seeds_n = 1}};
@@ -252,6 +256,7 @@ static bool read_options(int argc, char **argv, struct options *o)
         case '2': o->farm.twice = true; break;
         case 'c': o->counters = true; break;
         case 'r': o->farm.restores = true; break;
+        case 'R': o->farm.removes = true; break;
         default: return false;
         }
     }

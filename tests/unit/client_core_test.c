@@ -1450,6 +1450,101 @@ static void with_several_sinks_an_id_is_not_found_only_when_all_say_so(void **st
     assert_non_null(next_sent(w, CLIENT_VENTILATOR, DTQI_QUERY));
 }
 
+/* B is the successor of A, and all that there is. */
+static void remove_a(struct world *w)
+{
+    const dtqi_uid a = uid_of('A');
+    const dtqi_uid b = uid_of('B');
+    struct dtqi_sink_info info = {
+        .store = b, .intake = dtqi_str("tcp://b:1"), .results = dtqi_str("tcp://b:2")};
+    struct dtqi_msg msg = {.type = DTQI_SINKS};
+
+    msg.sinks = (struct dtqi_sinks){.sinks = &info, .sinks_n = 1, .removed = {&a, &b, 1}};
+    step(w, CLIENT_MESSAGE, CLIENT_VENTILATOR, &msg);
+    tick(w);
+}
+
+/* The first look-up of the task at B. */
+static const struct sent *look_at_b(struct world *w, const dtq_id *id)
+{
+    for (uint32_t i = 0; i < w->sent_n; i++)
+        if (w->sent[i].peer == 2 && w->sent[i].msg == DTQI_WAIT && has_id(&w->sent[i], id))
+            return &w->sent[i];
+    return NULL;
+}
+
+/* R52: and hears that it is lost, if nobody knows it. */
+static void who_waits_at_a_removed_sink_asks_its_successor(void **state)
+{
+    struct world *w = *state;
+    const struct sent *sent;
+    dtq_id id;
+
+    w->sinks_n = 1;
+    connect_up(w);
+    id = submit(w, "x");
+    tick(w);
+    sent = next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT);
+    submitted(w, sent->request);
+    expect_verdict(w, &id, DTQ_OK);
+    step(w, CLIENT_DOWN, 1, NULL);
+    remove_a(w);
+    tick(w);
+    prove(w, 2);
+    sent = look_at_b(w, &id);
+    assert_non_null(sent);
+    results(w, 2, sent->request, &id, 1, DTQ_NOT_FOUND, "");
+    tick(w);
+    sent = next_sent(w, CLIENT_VENTILATOR, DTQI_QUERY);
+    assert_non_null(sent);
+    query_reply(w, sent->request, &id, DTQ_NOT_FOUND);
+    tick(w);
+    sent = next_sent(w, 2, DTQI_WAIT);
+    assert_non_null(sent);
+    results(w, 2, sent->request, &id, 1, DTQ_NOT_FOUND, "");
+    expect_result(w, &id, DTQ_NOT_FOUND, "");
+}
+
+static void what_was_not_confirmed_is_sent_for_the_successor(void **state)
+{
+    struct world *w = *state;
+    const struct sent *sent;
+
+    w->sinks_n = 1;
+    connect_up(w);
+    (void)submit(w, "x");
+    tick(w);
+    assert_int_equal(next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT)->sink.bytes[0], 'A');
+    remove_a(w);
+    step(w, CLIENT_DOWN, CLIENT_VENTILATOR, NULL);
+    pass(w, CLIENT_REOPEN_MS_MIN);
+    w->sinks_n = 2;
+    welcome(w);
+    tick(w);
+    sent = next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT);
+    assert_true(sent->resend);
+    assert_int_equal(sent->sink.bytes[0], 'B');
+}
+
+/* The message that told of it may be lost. */
+static void a_sink_that_owes_an_outcome_and_is_silent_is_asked_after(void **state)
+{
+    struct world *w = *state;
+    dtq_id id;
+
+    connect_up(w);
+    id = submit(w, "x");
+    tick(w);
+    submitted(w, next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT)->request);
+    expect_verdict(w, &id, DTQ_OK);
+    w->seen_n = w->sent_n;
+    step(w, CLIENT_DOWN, 1, NULL);
+    pass(w, CLIENT_ASK_AGAIN_MS - 100);
+    assert_null(next_sent(w, CLIENT_VENTILATOR, DTQI_HELLO));
+    pass(w, 200);
+    assert_non_null(next_sent(w, CLIENT_VENTILATOR, DTQI_HELLO));
+}
+
 static void without_any_sink_only_the_ventilator_is_asked(void **state)
 {
     struct world *w = *state;
@@ -1763,6 +1858,9 @@ int main(void)
         STORY(waiting_for_a_refused_task_ends_as_not_found),
         STORY(a_watched_task_of_somebody_else_becomes_an_event),
         WITH(with_several_sinks_an_id_is_not_found_only_when_all_say_so, setup_two_sinks),
+        FOLLOWING(who_waits_at_a_removed_sink_asks_its_successor),
+        FOLLOWING(what_was_not_confirmed_is_sent_for_the_successor),
+        FOLLOWING(a_sink_that_owes_an_outcome_and_is_silent_is_asked_after),
         STORY(without_any_sink_only_the_ventilator_is_asked),
         STORY(the_ventilator_is_asked_about_few_ids_at_a_time),
         STORY(who_is_out_of_reach_is_told_apart_from_who_is_slow),

@@ -178,7 +178,7 @@ static void no_field_of_the_schema_is_forgotten(void **state)
         unsigned fields;
     } schema[] = {
         {DTQI_HELLO, 18},
-        {DTQI_WELCOME, 13},
+        {DTQI_WELCOME, 15},
         {DTQI_REFUSED, 4},
         {DTQI_UNKNOWN_SESSION, 1},
         {DTQI_BYE, 2},
@@ -188,7 +188,7 @@ static void no_field_of_the_schema_is_forgotten(void **state)
         {DTQI_CANCEL_REPLY, 6},
         {DTQI_QUERY, 11},
         {DTQI_QUERY_REPLY, 11},
-        {DTQI_OPERATE, 11},
+        {DTQI_OPERATE, 12},
         {DTQI_OPERATE_REPLY, 7},
         {DTQI_TASKS, 13},
         {DTQI_WORKER_HEARTBEAT, 10},
@@ -201,7 +201,7 @@ static void no_field_of_the_schema_is_forgotten(void **state)
         {DTQI_HOLDINGS, 7},
         {DTQI_HOLDINGS_WANTED, 1},
         {DTQI_VERDICTS, 6},
-        {DTQI_SINKS, 2},
+        {DTQI_SINKS, 4},
         {DTQI_RESUME, 3},
         {DTQI_SETTLED, 9},
         {DTQI_SETTLED_ACK, 2},

@@ -430,6 +430,58 @@ static void a_task_may_come_before_its_sink_is_announced(void **state)
     world_free(t);
 }
 
+/* The first of two sinks is no more, and the second has what was its (R52). */
+static void remove_first(struct world *t)
+{
+    struct dtqi_msg msg = {.type = DTQI_SINKS};
+
+    msg.sinks = (struct dtqi_sinks){
+        .session = t->session,
+        .sinks = &t->sinks[1],
+        .sinks_n = 1,
+        .removed = {&t->sinks[0].store, &t->sinks[1].store, 1},
+    };
+    world_control(t, &msg);
+    world_tick(t);
+}
+
+static void results_kept_for_a_removed_sink_go_to_its_successor(void **state)
+{
+    struct world *t = two_sinks();
+    uint32_t unsent;
+    uint32_t sent_before;
+
+    (void)state;
+    sent_before = one_result(t, (struct world_tasks){.sink = 101}, (struct world_end){0});
+    sink_event(t, WORKER_EV_SINK_LOST, 0, 0);
+    unsent = one_result(t, (struct world_tasks){.sink = 101}, (struct world_end){0});
+    world_clear(t);
+    remove_first(t);
+    assert_int_equal(world_outcomes(t, sent_before), 1);
+    assert_int_equal(world_outcomes(t, unsent), 1);
+    assert_true(dtqi_uid_eq(&sent(t, 0)->sink, &t->sinks[1].store));
+    world_forget(t, unsent, 1);
+    world_forget(t, sent_before, 1);
+    world_tick(t);
+    assert_int_equal(world_view(t).done, 0);
+    world_free(t);
+}
+
+/* TASKS and SINKS come on different connections. */
+static void a_task_of_a_removed_sink_may_come_late(void **state)
+{
+    struct world *t = two_sinks();
+    uint32_t number;
+
+    (void)state;
+    remove_first(t);
+    world_clear(t);
+    number = one_result(t, (struct world_tasks){.sink = 101}, (struct world_end){0});
+    assert_int_equal(world_outcomes(t, number), 1);
+    assert_true(dtqi_uid_eq(&sent(t, 0)->sink, &t->sinks[1].store));
+    world_free(t);
+}
+
 static void a_sink_with_a_new_endpoint_is_connected_anew(void **state)
 {
     struct world *t = one_slot();
@@ -497,6 +549,8 @@ int main(void)
         cmocka_unit_test(one_sink_takes_at_most_half_while_there_are_others),
         cmocka_unit_test(a_task_may_come_before_its_sink_is_announced),
         cmocka_unit_test(a_sink_with_a_new_endpoint_is_connected_anew),
+        cmocka_unit_test(results_kept_for_a_removed_sink_go_to_its_successor),
+        cmocka_unit_test(a_task_of_a_removed_sink_may_come_late),
         cmocka_unit_test(a_removed_sink_stays_while_results_are_kept_for_it),
         cmocka_unit_test(sink_numbers_that_do_not_exist_change_nothing),
     };

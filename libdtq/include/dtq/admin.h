@@ -192,6 +192,8 @@ typedef struct dtq_sink_info {
     int waiting_is_least; /**< .. or so many at least: more wait in the journal */
     uint64_t dispatched;  /**< dtq_sinks() only: its tasks that workers hold .. */
     uint64_t unsettled;   /**< .. and those whose outcome it is to record */
+    int removed; /**< dtq_sinks() only: it is no more, and its tasks wait for another one to
+                    register */
 } dtq_sink_info;
 
 typedef struct dtq_counter {
@@ -330,6 +332,24 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_queue_ageing(dtq_client *client, const char *qu
  * @return as dtq_queue_pause(); DTQ_EREFUSED: there is no such sink
  */
 DTQ_API DTQ_MUST_USE dtq_err dtq_sink_accept(dtq_client *client, const uint8_t store[16],
+                                             int32_t timeout_ms, uint64_t *ret_n);
+
+/**
+ * Remove a sink that is gone for good, or was none of yours, for ever: the ventilator takes nothing
+ * from it any more, and what it was to have is its successor's: tasks that wait, tasks that run,
+ * new ones. Outcomes that it had recorded are lost with it: those that the ventilator had heard of
+ * cannot be asked for any more; tasks of which it had not heard get one again, and may run again.
+ * Whoever waits for an outcome that is lost gets DTQ_NOT_FOUND.
+ * @param store      identity of the sink, as dtq_sinks() has it
+ * @param successor  of another sink; NULL: the ventilator chooses one. When there is no other, the
+ *                   tasks wait for the next one that registers
+ * @param force      not 0: even if the sink is connected
+ * @param ret_n      1: it was removed; 0: it had been removed before
+ * @return as dtq_queue_pause(); DTQ_EREFUSED: there is no such sink or successor, it is connected,
+ * or it was removed before with another successor
+ */
+DTQ_API DTQ_MUST_USE dtq_err dtq_sink_remove(dtq_client *client, const uint8_t store[16],
+                                             const uint8_t *successor, int force,
                                              int32_t timeout_ms, uint64_t *ret_n);
 
 #ifdef __cplusplus
