@@ -118,6 +118,7 @@ enum sim_order_kind {
     SIM_MOVE,    /* what waits, to the queue `number` */
     SIM_REQUEUE, /* dead letters: of `task`, or all of the queue */
     SIM_DEAD_PURGE,
+    SIM_AGEING, /* period_ms; 0: none */
     SIM_CRON_ADD,
     SIM_CRON_REMOVE,
     SIM_CRON_PAUSE,
@@ -218,7 +219,8 @@ uint64_t sim_steps(const struct sim *s);
 struct sim_cut {
     uint64_t tasks;   /* bit i: task i is not submitted .. */
     uint64_t faults;  /* .. and fault i does not happen .. */
-    uint64_t orders;  /* .. and order i is not given; those of cron entries are behind the others */
+    uint64_t orders;  /* .. and order i is not given; those of cron entries, and of ageing, are
+                         behind the others */
     uint32_t plain;   /* SIM_PLAIN_.. */
     uint32_t workers; /* at most so many; 0: as the seed says, as for the next three */
     uint32_t sinks;
@@ -298,6 +300,7 @@ struct sim_fault_cfg {
 #define SIM_FAULTS_MAX 30u
 #define SIM_ORDERS_MAX 20u
 #define SIM_CRON_ORDERS_MAX 16u
+#define SIM_AGEING_ORDERS_MAX 6u
 
 /*
  * One run: a cluster, tasks and faults as the seed says, then calm. Adds to `totals`, whatever

@@ -421,8 +421,8 @@ bool farm_shrink(const struct farm_cfg *cfg, struct sim_cut *ret_cut,
         return false;
     do {
         any = shrink_bits(&s, offsetof(struct sim_cut, faults), SIM_FAULTS_MAX);
-        any |=
-            shrink_bits(&s, offsetof(struct sim_cut, orders), SIM_ORDERS_MAX + SIM_CRON_ORDERS_MAX);
+        any |= shrink_bits(&s, offsetof(struct sim_cut, orders),
+                           SIM_ORDERS_MAX + SIM_CRON_ORDERS_MAX + SIM_AGEING_ORDERS_MAX);
         any |= shrink_bits(&s, offsetof(struct sim_cut, tasks), SIM_TASKS_MAX);
         any |= shrink_world(&s);
     } while (any);

@@ -47,7 +47,8 @@ enum stream {
     STREAM_ORDER,
     STREAM_KEY,
     STREAM_GROUP,
-    STREAM_CRON
+    STREAM_CRON,
+    STREAM_AGEING
 };
 
 static uint64_t stream_begin(struct sim *s, enum stream stream, uint64_t number)
@@ -588,6 +589,35 @@ static void schedule_orders(struct sim *s, const struct run *run)
     stream_end(s, usual);
 }
 
+/* ---------------------------------------------------------------- ageing */
+
+static void random_ageing(struct sim *s, uint64_t number)
+{
+    static const uint32_t steps_ms[] = {0, 1, 50, 300, 2000};
+    uint64_t usual = stream_begin(s, STREAM_AGEING, number);
+    struct sim_order o = {.kind = SIM_AGEING,
+                          .queue = sim_below(s, SIM_QUEUES),
+                          .period_ms = steps_ms[sim_below(s, 5)]};
+
+    sim_give_order(s, sim_below(s, s->cfg.clients), &o);
+    stream_end(s, usual);
+}
+
+/* In every second run, whatever else it has. */
+static void schedule_ageing(struct sim *s, const struct run *run)
+{
+    uint64_t from_us = s->now_us;
+    uint64_t usual = stream_begin(s, STREAM_AGEING, SIM_AGEING_ORDERS_MAX);
+
+    for (uint32_t i = 0; i < SIM_AGEING_ORDERS_MAX && run->seed % 2 == 1; i++) {
+        uint64_t at_us = from_us + sim_below(s, run->faults_ms * 1000);
+
+        if ((run->cut.orders >> (SIM_ORDERS_MAX + SIM_CRON_ORDERS_MAX + i) & 1) == 0)
+            sim_call_at(s, at_us, random_ageing, i);
+    }
+    stream_end(s, usual);
+}
+
 /* ---------------------------------------------------------------- cron entries */
 
 /* Those that come often, as runs are short: in zones of whole, half and quarter hours. */
@@ -918,6 +948,8 @@ bool sim_random_run(const struct sim_fault_cfg *cfg, char *why, unsigned why_byt
         schedule_orders(s, &run);
     if (run.has_crons)
         schedule_crons(s, &run);
+    if (!run.restores)
+        schedule_ageing(s, &run);
     sim_run_until_ms(s, sim_now_ms(s) + run.faults_ms);
     check_durable(s);
     calm_ms = sim_now_ms(s);

@@ -35,6 +35,7 @@ static const char *words(const struct sim_order *o, char ret[80])
         [SIM_MOVE] = "move",
         [SIM_REQUEUE] = "requeue",
         [SIM_DEAD_PURGE] = "forget",
+        [SIM_AGEING] = "ageing",
         [SIM_CRON_ADD] = "cron add",
         [SIM_CRON_REMOVE] = "cron remove",
         [SIM_CRON_PAUSE] = "cron pause",
@@ -50,6 +51,8 @@ static const char *words(const struct sim_order *o, char ret[80])
         snprintf(ret, 80, "%s %s", verbs[o->kind], story_task(o->task, name));
     else if (o->kind == SIM_RATE && o->number != 0)
         snprintf(ret, 80, "rate q%u %u in %u ms", o->queue, o->number, o->period_ms);
+    else if (o->kind == SIM_AGEING)
+        snprintf(ret, 80, "ageing q%u %u ms", o->queue, o->period_ms);
     else if (o->kind == SIM_MOVE)
         snprintf(ret, 80, "move q%u to q%u", o->queue, o->number);
     else if (o->kind == SIM_LIMIT || o->kind == SIM_RATE)
@@ -68,6 +71,7 @@ static enum dtqi_operation operation_of(enum sim_order_kind kind)
     case SIM_LIMIT: return DTQI_QUEUE_LIMIT;
     case SIM_RATE: return DTQI_QUEUE_RATE;
     case SIM_MOVE: return DTQI_QUEUE_MOVE;
+    case SIM_AGEING: return DTQI_QUEUE_AGEING;
     case SIM_REQUEUE: return DTQI_DEAD_REQUEUE;
     case SIM_CRON_ADD: return DTQI_CRON_ADD;
     case SIM_CRON_REMOVE: return DTQI_CRON_REMOVE;

@@ -345,6 +345,7 @@ struct task_info {
 
     /* sim_rules.c. Numbers of incarnations are the ventilator's. */
     uint32_t queue;        /* that it is in, as far as is known .. */
+    uint32_t passed;       /* tasks that went out before it, though it counts as 9 (R51) */
     bool may_move;         /* .. but somebody wanted it to be in another one */
     bool has_reached;      /* V has taken in a SUBMIT of it; the last one of them: */
     uint32_t submit_route; /* .. */
@@ -382,6 +383,7 @@ struct setting {
     uint64_t limit;
     uint64_t rate;
     uint64_t period_ms;
+    uint64_t ageing_ms;
     uint32_t route; /* the order that said so */
     uint64_t request;
 };

@@ -8,8 +8,9 @@
  *     kept but for the 50 ms that a late loop may catch up
  *   - what was cancelled or purged while it waited is not dispatched (R36, R44)
  *   - nothing is dispatched before its time, after its expiry, or before its backoff is over
- *   - of the tasks of a queue that wait, none is dispatched before one of a higher priority; no
- *     worker with a strict order gets a task of a later queue while an open earlier one has one
+ *   - of the tasks of a queue that wait, none is dispatched before one of a higher priority, as
+ *     its waiting has raised it (R51); what counts as 9 is not left for what came later; no worker
+ *     with a strict order gets a task of a later queue while an open earlier one has one
  *   - an idempotency key stands for one task at a time (R7)
  *   - there are no more open tasks than the bounds allow
  */
@@ -18,6 +19,8 @@
 #define LATE_NS (50 * NS_PER_MS)
 #define EXPIRY_SLACK_MS 100u
 #define ID_SLACK_MS 300u
+#define AGE_SLACK_MS 1300u /* that, and what a client's clock may be off without a word (R47) */
+#define PASSED_MAX 3u
 
 /* ---------------------------------------------------------------- which failures are repeated */
 
@@ -106,7 +109,7 @@ static void push_setting(struct queue_model *q, const struct setting *setting)
 static bool is_same_setting(const struct setting *a, const struct journal_queue_settings *b)
 {
     return a->paused == b->paused && a->limit == b->limit && a->rate == b->rate &&
-           a->period_ms == b->rate_period_ms;
+           a->period_ms == b->rate_period_ms && a->ageing_ms == b->ageing_ms;
 }
 
 /* One of those since the last answer. */
@@ -116,6 +119,7 @@ static void queue_started(struct sim *s, uint32_t queue, const struct journal_qu
     struct setting is = {.paused = found->paused,
                          .limit = found->limit,
                          .rate = found->rate,
+                         .ageing_ms = found->ageing_ms,
                          .period_ms = found->rate_period_ms};
     bool was_said = q->settings_n == 0 && is_same_setting(&(struct setting){0}, found);
 
@@ -153,6 +157,7 @@ static void set(struct sim *s, uint32_t queue, uint32_t route, const struct dtqi
     switch (m->operation) {
     case DTQI_QUEUE_PAUSE: next.paused = true; break;
     case DTQI_QUEUE_RESUME: next.paused = false; break;
+    case DTQI_QUEUE_AGEING: next.ageing_ms = m->period_ms; break;
     case DTQI_QUEUE_LIMIT: next.limit = (uint64_t)m->number; break;
     case DTQI_QUEUE_RATE:
         next.rate = (uint64_t)m->number;
@@ -475,6 +480,36 @@ static bool is_ready(const struct sim *s, const struct task_info *t)
            t->plan.delay_ms == 0 && t->plan.expires_ms == 0 && t->plan.group == 0;
 }
 
+/* The priority that it counts as (R51), at most or at least: clocks do not agree exactly. */
+static uint64_t level(const struct sim *s, const struct task_info *t, bool is_most)
+{
+    uint64_t step_ms = present(s, t->queue)->ageing_ms;
+    uint64_t waited_ms = sim_now_ms(s) - t->submitted_ms;
+    uint64_t level = t->plan.priority;
+
+    if (is_most)
+        waited_ms += AGE_SLACK_MS;
+    else
+        waited_ms = waited_ms > AGE_SLACK_MS ? waited_ms - AGE_SLACK_MS : 0;
+    if (step_ms != 0)
+        level += waited_ms / step_ms;
+    return level < 9 ? level : 9;
+}
+
+/* What counts as 9 may be passed by what came before it; and by some others, while V reads it from
+ * its journal. */
+static void check_passed(struct sim *s, const struct task_info *t, struct task_info *u, uint32_t i)
+{
+    bool is_later = u->confirmed_us != 0 && t->submitted_us > u->confirmed_us;
+    char other[8];
+
+    if (present(s, u->queue)->ageing_ms == 0 || !is_later || level(s, u, false) < 9)
+        return;
+    if (++u->passed > PASSED_MAX)
+        sim_fail(s, "V leaves %s, which has waited for long, again and again",
+                 story_task(i, other));
+}
+
 static void check_priority(struct sim *s, uint32_t task)
 {
     const struct task_info *t = &s->tasks[task];
@@ -482,12 +517,15 @@ static void check_priority(struct sim *s, uint32_t task)
     char other[8];
 
     for (uint32_t i = 0; i < s->tasks_n; i++) {
-        const struct task_info *u = &s->tasks[i];
+        struct task_info *u = &s->tasks[i];
 
-        if (u->queue == t->queue && u->plan.priority > t->plan.priority && is_ready(s, u))
+        if (u->queue != t->queue || !is_ready(s, u))
+            continue;
+        if (u->plan.priority > level(s, t, true))
             sim_fail(s, "V dispatches %s (priority %u) and leaves %s (priority %u)",
                      story_task(task, name), t->plan.priority, story_task(i, other),
                      u->plan.priority);
+        check_passed(s, t, u, i);
     }
 }
 
