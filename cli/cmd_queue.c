@@ -1,6 +1,7 @@
 /* dtq queue: list queues, pause, resume, purge and move them, say what of them runs when. */
 #include "cli.h"
 
+#include "msg.h"
 #include "progress.h"
 #include "queue_print.h"
 
@@ -177,10 +178,10 @@ static int parse_value(const struct cli *c, enum value_kind kind, struct value *
                              word);
         return OPT_GO;
     case VALUE_STEP:
-        if (!is_none &&
-            (text_parse_duration(word, &ret->period_ms) != DTQ_OK || ret->period_ms == 0))
-            return cli_error(c, CLI_USAGE, "'%s' is no duration; write 30s, 5m, 1h30m or none",
-                             word);
+        if (!is_none && (text_parse_duration(word, &ret->period_ms) != DTQ_OK ||
+                         ret->period_ms == 0 || ret->period_ms > DTQI_DURATION_MS_MAX))
+            return cli_error(c, CLI_USAGE,
+                             "'%s' is no duration that can be; write 30s, 5m, 1h30m or none", word);
         return OPT_GO;
     }
     return OPT_GO;

@@ -43,6 +43,7 @@ const struct opt submit_table[] = {
      .type = OPT_DURATION,
      OPT_AT(struct submit_options, expires_ms),
      .meta = "D",
+     .min = 1,
      .help = "if it has not started by then, it never does"},
     {.name = "retries",
      .type = OPT_INTEGER,

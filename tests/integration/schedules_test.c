@@ -234,6 +234,8 @@ static void an_option_of_another_verb_is_refused(void **state)
     dtq_expect(c, 2, NULL, "dead", "requeue", "last", "--queue", "a", NULL);
     dtq_expect(c, 2, NULL, "submit", "--group", "", "echo", NULL);
     dtq_expect(c, 2, NULL, "submit", "--key", "", "echo", NULL);
+    dtq_expect(c, 2, NULL, "submit", "--expires", "0s", "echo", NULL);
+    dtq_expect(c, 2, NULL, "queue", "ageing", "q", "200000d", NULL);
     dtq_expect(c, 2, NULL, "queue", "limit", "q", "many", NULL);
     dtq_expect(c, 2, NULL, "queue", "pause", "a b", NULL);
 }
