@@ -216,21 +216,23 @@ static uint32_t pick(const struct vent *v, struct worker *w)
 static bool give_picked(struct vent *v, struct worker *w)
 {
     uint32_t k;
-    uint32_t room = 0;
-    uint32_t n;
 
     while ((k = pick(v, w)) != NONE) {
-        room = vent_gate_room(v, &v->queues[w->queues[k]]);
-        if (room != 0)
-            break; /* else it is closed now, and not picked again */
+        struct queue *q = &v->queues[w->queues[k]];
+        uint32_t room = vent_gate_room(v, q);
+        uint32_t n = chunk(v, q, w);
+
+        if (room == 0)
+            continue; /* closed now, and not picked again */
+        n = give(v, q, w, n < room ? n : room);
+        if (n != UINT32_MAX) {
+            w->passes[k] += (uint64_t)n * (PASS_STEP / w->weights[k]);
+            return true;
+        }
+        if (has_for(v, q, w))
+            return false; /* else its groups were closed when they were looked at: the next one */
     }
-    if (k == NONE)
-        return false;
-    n = chunk(v, &v->queues[w->queues[k]], w);
-    n = give(v, &v->queues[w->queues[k]], w, n < room ? n : room);
-    if (n != UINT32_MAX)
-        w->passes[k] += (uint64_t)n * (PASS_STEP / w->weights[k]);
-    return n != UINT32_MAX;
+    return false;
 }
 
 /* A share of the queue, of `room` tasks at most, to the least loaded worker. false: nobody could

@@ -676,7 +676,7 @@ static void new_to_vent(struct sim *s, const struct dtqi_submit *m)
 
         if (t == NULL)
             continue;
-        t->is_resent = m->resend;
+        t->is_resent = m->resend && !t->is_in_journal; /* else V knows it, and asks nobody */
         t->resent_ms = sim_now_ms(s);
         if (m->resend && !t->is_lost)
             continue;

@@ -1130,6 +1130,26 @@ static void refused_why(struct world *w, char *ret, size_t bytes, uint32_t *ret_
     world_drop(w, s);
 }
 
+/* That a group is closed is seen when it is looked at: for another queue's task here. */
+static void a_closed_group_blocks_no_strict_worker(void **state)
+{
+    struct world *w = *state;
+    struct world_task in_order = {.queue = "a", .group = "g", .ordered = true};
+    struct world_worker x = picky_worker(w, NULL, true);
+    uint32_t numbers[4];
+
+    world_submit(w, 1, 1, in_order);
+    world_credit(w, &x, 1);
+    world_pass(w, 50);
+    assert_int_equal(world_tasks(w, &x, numbers, NULL, 4), 1);
+    world_submit(w, 2, 1, (struct world_task){.queue = "b"});
+    world_submit(w, 3, 1, in_order);
+    world_credit(w, &x, 4);
+    world_pass(w, 50);
+    assert_int_equal(world_tasks(w, &x, numbers, NULL, 4), 1);
+    assert_int_equal(numbers[0], 2);
+}
+
 static void a_queue_that_is_full_refuses_and_no_other_does(void **state)
 {
     struct vent_cfg cfg;
@@ -1364,6 +1384,7 @@ int main(void)
         T(a_queue_that_was_empty_has_saved_nothing_up),
         T(strict_order_takes_from_the_first_that_has_any),
         T(a_paused_queue_blocks_no_strict_worker),
+        T(a_closed_group_blocks_no_strict_worker),
         cmocka_unit_test(a_queue_that_is_full_refuses_and_no_other_does),
         T(the_position_of_a_task_counts_what_comes_first),
         T(what_waits_at_a_worker_waits_for_those_before_it),
