@@ -786,10 +786,10 @@ static bool has_rules(const struct sim_fault_cfg *cfg)
     return !cfg->restores && !cfg->removes && (dtqi_mix64(cfg->seed ^ 0x72756c6573ull) & 1) != 0;
 }
 
-/* A sixth of the seeds. */
+/* An eighth of the seeds. */
 static bool has_crons(const struct sim_fault_cfg *cfg)
 {
-    return has_rules(cfg) && dtqi_mix64(cfg->seed ^ 0x63726f6eull) % 3 == 0;
+    return has_rules(cfg) && (dtqi_mix64(cfg->seed ^ 0x63726f6eull) & 3) == 0;
 }
 
 static struct sim_cfg random_cfg(const struct sim_fault_cfg *cfg)
