@@ -1070,13 +1070,15 @@ static dtq_err glance_tables(struct store_pages *p)
 
 static dtq_err glance(struct store_pages *p, const char *dir, struct store_why why)
 {
+    uint64_t wanted_bytes;
     dtq_err err;
 
     p->is_glance = true;
     err = open_pages(p, dir, why);
     if (err != DTQ_OK)
         return err;
-    p->is_deep = (p->root.last_page + 1) * p->root.page_bytes <= GLANCE_BYTES_MAX;
+    wanted_bytes = (p->root.last_page + 1) * p->root.page_bytes;
+    p->is_deep = wanted_bytes <= GLANCE_BYTES_MAX;
     err = walk_base(p);
     if (err == DTQ_OK)
         err = glance_tables(p);
@@ -1087,8 +1089,7 @@ static dtq_err glance(struct store_pages *p, const char *dir, struct store_why w
     if (p->root.last_page >= p->file_pages)
         (void)snprintf(p->first, sizeof p->first,
                        "its data file has %llu bytes and should have %llu",
-                       (unsigned long long)p->file_bytes,
-                       (unsigned long long)((p->root.last_page + 1) * p->root.page_bytes));
+                       (unsigned long long)p->file_bytes, (unsigned long long)wanted_bytes);
     return store_why(why, DTQ_ECORRUPT,
                      "the store in '%s' is damaged: %s; `dtq store check` tells more, and saves "
                      "what can be saved",

@@ -661,8 +661,12 @@ static inline struct world *world_new(const struct worker_cfg *cfg)
         .store = world_uid(1),
         .epoch = WORLD_EPOCH,
         .id_next = 1,
-        .sinks = {{world_uid(101), dtqi_str("tcp://127.0.0.1:5571"), dtqi_str(""), true, false},
-                  {world_uid(102), dtqi_str("tcp://127.0.0.1:6571"), dtqi_str(""), true, false}},
+        .sinks = {{.store = world_uid(101),
+                   .intake = dtqi_str("tcp://127.0.0.1:5571"),
+                   .reachable = true},
+                  {.store = world_uid(102),
+                   .intake = dtqi_str("tcp://127.0.0.1:6571"),
+                   .reachable = true}},
         .sinks_n = 1,
     };
     assert_int_equal(worker_new(cfg, &t->w), DTQ_OK);
