@@ -203,6 +203,12 @@ static void end_question(struct node *n)
     n->client.asked_buf = NULL;
 }
 
+/* About sinks: who orders something else waits until that is answered. */
+static bool is_own_question(const struct node *n)
+{
+    return n->client.asked.type == DTQI_OPERATE && n->client.order == NONE;
+}
+
 /* The operator does not know whether the ventilator has noticed, and asks again until it has. An
  * answer that does not come is not waited for. */
 void client_accept_sink(struct sim *s, uint64_t sink)
@@ -211,7 +217,7 @@ void client_accept_sink(struct sim *s, uint64_t sink)
 
     if (sim_node(s, SIM_SINK, (uint32_t)sink)->disk.copy == NULL)
         return; /* accepted */
-    if (n->is_up && !n->is_paused && n->client.asked.type == DTQI_OPERATE)
+    if (n->is_up && !n->is_paused && is_own_question(n))
         end_question(n);
     if (n->is_up && !n->is_paused && n->client.asked.type == 0) {
         memcpy(&n->client.asked_id, &sim_node(s, SIM_SINK, (uint32_t)sink)->disk.uid,
@@ -258,7 +264,7 @@ void client_remove_sink(struct sim *s, uint64_t sink)
 
     if (!d->was_lost || d->was_removed)
         return;
-    if (n->is_up && !n->is_paused && n->client.asked.type == DTQI_OPERATE)
+    if (n->is_up && !n->is_paused && is_own_question(n))
         end_question(n);
     if (n->is_up && !n->is_paused && n->client.asked.type == 0)
         ask_to_remove(s, n, (uint32_t)sink);
