@@ -232,13 +232,16 @@ static bool append(struct client *c, uint32_t sink, bool resend, const struct en
 {
     struct batch *b = batch_for(c, sink, resend, e);
     struct record *r = rec_at(c, e->record);
+    uint32_t specs_n;
     uint32_t n;
 
     if (b == NULL)
         return false;
     n = b->n;
+    specs_n = b->specs_n;
     if (!has_room(b) || !add_spec(b, e->spec, &b->spec_index[n]) ||
         !keep_slice(b, e->body, &b->bodies[n])) {
+        b->specs_n = specs_n; /* a SUBMIT lists no spec for nothing */
         if (n == 0)
             retire(c, b);
         return false;

@@ -169,6 +169,41 @@ static void the_core_survives_each_failed_allocation(void **state)
     assert_true(n > 20); /* else the failures were not where they should be */
 }
 
+/* A task whose payload found no memory leaves nothing of itself in the SUBMIT that was forming: one
+ * that lists a spec for nothing is dropped whole by the ventilator. */
+static void a_task_that_found_no_memory_leaves_no_spec(void **state)
+{
+    static const char large[100000];
+    struct client_task t = a_task("payload");
+    const struct sent *sent;
+    struct world w = {.sinks_n = 1};
+    unsigned long refused = 0;
+    dtq_err err = DTQ_ENOMEM;
+    dtq_id id;
+
+    (void)state;
+    alloc_fail_at(0);
+    world_open(&w);
+    connect_up(&w);
+    submit(&w, "payload");
+    t.payload = (struct dtqi_slice){large, sizeof large};
+    for (unsigned long n = 1; err == DTQ_ENOMEM; n++) {
+        t.spec = (struct dtqi_slice){&"abcdefgh"[n % 8], 1};
+        alloc_fail_at(n);
+        err = armed_submit(w.c, &t, w.at, &id);
+        refused += err == DTQ_ENOMEM;
+    }
+    alloc_fail_at(0);
+    assert_int_equal(err, DTQ_OK);
+    assert_true(refused > 0);
+    pass(&w, 0);
+    sent = next_sent(&w, CLIENT_VENTILATOR, DTQI_SUBMIT);
+    assert_non_null(sent);
+    assert_int_equal(sent->n, 2);
+    assert_int_equal(sent->specs_n, 2);
+    world_close(&w);
+}
+
 static void a_core_that_cannot_be_made_leaves_nothing_behind(void **state)
 {
     struct client_cfg cfg = {.reply_to = 1};
@@ -262,6 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_core_that_cannot_be_made_leaves_nothing_behind),
+        cmocka_unit_test(a_task_that_found_no_memory_leaves_no_spec),
         cmocka_unit_test(the_core_survives_each_failed_allocation),
         cmocka_unit_test(the_library_survives_each_failed_allocation),
     };
