@@ -50,6 +50,7 @@ struct fixture {
     uint32_t route;
     uint64_t session;
     uint32_t lane_seq;
+    uint32_t lane_heard; /* of that the worker has had, when it last said so */
     uint64_t report_seq;
     uint64_t allowed; /* tasks, since WELCOME */
     uint64_t sent;
@@ -189,6 +190,7 @@ static void on_heartbeat(struct fixture *f, const struct dtqi_msg *m)
                                                        .backlog = f->backlog,
                                                        .wall_ms = proc_wall_ms()}};
 
+    f->lane_heard = m->worker_heartbeat.lane_seq;
     f->allowed = m->worker_heartbeat.credit_tasks;
     send_control(f, &answer);
 }
@@ -586,6 +588,7 @@ static void what_runs_is_finished_before_a_warm_end(void **state)
     wait_until(f, f->started == 1);
     f->gives_again = false;
     give(f, "echo", "behind", 1);
+    wait_until(f, f->lane_heard == f->lane_seq); /* else it is on its way, and with nobody */
     kill(f->child.pid, SIGTERM);
     wait_until(f, f->byes == 1);
     assert_int_equal(child_end(&f->child), 0);
