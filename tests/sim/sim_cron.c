@@ -358,8 +358,10 @@ void cron_ordered(struct sim *s, uint32_t route, const struct dtqi_operate *m)
         said.text = text_of_spec(s, m->cron->spec.raw);
     if (m->operation == DTQI_CRON_PAUSE)
         e->paused_wall_ms = wall_ms(s);
-    else if (m->operation == DTQI_CRON_REMOVE)
+    if (m->operation == DTQI_CRON_REMOVE) {
         e->removed_wall_ms = wall_ms(s);
+        e->removed_us = s->now_us;
+    }
     add_said(e, &said);
     if (s->answered_route == route && s->answered_request == m->request)
         check_answer(s, entry, e->said_n - 1); /* at once: it was so */

@@ -149,11 +149,11 @@ static void on_put(struct sim *s, const struct journal_op *op)
         return;
     }
     t = &s->tasks[task];
+    if (t->cron != 0)
+        cron_put(s, task, op->task.spec); /* it may be made again */
     if (t->is_dead && !t->is_reborn)
         sim_fail(s, "%s is in its queue and a dead letter", story_task(task, name));
     t->is_in_journal = true;
-    if (t->cron != 0)
-        cron_put(s, task, op->task.spec);
     if (t->requeued_from == 0)
         return;
     from = &s->tasks[t->requeued_from - 1];

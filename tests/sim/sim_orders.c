@@ -101,8 +101,10 @@ static void write_cron_question(struct sim *s, struct node *n, struct order *ord
         cron_write(s, cron_text_of(s, &o->cron), n->client.asked_buf, &n->client.asked_cron);
         m->cron = &n->client.asked_cron;
     } else if (o->kind == SIM_CRON_RUN) {
-        if (!order->has_id)
+        if (!order->has_id) {
             order->id = client_new_id(n->client.core);
+            order->asked_us = s->now_us;
+        }
         order->has_id = true;
         n->client.asked_id = order->id;
         m->ids = &n->client.asked_id;
@@ -136,6 +138,12 @@ static void write_question(struct sim *s, struct node *n, const struct sim_order
     m->operate.n = 1;
 }
 
+/* Nobody repeats a run of an entry that is another one by now: to V that is another order. */
+static bool is_outdated(const struct sim *s, const struct order *o)
+{
+    return o->has_id && s->crons[o->what.entry].removed_us > o->asked_us;
+}
+
 static void ask(struct sim *s, uint64_t number)
 {
     struct order *o = &s->orders[number];
@@ -144,7 +152,7 @@ static void ask(struct sim *s, uint64_t number)
 
     if (o->is_done)
         return;
-    if (s->calm && closes(&o->what)) {
+    if ((s->calm && closes(&o->what)) || is_outdated(s, o)) {
         o->is_done = true;
         return;
     }

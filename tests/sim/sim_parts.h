@@ -412,8 +412,9 @@ struct order {
     struct sim_order what;
     uint32_t client;
     bool is_done;
-    dtq_id id; /* CRON_RUN: of the task, once it was asked for */
+    dtq_id id; /* CRON_RUN: of the task, once it was asked for .. */
     bool has_id;
+    uint64_t asked_us; /* .. then */
 };
 
 /* An entry's definition; its number is in the name of the tasks that are made of it. */
@@ -440,7 +441,8 @@ struct cron_model {
     uint64_t
         since_wall_ms; /* V has chosen its times from here on: it started, or the entry is new */
     uint64_t paused_wall_ms;  /* the last PAUSE came .. */
-    uint64_t removed_wall_ms; /* .. and the last REMOVE */
+    uint64_t removed_wall_ms; /* .. and the last REMOVE, */
+    uint64_t removed_us;      /* by a clock that does not jump */
     struct cron_said *said;
     uint32_t said_n;
     uint32_t said_room;
