@@ -333,11 +333,13 @@ static bool is_ahead(const struct vent *v, const struct cron_entry *e)
     return e->def->record.every_ms != 0 && e->state.cursor_wall_ms > v->host_wall_ms + SLACK_MS;
 }
 
-/* It does not wait until the clock is there again. */
+/* It does not wait until the clock is there again; nor does a time that came before, and could not
+ * be made a run of, count among those from now on. */
 static void rebase(struct vent *v, struct cron_entry *e)
 {
     if (!is_ahead(v, e))
         return;
+    e->pinned_wall_ms = 0;
     e->state.anchor_wall_ms = e->state.cursor_wall_ms = v->host_wall_ms;
     change(v, e, CRON_STATE);
 }

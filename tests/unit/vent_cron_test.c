@@ -1080,6 +1080,27 @@ static void without_a_sink_a_run_waits_and_is_not_lost(void **state)
     world_free(w);
 }
 
+static void what_waits_for_a_sink_when_the_clock_is_set_back_does_not_count(void **state)
+{
+    struct vent_cfg cfg = cfg_of();
+    struct world *w = world_new(&cfg);
+    struct dtqi_cron_entry e = {.every_ms = MINUTE};
+
+    (void)state;
+    world_producer(w, PRODUCER);
+    add(w, "tick", e);
+    world_pass(w, 90 * SECOND);
+    w->wall_offset_ms -= (int64_t)DAY;
+    world_pass(w, 10 * SECOND);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_pass(w, MINUTE);
+    assert_int_equal(tasks_n(w), 1);
+    assert_int_equal(shown(w, "tick")->fired, 1);
+    assert_int_equal(shown(w, "tick")->missed, 0);
+    world_free(w);
+}
+
 static void a_full_queue_holds_only_its_own_runs(void **state)
 {
     struct vent_cfg cfg = cfg_of();
@@ -1248,6 +1269,7 @@ int main(void)
                                         begin, end),
         cmocka_unit_test(entries_are_bounded_in_number_and_bytes),
         cmocka_unit_test(without_a_sink_a_run_waits_and_is_not_lost),
+        cmocka_unit_test(what_waits_for_a_sink_when_the_clock_is_set_back_does_not_count),
         cmocka_unit_test(a_full_queue_holds_only_its_own_runs),
         cmocka_unit_test_setup_teardown(an_entry_that_cannot_be_read_any_more_says_so_and_stays,
                                         begin, end),
