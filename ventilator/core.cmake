@@ -35,6 +35,11 @@ foreach(part age clock core dead group key move queue random removed session sub
   dtq_unit_test(vent_${part} vent_core dtq_journal dtq_wire)
 endforeach()
 
+if(DTQ_TESTS)
+  target_sources(vent_removed_test PRIVATE ${CMAKE_SOURCE_DIR}/tests/lib/alloc_fail.c)
+  target_link_options(vent_removed_test PRIVATE LINKER:--wrap=malloc LINKER:--wrap=calloc LINKER:--wrap=realloc)
+endif()
+
 dtq_unit_test(vent_cron vent_core dtq_journal dtq_wire dtq_cron)
 dtq_unit_test(vent_cron_random vent_core dtq_journal dtq_wire dtq_cron)
 

@@ -248,9 +248,10 @@ dtq_err vent_new(const struct vent_cfg *cfg, const struct journal_start *start, 
     v->seq = v->seq_start = start->seq_next;
     v->now_ms = v->start_ms = v->deadline_ms = now_ms;
     v->wall_ms = v->host_wall_ms = wall_ms;
-    vent_sinks_init(v, start);
     vent_moves_init(v);
-    err = vent_tasks_init(v);
+    err = vent_sinks_init(v, start);
+    if (err == DTQ_OK)
+        err = vent_tasks_init(v);
     if (err == DTQ_OK)
         err = vent_time_init(v);
     if (err == DTQ_OK)

@@ -1501,7 +1501,7 @@ uint64_t vent_backlog_for(const struct vent *v, const struct worker *w);
 
 /* The sink has an outcome of this kind (R29). */
 void vent_settle(struct vent *v, struct task *t, dtq_state kind);
-void vent_sinks_init(struct vent *v, const struct journal_start *start);
+dtq_err vent_sinks_init(struct vent *v, const struct journal_start *start);
 uint32_t vent_sink_find(const struct vent *v, const dtqi_uid *store); /* NONE */
 /* Where a producer would send a task of this id: R4. NONE: no sink is registered. */
 uint32_t vent_sink_choose(const struct vent *v, const dtq_id *id);
@@ -1532,10 +1532,12 @@ bool vent_is_waiting(const struct vent *v, const dtqi_uid *store);
 const dtqi_uid *vent_store_now(const struct vent *v, const dtqi_uid *store);
 /* Its place is that of tasks that wait for another one. */
 void vent_sink_vacate(struct vent *v, struct sink *s);
-/* As the journal has it; then, when all sinks are known. */
-void vent_removals_init(struct vent *v, const struct journal_sink *js);
+/* As the journal has it; false: no memory. Then, when all sinks are known. */
+bool vent_removals_init(struct vent *v, const struct journal_sink *js);
 void vent_removals_start(struct vent *v);
 void vent_removals_tick(struct vent *v);
+/* The journal does not have it as it is. */
+bool vent_removal_is_due(const struct removal *r);
 uint32_t vent_removals_gather(struct vent *v, struct journal_sink *at, uint32_t room);
 /* One of a batch that was committed; then, when all of that batch is known. */
 void vent_removal_written(struct vent *v, const struct journal_sink *js);

@@ -1026,7 +1026,7 @@ static void removals_answered(struct vent *v, const struct journal_batch *b)
         struct removal *r = &v->removals[i];
         uint32_t wait;
 
-        v->removals_due |= !r->is_durable;
+        v->removals_due |= vent_removal_is_due(r);
         if (r->asked != NONE)
             answer_asked(v, &r->asked, &r->asks, b->err);
         while (r->is_durable && (wait = vent_link_take(v, &r->asks)) != NONE)

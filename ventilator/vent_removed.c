@@ -47,7 +47,7 @@ static struct removal *add(struct vent *v, const dtqi_uid *store)
     return r;
 }
 
-static bool is_due(const struct removal *r)
+bool vent_removal_is_due(const struct removal *r)
 {
     return !r->is_durable || !dtqi_uid_eq(&r->successor, &r->written);
 }
@@ -273,14 +273,15 @@ void vent_removals_tick(struct vent *v)
 
 /* ---------------------------------------------------------------- the journal */
 
-void vent_removals_init(struct vent *v, const struct journal_sink *js)
+bool vent_removals_init(struct vent *v, const struct journal_sink *js)
 {
     struct removal *r = add(v, &js->store);
 
     if (r == NULL)
-        return;
+        return false;
     r->successor = r->written = js->successor;
     r->is_durable = true;
+    return true;
 }
 
 void vent_removals_start(struct vent *v)
@@ -296,7 +297,7 @@ uint32_t vent_removals_gather(struct vent *v, struct journal_sink *at, uint32_t 
     for (uint32_t i = 0; i < v->removals_n; i++) {
         struct removal *r = &v->removals[i];
 
-        if (!is_due(r))
+        if (!vent_removal_is_due(r))
             continue;
         if (n == room) {
             v->removals_due = true;

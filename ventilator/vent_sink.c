@@ -85,7 +85,7 @@ void vent_sink_note(struct vent *v, struct sink *s)
     vent_unstick(v);
 }
 
-void vent_sinks_init(struct vent *v, const struct journal_start *start)
+dtq_err vent_sinks_init(struct vent *v, const struct journal_start *start)
 {
     for (uint32_t i = 0; i < DTQI_SINKS_MAX; i++)
         vent_sink_clear(&v->sinks[i]);
@@ -93,8 +93,8 @@ void vent_sinks_init(struct vent *v, const struct journal_start *start)
         const struct journal_sink *js = &start->sinks[i];
         uint32_t at = js->removed ? NONE : vent_sink_get(v, &js->store);
 
-        if (js->removed)
-            vent_removals_init(v, js);
+        if (js->removed && !vent_removals_init(v, js))
+            return DTQ_ENOMEM; /* or it would be taken for one of ours again */
         if (at == NONE)
             continue;
         memcpy(v->sinks[at].intake, start->sinks[i].intake, sizeof v->sinks[at].intake);
@@ -111,6 +111,7 @@ void vent_sinks_init(struct vent *v, const struct journal_start *start)
         v->sinks[at].applied = v->sinks[at].applied_durable = start->applied[i].number;
     }
     vent_removals_start(v);
+    return DTQ_OK;
 }
 
 void vent_sinks_connect(struct vent *v)

@@ -1,6 +1,8 @@
 /* The ventilator's core: sinks that are removed, and who has what was theirs (R52). */
 #include "vent_world.h"
 
+#include "alloc_fail.h"
+
 #define OLD 0x51
 #define NEW 0x55
 #define THIRD 0x59
@@ -367,6 +369,29 @@ static void it_is_tried_again_when_it_could_not_be_written(void **state)
     assert_int_equal(world_count(w, WORLD_SEND, DTQI_OPERATE_REPLY), 1);
 }
 
+static void a_successor_that_could_not_be_written_is_tried_again(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x;
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_pass(w, 1000);
+    remove_sink(w, OLD, 0);
+    w->journal_stuck = true;
+    join(w, NEW_ROUTE, NEW); /* .. its own record goes first */
+    w->journal_stuck = false;
+    world_journal(w);
+    w->journal_err = DTQ_ENOSPC;
+    world_tick(w);
+    w->journal_err = DTQ_OK;
+    world_pass(w, 5000);
+    join(w, NEW_ROUTE, NEW);
+    world_clear(w);
+    x = world_worker(w, 1, 4, 8);
+    world_tick(w);
+    expect_dispatched_for(w, &x, NEW, 1);
+}
+
 static void given_again_it_is_answered_with_nothing_to_do(void **state)
 {
     struct world *w = *state;
@@ -435,6 +460,27 @@ static void a_removed_sink_is_refused_for_ever(void **state)
     assert_int_equal(world_take(w, WORLD_SEND, DTQI_REFUSED)->msg.refused.reason, DTQI_BAD_PEER);
 }
 
+/* What was removed would be one of ours again. */
+static void a_start_without_memory_for_them_fails(void **state)
+{
+    struct world *w = *state;
+    struct journal_start start;
+    struct vent *v = NULL;
+    char why[200] = "";
+    dtq_err err;
+
+    remove_sink(w, OLD, NEW);
+    world_kill(w);
+    assert_int_equal(journal_open(w->store, 77, &w->journal, &start, why, sizeof why), DTQ_OK);
+    alloc_fail_at(2); /* the first one is for the core itself */
+    alloc_fail_arm(true);
+    err = vent_new(&w->cfg, &start, w->now_ms, world_wall_ms(w), &v);
+    alloc_fail_arm(false);
+    vent_free(v);
+    journal_start_done(&start);
+    assert_int_equal(err, DTQ_ENOMEM);
+}
+
 /* Each of 20 strangers has a place of its own for as long as it is there. */
 static void the_place_of_a_removed_sink_is_free(void **state)
 {
@@ -469,11 +515,13 @@ int main(void)
         ALONE(they_wait_over_a_restart_as_well),
         T(it_is_answered_and_holds_when_it_is_written),
         T(it_is_tried_again_when_it_could_not_be_written),
+        ALONE(a_successor_that_could_not_be_written_is_tried_again),
         T(given_again_it_is_answered_with_nothing_to_do),
         T(whoever_asks_while_it_is_written_is_answered_too),
         T(a_connected_sink_is_removed_by_force_only),
         T(only_sinks_that_are_there_can_be_removed_or_succeed),
         T(a_removed_sink_is_refused_for_ever),
+        T(a_start_without_memory_for_them_fails),
         T(the_place_of_a_removed_sink_is_free),
     };
 
