@@ -146,9 +146,24 @@ void vent_ahead_left(struct queue *q, uint32_t rank)
         q->ahead->more |= (uint16_t)(1u << rank);
 }
 
+/* Each rank may have as many as the queue would without all this; of large tasks, which fill memory
+ * sooner than the table, all ranks together. */
+uint32_t vent_ahead_share(const struct vent *v, uint32_t share)
+{
+    if (!vent_is_full_of_bytes(v) || share == 0)
+        return share;
+    return share > DTQI_PRIORITIES ? share / DTQI_PRIORITIES : 1;
+}
+
+/* Groups, of which there may be very many, have nothing ahead then. */
+static bool may_have(const struct vent *v, const struct queue *q)
+{
+    return q->parent == NONE || !vent_is_full_of_bytes(v);
+}
+
 uint32_t vent_ahead_floor(const struct vent *v, const struct queue *q)
 {
-    return q->ageing_ms != 0 ? vent_share_of(v, q) : 0;
+    return q->ageing_ms != 0 && may_have(v, q) ? vent_share_of(v, q) : 0;
 }
 
 /* ---------------------------------------------------------------- coming into memory */
@@ -161,7 +176,7 @@ uint32_t vent_ahead_limit(const struct vent *v, const struct queue *q)
 
     if (vent_has_room(v) && q->ready < most && most / DTQI_PRIORITIES > share)
         return most / DTQI_PRIORITIES;
-    return vent_has_records(v) ? share : 0;
+    return vent_has_records(v) && may_have(v, q) ? share : 0;
 }
 
 /* What is held after a start (R33) is of no rank yet. */

@@ -637,6 +637,7 @@ struct vent_read {
     uint8_t kind;
     bool out; /* the shell has it */
     uint32_t queue;
+    uint64_t bytes_asked; /* READ_LOAD: about so many may come */
     uint64_t boundary_moves;
     uint8_t clock; /* READ_DUE */
     bool is_ahead; /* READ_LOAD: of this rank, which lies behind the window */
@@ -791,7 +792,8 @@ struct vent {
     uint64_t turns;       /* tasks of groups that went out */
     uint32_t load_next;   /* of these, to look at first */
     uint32_t loads_asked; /* tasks that reads under way may bring: two must not fill one room */
-    uint32_t load_idle;   /* of these, looked at without finding anything to do */
+    uint64_t load_bytes_asked; /* .. and about so many bytes */
+    uint32_t load_idle;        /* of these, looked at without finding anything to do */
     uint64_t dispatched_seen;
     uint64_t seq_start; /* tasks before it are from before the start */
 
@@ -1199,7 +1201,7 @@ struct task *vent_lot_first(const struct vent *v, const struct lot *lot, uint32_
 bool vent_is_behind(const struct vent *v, const struct queue *q, const struct task *t);
 /* It leaves its last `n` ready tasks, or more than `floor`, to the journal. */
 void vent_evict_ready(struct vent *v, struct queue *q, uint32_t n, uint32_t floor);
-/* So many ready tasks it may have when the window is full. */
+/* So many ready tasks it may have when the window is full; with R51, so many of each rank. */
 uint32_t vent_share_of(const struct vent *v, const struct queue *q);
 bool vent_is_served(const struct vent *v, const struct queue *q);
 /* A READY task into the lists of its queue and sink. */
@@ -1221,6 +1223,8 @@ void vent_bring_back(struct vent *v, const struct journal_task *jt, struct dtqi_
 void vent_recovered(struct vent *v, struct task *t);
 void vent_release_held(struct vent *v);
 bool vent_has_room(const struct vent *v);
+/* Tasks that are in memory, or being read, have half of what there is for them. */
+bool vent_is_full_of_bytes(const struct vent *v);
 /* There is some in the table of tasks, window full or not. */
 bool vent_has_records(const struct vent *v);
 /* So many tasks one read of the queue is to bring. */
@@ -1257,6 +1261,8 @@ void vent_ahead_window_back(struct queue *q, uint32_t rank, uint64_t seq);
 void vent_ahead_back(struct queue *q, uint32_t rank, uint64_t seq);
 /* A task of the rank has left memory. */
 void vent_ahead_left(struct queue *q, uint32_t rank);
+/* Of the share of a queue that has R51, what each of its ranks may have. */
+uint32_t vent_ahead_share(const struct vent *v, uint32_t share);
 /* So many of each rank do not. */
 uint32_t vent_ahead_floor(const struct vent *v, const struct queue *q);
 /* The rank to read of ahead of the window, so many tasks; NONE: the window comes first. */

@@ -656,10 +656,14 @@ static uint32_t window_max(const struct vent *v)
     return v->cfg.resident_tasks_max / 4;
 }
 
+bool vent_is_full_of_bytes(const struct vent *v)
+{
+    return v->resident_bytes + v->load_bytes_asked >= v->cfg.resident_bytes_max / 2;
+}
+
 static bool is_window_full(const struct vent *v)
 {
-    return window_tasks(v) + v->loads_asked >= window_max(v) ||
-           v->resident_bytes >= v->cfg.resident_bytes_max / 2;
+    return window_tasks(v) + v->loads_asked >= window_max(v) || vent_is_full_of_bytes(v);
 }
 
 bool vent_has_room(const struct vent *v)
@@ -890,14 +894,21 @@ bool vent_is_served(const struct vent *v, const struct queue *q)
     return !head->settings.paused && (head->servers != 0 || v->any_servers != 0);
 }
 
+static uint64_t task_bytes_mean(const struct queue *q)
+{
+    return q->tasks != 0 ? q->bytes / q->tasks : 0;
+}
+
 /* Groups of a queue that nobody serves leave memory to others, however many they are. */
 uint32_t vent_share_of(const struct vent *v, const struct queue *q)
 {
-    if (q->parent == NONE)
-        return v->share;
-    if (!vent_is_served(v, q))
+    uint32_t share = v->share;
+
+    if (q->parent != NONE && !vent_is_served(v, q))
         return 0;
-    return v->share < GROUP_SHARE_TASKS ? v->share : GROUP_SHARE_TASKS;
+    if (q->parent != NONE && share > GROUP_SHARE_TASKS)
+        share = GROUP_SHARE_TASKS;
+    return q->ageing_ms != 0 ? vent_ahead_share(v, share) : share;
 }
 
 bool vent_has_records(const struct vent *v)
@@ -1015,8 +1026,12 @@ static bool load(struct vent *v, struct queue *q)
             .seq = q->boundary_seq - 1,
         };
     }
+    r->bytes_asked = limit * task_bytes_mean(q);
+    if (r->bytes_asked > r->read.bytes_max)
+        r->bytes_asked = r->read.bytes_max;
     q->loading = true;
     v->loads_asked += limit;
+    v->load_bytes_asked += r->bytes_asked;
     vent_read_send(v, r);
     return true;
 }
@@ -1108,6 +1123,7 @@ void vent_loaded(struct vent *v, struct vent_read *r)
     bool is_whole;
 
     v->loads_asked -= r->read.limit;
+    v->load_bytes_asked -= r->bytes_asked;
     q->loading = false;
     if (r->read.err != DTQ_OK) {
         q->load_after_ms = v->now_ms + LOAD_RETRY_MS;

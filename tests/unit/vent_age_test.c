@@ -736,6 +736,54 @@ static void each_priority_stays_in_order(void **state)
 #define STORY(test) cmocka_unit_test_setup_teardown(test, begin, end)
 #define SMALL(test) cmocka_unit_test_setup_teardown(test, begin_small, end)
 
+/* ---------------------------------------------------------------- large tasks */
+
+/* 600 of 16 KiB, in a memory of 4 MiB. */
+static void submit_large_tasks(void **state, uint64_t step_ms, bool has_groups)
+{
+    static char body[16 * 1024];
+    struct world_task large = plain;
+    struct vent_cfg cfg;
+    struct world *w;
+    struct world_worker x;
+    char name[8];
+
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 4096;
+    cfg.resident_bytes_max = 4 << 20;
+    cfg.load_bytes = 128 << 10;
+    w = world_new(&cfg);
+    *state = w;
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    x = world_worker(w, 1, 1, 0);
+    age(w, step_ms);
+    large.body = body;
+    large.body_len = sizeof body;
+    for (uint32_t i = 0; i < 600; i++) {
+        snprintf(name, sizeof name, "g%u", i / 10);
+        large.group = has_groups ? name : NULL;
+        submit(w, 1 + i, 1, i % 10, large);
+        if (i % 20 == 0)
+            world_live(w, 10, &x, NULL);
+    }
+}
+
+static void large_tasks_of_all_priorities_leave_room_for_new_ones(void **state)
+{
+    submit_large_tasks(state, STEP_MS, false);
+}
+
+static void so_do_those_of_many_groups(void **state)
+{
+    submit_large_tasks(state, STEP_MS, true);
+}
+
+static void reads_of_large_tasks_do_not_fill_the_same_room(void **state)
+{
+    submit_large_tasks(state, 0, true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -764,6 +812,9 @@ int main(void)
         SMALL(groups_behind_the_window_rise),
         STORY(the_order_is_that_of_the_rule),
         SMALL(each_priority_stays_in_order),
+        cmocka_unit_test_teardown(large_tasks_of_all_priorities_leave_room_for_new_ones, end),
+        cmocka_unit_test_teardown(so_do_those_of_many_groups, end),
+        cmocka_unit_test_teardown(reads_of_large_tasks_do_not_fill_the_same_room, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
