@@ -120,14 +120,18 @@ struct before {
     bool is_least;
 };
 
+static bool is_walk_over(struct before *b)
+{
+    b->is_least |= b->walked >= WALK_MAX;
+    return b->walked++ >= WALK_MAX;
+}
+
 /* Those of a list that were admitted before this one; a list is in that order. */
 static void count_list(const struct vent *v, const struct list *l, uint64_t seq, struct before *b)
 {
     for (uint32_t i = l->head; i != NONE && task_at(v, i)->seq < seq; i = task_at(v, i)->next) {
-        if (b->walked++ >= WALK_MAX) {
-            b->is_least = true;
+        if (is_walk_over(b))
             return;
-        }
         b->n++;
     }
 }
@@ -135,10 +139,8 @@ static void count_list(const struct vent *v, const struct list *l, uint64_t seq,
 static void count_late(const struct vent *v, const struct heap *h, uint64_t seq, struct before *b)
 {
     for (uint32_t i = 0; i < h->n; i++) {
-        if (b->walked++ >= WALK_MAX) {
-            b->is_least = true;
+        if (is_walk_over(b))
             return;
-        }
         b->n += task_at(v, h->at[i])->seq < seq;
     }
 }
@@ -150,13 +152,11 @@ static void count_risen(const struct vent *v, const struct lot *lot, uint32_t ra
     const struct queue *q = queue_of(v, t);
 
     for (uint32_t i = lot->fifo[rank].head; i != NONE; i = task_at(v, i)->next) {
-        if (b->walked++ >= WALK_MAX) {
-            b->is_least = true;
+        if (is_walk_over(b))
             return;
-        }
         b->n += vent_age_is_before(v, q, task_at(v, i), t);
     }
-    for (uint32_t i = 0; i < lot->late[rank].n; i++)
+    for (uint32_t i = 0; i < lot->late[rank].n && !is_walk_over(b); i++)
         b->n += vent_age_is_before(v, q, task_at(v, lot->late[rank].at[i]), t);
 }
 
