@@ -203,6 +203,37 @@ static void read_endpoint(struct sock *sock, const char *asked)
                  (int)(strrchr(asked, ':') - asked), asked, port);
 }
 
+/* A signal may interrupt these before they have done anything. */
+static int connect_now(void *zmq, const char *endpoint)
+{
+    int code;
+
+    do {
+        code = zmq_connect(zmq, endpoint);
+    } while (code != 0 && errno == EINTR);
+    return code;
+}
+
+static int bind_now(void *zmq, const char *endpoint)
+{
+    int code;
+
+    do {
+        code = zmq_bind(zmq, endpoint);
+    } while (code != 0 && errno == EINTR);
+    return code;
+}
+
+static int monitor_now(void *zmq, const char *endpoint, int events)
+{
+    int code;
+
+    do {
+        code = zmq_socket_monitor(zmq, endpoint, events);
+    } while (code != 0 && errno == EINTR);
+    return code;
+}
+
 dtq_err sock_bind(void *context, enum sock_kind kind, const char *endpoint, bool insecure,
                   struct sock *ret_sock, char *why, size_t why_bytes)
 {
@@ -213,7 +244,7 @@ dtq_err sock_bind(void *context, enum sock_kind kind, const char *endpoint, bool
         err = open_socket(context, kind, ret_sock, why, why_bytes);
     if (err != DTQ_OK)
         return err;
-    if (zmq_bind(ret_sock->zmq, endpoint) != 0) {
+    if (bind_now(ret_sock->zmq, endpoint) != 0) {
         err = bind_failed(endpoint, errno, why, why_bytes);
         sock_close(ret_sock);
         return err;
@@ -247,7 +278,7 @@ static dtq_err begin_connecting(struct sock *sock, const char *endpoint, char *w
 {
     dtq_err err;
 
-    if (zmq_connect(sock->zmq, endpoint) == 0) {
+    if (connect_now(sock->zmq, endpoint) == 0) {
         snprintf(sock->endpoint, sizeof sock->endpoint, "%s", endpoint);
         return DTQ_OK;
     }
@@ -283,8 +314,8 @@ static dtq_err open_monitor(void *context, struct sock *sock, struct sock_monito
     *ret_monitor = (struct sock_monitor){.zmq = zmq_socket(context, ZMQ_PAIR)};
     if (ret_monitor->zmq != NULL && set_int(ret_monitor->zmq, ZMQ_LINGER, 0) &&
         set_int(ret_monitor->zmq, ZMQ_RCVHWM, MONITOR_HWM) &&
-        zmq_socket_monitor(sock->zmq, endpoint, MONITOR_EVENTS) == 0 &&
-        zmq_connect(ret_monitor->zmq, endpoint) == 0)
+        monitor_now(sock->zmq, endpoint, MONITOR_EVENTS) == 0 &&
+        connect_now(ret_monitor->zmq, endpoint) == 0)
         return DTQ_OK;
     sock_monitor_close(ret_monitor, sock);
     return DTQ_EIO;
@@ -315,7 +346,7 @@ dtq_err sock_connect_monitored(void *context, enum sock_kind kind, const char *e
 void sock_reconnect(struct sock *sock)
 {
     (void)zmq_disconnect(sock->zmq, sock->endpoint);
-    (void)zmq_connect(sock->zmq, sock->endpoint); /* it was accepted before */
+    (void)connect_now(sock->zmq, sock->endpoint); /* it was accepted before */
     sock->wake.is_empty = false;
 }
 

@@ -17,7 +17,7 @@ if(DTQ_TESTS)
   # Modules that misbehave, and modules that are no good at all.
   add_library(rogue_module MODULE ${CMAKE_SOURCE_DIR}/tests/lib/rogue_module.c)
   set(modules example_handlers rogue_module)
-  foreach(bad RANGE 1 9)
+  foreach(bad RANGE 1 10)
     add_library(bad_module_${bad} MODULE ${CMAKE_SOURCE_DIR}/tests/lib/bad_module.c)
     target_compile_definitions(bad_module_${bad} PRIVATE BAD=${bad})
     list(APPEND modules bad_module_${bad})

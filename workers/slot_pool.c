@@ -656,12 +656,13 @@ static void describe_end(const struct slot_process *s, char *ret, size_t bytes)
         snprintf(ret, bytes, "exited with status %d", (int)s->status);
 }
 
-/* It ended without saying a word: what it was at, it wrote down before. */
+/* It ended without saying a word: what it was at, it wrote down before. SIGKILL comes from outside,
+ * and says nothing about the handlers: that is the death of a slot like any other. */
 static bool broken_by_end(struct slot_pool *p, const struct slot_process *s, const char *at)
 {
     char end[64];
 
-    if (s->life != LIFE_SWEPT || s->stop_wanted)
+    if (s->life != LIFE_SWEPT || s->stop_wanted || (s->by_signal && s->status == SIGKILL))
         return false;
     describe_end(s, end, sizeof end);
     snprintf(p->text, sizeof p->text, "a slot %s while it started%s%.1000s", end,

@@ -881,6 +881,19 @@ static void a_slot_that_cannot_load_its_module_says_why(void **state)
     expect_broken(BAD_MODULE "5.so", "killed by SIGABRT while it started");
 }
 
+static void a_slot_that_is_killed_while_it_starts_is_not_broken(void **state)
+{
+    const char *module = BAD_MODULE "10.so";
+    struct fixture *f = make(&module, 1, NULL, 0);
+
+    (void)state;
+    slot_pool_start(f->pool, 0, now_ms());
+    wait_for(f, &f->exited_n, 1);
+    assert_true(f->by_signal);
+    assert_int_equal(f->broken, 0);
+    done(f);
+}
+
 static void a_program_that_cannot_be_started_is_told(void **state)
 {
     struct fixture *f = make(modules, 1, NULL, 0);
@@ -1006,6 +1019,7 @@ int main(void)
         with_slot(what_a_command_leaves_in_its_group_ends_with_it),
         cmocka_unit_test(a_command_that_vanished_fails_its_tasks),
         cmocka_unit_test(a_slot_that_cannot_load_its_module_says_why),
+        cmocka_unit_test(a_slot_that_is_killed_while_it_starts_is_not_broken),
         cmocka_unit_test(a_program_that_cannot_be_started_is_told),
         with_slot(a_slot_can_be_killed_and_asked_anything_while_it_starts),
         cmocka_unit_test(slots_and_commands_die_with_a_killed_parent),
