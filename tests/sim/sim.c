@@ -321,6 +321,7 @@ static void node_start(struct sim *s, struct node *n)
     n->incarnation++;
     n->is_up = true;
     n->is_paused = false;
+    n->runs_since_ms = sim_now_ms(s);
     n->is_over = false;
     n->status = 0;
     n->idle_wakes = 0;
@@ -389,6 +390,7 @@ void sim_resume(struct sim *s, enum sim_kind kind, uint32_t index)
     if (!n->is_paused)
         return;
     n->is_paused = false;
+    n->runs_since_ms = sim_now_ms(s);
     if (!n->is_up)
         return;
     story(s, "%s goes on", n->name);

@@ -58,7 +58,7 @@ struct dtqi_slice client_spec(const struct sim_plan *plan, const char *name, str
                              .priority = plan->priority,
                              .retries = plan->retries,
                              .backoff_min_ms = plan->backoff_ms,
-                             .backoff_max_ms = 4ull * plan->backoff_ms,
+                             .backoff_max_ms = (uint64_t)SIM_BACKOFF_TIMES * plan->backoff_ms,
                              .time_limit_ms = plan->time_limit_ms,
                              .crash_limit = plan->crash_limit,
                              .expires_ms = plan->expires_ms,

@@ -38,6 +38,7 @@
 #define WALL_MS_START 1700000000000ull
 #define SLOTS_MAX 8u
 #define NONE UINT32_MAX
+#define SIM_BACKOFF_TIMES 4u /* so much longer than its first a backoff may get */
 
 /* ---------------------------------------------------------------- network */
 
@@ -204,6 +205,7 @@ struct node {
     bool is_over; /* it has said that it exits */
     int status;
     uint32_t incarnation;
+    uint64_t runs_since_ms; /* it was started, or went on when it had been paused */
     int64_t wall_offset_ms;
     uint64_t boot;          /* of its host .. */
     uint64_t boot_ms;       /* .. since when */
@@ -345,6 +347,7 @@ struct task_info {
 
     /* sim_rules.c. Numbers of incarnations are the ventilator's. */
     uint32_t queue;        /* that it is in, as far as is known .. */
+    uint64_t back_by_ms;   /* its last backoff is over by then, at the latest; 0: it had none */
     uint32_t passed;       /* tasks that went out before it, though it counts as 9 (R51) */
     bool may_move;         /* .. but somebody wanted it to be in another one */
     bool has_reached;      /* V has taken in a SUBMIT of it; the last one of them: */

@@ -353,22 +353,22 @@ void rules_vent_msg(struct sim *s, uint32_t route, const struct dtqi_msg *msg)
 
 /* ---------------------------------------------------------------- limits and rates */
 
-/* Of the queue's tasks, at workers as far as V knows, and not ended. */
+/* At a worker as far as V knows, and not ended. */
+static bool is_leased(struct sim *s, const struct task_info *t)
+{
+    for (uint32_t k = 0; k < t->attempts_n; k++)
+        if (t->attempts[k].end == ATTEMPT_OPEN && attempt_is_leased(s, &t->attempts[k]))
+            return true;
+    return false;
+}
+
 static uint32_t leased_of(struct sim *s, uint32_t queue)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < s->tasks_n; i++) {
-        const struct task_info *t = &s->tasks[i];
-        bool is_leased = false;
-
-        if (t->queue != queue || t->settled_in == incarnation(s))
-            continue;
-        for (uint32_t k = 0; k < t->attempts_n; k++)
-            is_leased |=
-                t->attempts[k].end == ATTEMPT_OPEN && attempt_is_leased(s, &t->attempts[k]);
-        n += is_leased;
-    }
+    for (uint32_t i = 0; i < s->tasks_n; i++)
+        n += s->tasks[i].queue == queue && s->tasks[i].settled_in != incarnation(s) &&
+             is_leased(s, &s->tasks[i]);
     return n;
 }
 
@@ -421,7 +421,9 @@ static void check_gate(struct sim *s, uint32_t task)
 void rules_failed(struct sim *s, struct task_info *t, const struct dtqi_failure *f)
 {
     uint64_t wait_ms = f->retry_after_ms != 0 ? f->retry_after_ms : t->plan.backoff_ms;
+    uint64_t most_ms = f->retry_after_ms != 0 ? wait_ms : SIM_BACKOFF_TIMES * wait_ms;
 
+    t->back_by_ms = sim_now_ms(s) + most_ms;
     t->retry_at_ms = sim_now_ms(s) + wait_ms;
     t->retry_in = incarnation(s);
 }
@@ -480,30 +482,93 @@ static bool is_ready(const struct sim *s, const struct task_info *t)
            t->plan.delay_ms == 0 && t->plan.expires_ms == 0 && t->plan.group == 0;
 }
 
-/* The priority that it counts as (R51), at most or at least: clocks do not agree exactly. */
-static uint64_t level(const struct sim *s, const struct task_info *t, bool is_most)
+/* What a task of the queue counts as (R51). */
+static uint64_t risen(const struct sim *s, uint32_t queue, uint64_t priority, uint64_t waited_ms)
 {
-    uint64_t step_ms = present(s, t->queue)->ageing_ms;
-    uint64_t waited_ms = sim_now_ms(s) - t->submitted_ms;
-    uint64_t level = t->plan.priority;
+    uint64_t step_ms = present(s, queue)->ageing_ms;
+    uint64_t level = step_ms != 0 ? priority + waited_ms / step_ms : priority;
 
-    if (is_most)
-        waited_ms += AGE_SLACK_MS;
-    else
-        waited_ms = waited_ms > AGE_SLACK_MS ? waited_ms - AGE_SLACK_MS : 0;
-    if (step_ms != 0)
-        level += waited_ms / step_ms;
     return level < 9 ? level : 9;
 }
 
-/* What counts as 9 may be passed by what came before it; and by some others, while V reads it from
- * its journal. */
+/* The priority that it counts as at most: clocks do not agree exactly. A run of an entry has waited
+ * since it was due, though there was no V to make it; when that was nobody knows whose wall clock
+ * has jumped. */
+static uint64_t level_most(const struct sim *s, const struct task_info *t)
+{
+    bool is_run = t->cron != 0 && !t->by_hand;
+    uint64_t since_ms = t->submitted_ms;
+
+    if (is_run && s->has_jumped)
+        since_ms = 0;
+    else if (is_run && t->due_wall_ms < WALL_MS_START + since_ms)
+        since_ms = t->due_wall_ms > WALL_MS_START ? t->due_wall_ms - WALL_MS_START : 0;
+    return risen(s, t->queue, t->plan.priority, sim_now_ms(s) - since_ms + AGE_SLACK_MS);
+}
+
+/* .. at least, if it has waited since then. */
+static uint64_t level_least(const struct sim *s, const struct task_info *t, uint64_t since_ms)
+{
+    uint64_t now_ms = sim_now_ms(s);
+    uint64_t from_ms = since_ms + AGE_SLACK_MS;
+
+    return risen(s, t->queue, t->plan.priority, now_ms > from_ms ? now_ms - from_ms : 0);
+}
+
+static bool was_given(const struct sim *s, const struct task_info *t)
+{
+    for (uint32_t i = 0; i < s->given_n; i++)
+        if (&s->tasks[s->given[i].task] == t)
+            return true;
+    return false;
+}
+
+/* When V may have begun to count its waiting, at the latest: that a delay or a backoff is over is
+ * seen by a V that runs, and after a boot its clock may not know how long it did not. */
+static uint64_t waits_since_ms(const struct sim *s, const struct task_info *t)
+{
+    const struct node *v = &s->nodes[VENT];
+    uint64_t ret = t->submitted_ms + t->plan.delay_ms;
+
+    if (t->plan.delay_ms == 0 && t->back_by_ms == 0 && v->boot == 0)
+        return ret;
+    if (ret < t->back_by_ms)
+        ret = t->back_by_ms;
+    return ret > v->runs_since_ms ? ret : v->runs_since_ms;
+}
+
+/* R51 compares the first task of each priority, and of those of one priority the order stays that
+ * of admission: so u is behind x, and x counts for the less that it has waited since its delay or
+ * its backoff was over. What has a group is not in this order. */
+static bool may_hide(struct sim *s, const struct task_info *x, const struct task_info *u)
+{
+    if (x == u || !x->has_reached || x->outcome != 0 || x->submitted_us > u->confirmed_us ||
+        x->plan.priority != u->plan.priority || x->plan.group != 0 ||
+        (x->queue != u->queue && !x->may_move))
+        return false;
+    if (is_leased(s, x) && !was_given(s, x))
+        return false;
+    return (x->plan.by_wall && s->has_jumped) || level_least(s, x, waits_since_ms(s, x)) < 9;
+}
+
+static bool is_hidden(struct sim *s, const struct task_info *u)
+{
+    for (uint32_t i = 0; i < s->tasks_n; i++)
+        if (may_hide(s, &s->tasks[i], u))
+            return true;
+    return false;
+}
+
+/* What counts as 9 may be passed by what came before it, and by groups, which have their turns
+ * (R49); by others while one of its own priority hides it, and by some while V reads it from its
+ * journal. */
 static void check_passed(struct sim *s, const struct task_info *t, struct task_info *u, uint32_t i)
 {
     bool is_later = u->confirmed_us != 0 && t->submitted_us > u->confirmed_us;
     char other[8];
 
-    if (present(s, u->queue)->ageing_ms == 0 || !is_later || level(s, u, false) < 9)
+    if (present(s, u->queue)->ageing_ms == 0 || !is_later || t->plan.group != 0 ||
+        level_least(s, u, u->submitted_ms) < 9 || is_hidden(s, u))
         return;
     if (++u->passed > PASSED_MAX)
         sim_fail(s, "V leaves %s, which has waited for long, again and again",
@@ -521,7 +586,7 @@ static void check_priority(struct sim *s, uint32_t task)
 
         if (u->queue != t->queue || !is_ready(s, u))
             continue;
-        if (u->plan.priority > level(s, t, true))
+        if (u->plan.priority > level_most(s, t))
             sim_fail(s, "V dispatches %s (priority %u) and leaves %s (priority %u)",
                      story_task(task, name), t->plan.priority, story_task(i, other),
                      u->plan.priority);

@@ -274,6 +274,27 @@ static void what_is_delayed_has_not_waited(void **state)
     expect_next(w, &x, 1, 1);
 }
 
+/* Within a priority the order is that of admission, and its first task counts for all of it. */
+static void one_that_was_delayed_holds_up_those_of_its_priority(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x;
+    struct world_task later = plain;
+
+    age(w, STEP_MS);
+    later.delay_ms = 10000;
+    submit(w, 1, 1, 0, later);
+    submit(w, 2, 1, 0, plain);
+    world_live(w, 10500, NULL, NULL);
+    submit(w, 101, 1, 5, plain);
+    x = worker(w, 1);
+    expect_next(w, &x, 101, 1);
+    world_live(w, 9000, &x, NULL);
+    submit(w, 102, 1, 9, plain);
+    expect_next(w, &x, 1, 2);
+    expect_next(w, &x, 102, 1);
+}
+
 static void a_time_of_day_counts_from_when_it_came(void **state)
 {
     struct world *w = *state;
@@ -793,6 +814,7 @@ int main(void)
         STORY(between_equal_ones_the_first_comes_first),
         STORY(it_is_changed_while_tasks_wait),
         STORY(what_is_delayed_has_not_waited),
+        STORY(one_that_was_delayed_holds_up_those_of_its_priority),
         STORY(a_time_of_day_counts_from_when_it_came),
         SMALL(what_was_delayed_has_not_waited_in_the_journal_either),
         STORY(an_id_by_another_clock_has_not_waited),

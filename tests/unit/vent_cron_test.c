@@ -557,6 +557,31 @@ static void of_missed_runs_one_makes_up_for_all(void **state)
     assert_int_equal(shown(w, "tick")->next_wall_ms, t0 + 80 * SECOND);
 }
 
+/* R51: it counts from when it was due. */
+static void what_is_made_late_has_waited(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_operate ageing = {
+        .operation = DTQI_QUEUE_AGEING, .target = dtqi_str("q"), .period_ms = SECOND};
+    const struct world_task plain = {.priority = 5};
+    struct world_worker x;
+    uint32_t number;
+    uint32_t ticket;
+    dtq_id id;
+
+    add(w, "tick", each_10s());
+    operate(w, ageing);
+    world_tick(w);
+    restart_after(w, 18 * SECOND);
+    id = world_id_at(1, world_wall_ms(w));
+    world_submit_ids(w, &id, 1, &plain);
+    x = world_worker(w, 1, 1, 0);
+    world_credit(w, &x, 1);
+    world_pass(w, 10);
+    assert_int_equal(world_tasks(w, &x, &number, &ticket, 1), 1);
+    assert_int_not_equal(number, 1);
+}
+
 static void missed_runs_may_be_left_out(void **state)
 {
     struct world *w = *state;
@@ -1234,6 +1259,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_entry_that_does_not_fit_on_the_disk_is_refused, begin,
                                         end),
         cmocka_unit_test_setup_teardown(of_missed_runs_one_makes_up_for_all, begin, end),
+        cmocka_unit_test_setup_teardown(what_is_made_late_has_waited, begin, end),
         cmocka_unit_test_setup_teardown(missed_runs_may_be_left_out, begin, end),
         cmocka_unit_test_setup_teardown(a_run_that_is_a_little_late_was_not_missed, begin, end),
         cmocka_unit_test_setup_teardown(missed_runs_may_all_be_made_up_for_up_to_a_number, begin,
