@@ -110,7 +110,7 @@ static const dtq_sink_info *find(const struct cli *c, const dtq_sink_info *sinks
         if (!is_named(&sinks[i], word))
             continue;
         if (found != NULL) {
-            cli_error(c, 0, "there are several sinks '%s'", word);
+            cli_error(c, 0, "there are several sinks '%s'; name the store of one", word);
             return NULL;
         }
         found = &sinks[i];
@@ -179,6 +179,14 @@ struct removal {
     const dtq_sink_info *successor; /* NULL: none is named */
 };
 
+static bool is_listed(const dtq_sink_info *sinks, size_t n, const char *word)
+{
+    for (size_t i = 0; i < n; i++)
+        if (is_named(&sinks[i], word))
+            return true;
+    return false;
+}
+
 /* What was removed is not in the list; the order can be repeated all the same. */
 static bool take_store(const struct cli *c, const dtq_sink_info *sinks, size_t n,
                        struct removal *ret)
@@ -186,16 +194,14 @@ static bool take_store(const struct cli *c, const dtq_sink_info *sinks, size_t n
     const char *word = c->parsed.operands[1];
     dtq_id id;
 
-    for (size_t i = 0; i < n && ret->sink == NULL; i++)
-        if (is_named(&sinks[i], word))
-            ret->sink = find(c, sinks, n, word);
-    if (ret->sink != NULL) {
-        memcpy(ret->store, ret->sink->store, sizeof ret->store);
+    if (!is_listed(sinks, n, word) && dtq_id_parse(word, &id) == DTQ_OK) {
+        memcpy(ret->store, id.bytes, sizeof ret->store);
         return true;
     }
-    if (dtq_id_parse(word, &id) != DTQ_OK)
-        return find(c, sinks, n, word) != NULL;
-    memcpy(ret->store, id.bytes, sizeof ret->store);
+    ret->sink = find(c, sinks, n, word);
+    if (ret->sink == NULL)
+        return false;
+    memcpy(ret->store, ret->sink->store, sizeof ret->store);
     return true;
 }
 
@@ -284,21 +290,32 @@ static int run(struct cli *c, const struct sink_options *o, verb_fn *verb)
     return cli_flush(c, verb(c, o, sinks, n));
 }
 
-static int run_verb(struct cli *c, const struct sink_options *o)
+static const struct sink_verb {
+    const char *name;
+    const char *takes; /* the options of `dtq sink` that mean something to it */
+    size_t operands;
+    verb_fn *run;
+} verbs[] = {
+    {"list", "", 0, do_list},
+    {"accept", "yes", 1, do_accept},
+    {"remove", "yes successor force", 1, do_remove},
+};
+
+static int run_verb(struct cli *c, const struct cli_spec *spec, const struct sink_options *o)
 {
     const char *word = c->parsed.operands[0];
-    size_t n = c->parsed.operands_n - 1;
     const char *near;
 
-    if (strcmp(word, "list") == 0 && n == 0)
-        return run(c, o, do_list);
-    if (strcmp(word, "accept") == 0 && n == 1)
-        return run(c, o, do_accept);
-    if (strcmp(word, "remove") == 0 && n == 1)
-        return run(c, o, do_remove);
+    for (const struct sink_verb *v = verbs; v < verbs + sizeof verbs / sizeof *verbs; v++) {
+        if (strcmp(word, v->name) != 0)
+            continue;
+        if (cli_check_options(c, spec, v->name, v->takes) != OPT_GO)
+            return CLI_USAGE;
+        if (c->parsed.operands_n - 1 != v->operands)
+            return cli_error(c, CLI_USAGE, "usage: dtq sink list|accept SINK|remove SINK");
+        return run(c, o, v->run);
+    }
     near = text_nearest(word, (const char *[]){"list", "accept", "remove"}, 3);
-    if (near != NULL && strcmp(word, near) == 0)
-        return cli_error(c, CLI_USAGE, "usage: dtq sink list|accept SINK|remove SINK");
     return cli_error(c, CLI_USAGE, "there is no '%s'; did you mean '%s'?", word,
                      near != NULL ? near : "list");
 }
@@ -343,7 +360,7 @@ int cmd_sink(int argc, char **argv)
     int status = cli_parse(&c, &spec, argc, argv);
 
     if (status == OPT_GO)
-        status = run_verb(&c, &o);
+        status = run_verb(&c, &spec, &o);
     cli_done(&c);
     return status;
 }

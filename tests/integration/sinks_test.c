@@ -238,6 +238,43 @@ static void a_sink_can_be_removed_again(void **state)
     (void)dtq_expect(c, 1, NULL, "sink", "remove", "00000000-0000-7000-8000-000000000000", NULL);
 }
 
+/* What was lost is started again, empty, where it was: its endpoints are those of two sinks. */
+static void of_two_sinks_at_one_endpoint_none_is_guessed(void **state)
+{
+    struct cluster *c = *state;
+    struct a_sink lost;
+    struct run *refused;
+    char data[PATH_MAX];
+    char path[PATH_MAX + 8];
+    char intake[256];
+
+    start_fast(c);
+    lost = start_sink(c, "lost");
+    run_ready_value(lost.run, "intake", intake, sizeof intake);
+    wait_said(c, "sink", "list", lost.results);
+    lose_disk(c, &lost, "lost");
+    wait_said(c, "sink", "list", "UNREACHABLE");
+    cluster_path(c, "again", data, sizeof data);
+    (void)snprintf(path, sizeof path, "--data=%s", data);
+    run_wait_ready(run_start(c, NULL, "dtq-sink", "-V", c->control, "--intake", intake, "--results",
+                             lost.results, path, NULL));
+    wait_said(c, "sink", "list", "reachable");
+    refused = dtq_run(c, NULL, "sink", "remove", "--yes", lost.results, NULL);
+    assert_int_equal(refused->status, 1);
+    expect_in(refused, refused->said, "several sinks");
+    assert_int_equal(count(refused->said, "several sinks"), 1);
+}
+
+static void an_option_of_another_verb_is_refused(void **state)
+{
+    struct cluster *c = *state;
+
+    (void)dtq_expect(c, 2, NULL, "sink", "list", "--force", NULL);
+    (void)dtq_expect(c, 2, NULL, "sink", "list", "--yes", NULL);
+    (void)dtq_expect(c, 2, NULL, "sink", "accept", "--successor=x", "y", NULL);
+    (void)dtq_expect(c, 2, NULL, "sink", "accept", "--force", "y", NULL);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +284,8 @@ int main(int argc, char **argv)
         STORY(a_connected_sink_is_removed_by_force_only),
         STORY(the_example_removes_a_sink_that_is_out_of_reach),
         STORY(a_sink_can_be_removed_again),
+        STORY(of_two_sinks_at_one_endpoint_none_is_guessed),
+        STORY(an_option_of_another_verb_is_refused),
     };
 
     return RUN_STORIES(argc, argv, tests);
