@@ -390,6 +390,19 @@ static dtq_err check_task(struct dtq_client *c, const dtq_task *t)
     return DTQ_OK;
 }
 
+/* What V accepts in order must come to it in order: through one SUBMIT after the other, of one
+ * sink. */
+static uint64_t order_of(const dtq_task *t)
+{
+    uint64_t hash = 1;
+
+    if (t->group == NULL || t->group[0] == '\0' || !t->group_ordered)
+        return 0;
+    for (const char *at = t->group; *at != '\0'; at++)
+        hash = dtqi_mix64(hash ^ (uint8_t)*at);
+    return hash != 0 ? hash : 1;
+}
+
 dtq_err shell_convert_task(struct dtq_client *c, const dtq_task *task, struct client_task *ret)
 {
     dtq_task room;
@@ -404,6 +417,7 @@ dtq_err shell_convert_task(struct dtq_client *c, const dtq_task *task, struct cl
     *ret = (struct client_task){
         .payload = {t->payload, (uint32_t)t->payload_bytes},
         .again = t->again,
+        .order = order_of(t),
         .delay_ms = t->delay_ms,
         .not_before_wall_ms = t->not_before_wall_ms,
         .tag = t->tag,

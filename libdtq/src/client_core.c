@@ -454,15 +454,13 @@ static uint32_t only_sink(const struct client *c)
     return i;
 }
 
-uint32_t client_sink_of(const struct client *c, const dtq_id *id)
+uint32_t client_sink_of(const struct client *c, uint64_t hash)
 {
-    uint64_t id_hash;
     uint64_t best_weight = 0;
     uint32_t best = 0;
 
     if (c->sinks_n == 1)
         return only_sink(c);
-    id_hash = dtqi_id_hash(id);
     for (uint32_t i = 1; i < CLIENT_PEERS_MAX; i++) {
         const struct peer *p = &c->peers[i];
         uint64_t weight;
@@ -471,7 +469,7 @@ uint32_t client_sink_of(const struct client *c, const dtq_id *id)
         if (!p->is_registered)
             continue;
         memcpy(store.bytes, p->store.bytes, sizeof store.bytes);
-        weight = dtqi_mix64(id_hash ^ dtqi_id_hash(&store));
+        weight = dtqi_mix64(hash ^ dtqi_id_hash(&store));
         if (best == 0 || weight > best_weight ||
             (weight == best_weight &&
              memcmp(p->store.bytes, c->peers[best].store.bytes, sizeof store.bytes) > 0)) {

@@ -115,6 +115,7 @@ struct client_task {
     const dtq_id *again;       /* NULL: a new id */
     uint64_t delay_ms;
     uint64_t not_before_wall_ms;
+    uint64_t order;      /* tasks of one order go to one sink, by this number; 0: each by its id */
     uint64_t timeout_ms; /* for the confirmation; more than CLIENT_GIVE_UP_MS is that */
     uint64_t tag;
     uint64_t call; /* the caller's; comes back in the verdict */

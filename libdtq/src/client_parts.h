@@ -128,6 +128,7 @@ struct batch {
     uint32_t *spec_index;
     uint64_t *not_before_wall_ms;
     uint64_t *delay_ms;
+    uint64_t *sink_hashes; /* what chooses the sink */
     struct dtqi_slice *bodies;
     struct dtqi_spec *specs;
     uint32_t specs_n;
@@ -261,8 +262,8 @@ static inline bool client_can_send(const struct client *c)
 {
     return c->peers[CLIENT_VENTILATOR].link == LINK_OPEN;
 }
-/* The sink of an id among the registered ones, by rendezvous (R4); 0: there is none. */
-uint32_t client_sink_of(const struct client *c, const dtq_id *id);
+/* The sink of an id or an order among the registered ones, by rendezvous (R4); 0: there is none. */
+uint32_t client_sink_of(const struct client *c, uint64_t hash);
 /* Notes that an answer is awaited from now on. */
 void client_await(struct client *c, uint32_t peer);
 /* Close the connection, and open another one later. What was under way on it counts as lost. */

@@ -59,6 +59,7 @@ static void destroy(struct batch *b)
     free(b->spec_index);
     free(b->not_before_wall_ms);
     free(b->delay_ms);
+    free(b->sink_hashes);
     free(b->bodies);
     free(b->specs);
     free(b);
@@ -95,6 +96,7 @@ static struct batch *take_spare(struct client *c)
                         .spec_index = kept.spec_index,
                         .not_before_wall_ms = kept.not_before_wall_ms,
                         .delay_ms = kept.delay_ms,
+                        .sink_hashes = kept.sink_hashes,
                         .bodies = kept.bodies,
                         .specs = kept.specs,
                         .specs_size = kept.specs_size};
@@ -141,6 +143,7 @@ static bool has_room(struct batch *b)
         !grow_column(&b->spec_index, size, sizeof *b->spec_index) ||
         !grow_column(&b->not_before_wall_ms, size, sizeof *b->not_before_wall_ms) ||
         !grow_column(&b->delay_ms, size, sizeof *b->delay_ms) ||
+        !grow_column(&b->sink_hashes, size, sizeof *b->sink_hashes) ||
         !grow_column(&b->bodies, size, sizeof *b->bodies))
         return false;
     b->size = size;
@@ -200,6 +203,7 @@ struct entry {
     uint64_t not_before_wall_ms;
     uint64_t delay_ms;
     uint64_t clock_base_ms;
+    uint64_t sink_hash;
 };
 
 static void unform(struct client *c, struct batch *b)
@@ -250,6 +254,7 @@ static bool append(struct client *c, uint32_t sink, bool resend, const struct en
     b->ids[n] = r->id;
     b->not_before_wall_ms[n] = e->not_before_wall_ms;
     b->delay_ms[n] = e->delay_ms;
+    b->sink_hashes[n] = e->sink_hash;
     b->has_times |= e->not_before_wall_ms != 0;
     b->has_delays |= e->delay_ms != 0;
     b->n++;
@@ -326,6 +331,7 @@ static void compact(struct client *c, struct batch *b)
         b->spec_index[to] = b->spec_index[i];
         b->not_before_wall_ms[to] = b->not_before_wall_ms[i];
         b->delay_ms[to] = b->delay_ms[i];
+        b->sink_hashes[to] = b->sink_hashes[i];
         b->bodies[to] = b->bodies[i];
         rec_at(c, b->records[to])->batch_index = to;
         to++;
@@ -399,7 +405,8 @@ dtq_err client_submit(struct client *c, const struct client_task *t, struct clie
     e.not_before_wall_ms = t->not_before_wall_ms;
     e.delay_ms = t->delay_ms; /* from the time in the id: however often and late it is sent */
     e.clock_base_ms = t->again != NULL ? 0 : c->clock_base_ms;
-    if (!append(c, client_sink_of(c, &id), t->again != NULL, &e)) {
+    e.sink_hash = t->order != 0 ? t->order : dtqi_id_hash(&id);
+    if (!append(c, client_sink_of(c, e.sink_hash), t->again != NULL, &e)) {
         rec_release(c, e.record);
         return DTQ_ENOMEM;
     }
@@ -739,7 +746,8 @@ static bool split(struct client *c, struct batch *b)
         e.body = b->bodies[i];
         e.not_before_wall_ms = b->not_before_wall_ms[i];
         e.delay_ms = b->delay_ms[i];
-        if (!append(c, client_sink_of(c, &b->ids[i]), b->resend, &e))
+        e.sink_hash = b->sink_hashes[i];
+        if (!append(c, client_sink_of(c, e.sink_hash), b->resend, &e))
             return false;
         b->records[i] = NONE;
         b->left--;

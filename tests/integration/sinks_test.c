@@ -119,6 +119,39 @@ static void tasks_of_a_sink_that_is_lost_end_at_another(void **state)
         LINES);
 }
 
+static void with_two_sinks_a_group_in_order_is_in_order(void **state)
+{
+    struct cluster *c = *state;
+    const char *expected = "0123456789abcdefghijklmnopqrstuvwxyzABCD";
+    char lines[2 * LINES + 1];
+    char command[PATH_MAX + 32];
+    char path[PATH_MAX];
+    char written[LINES + 1] = "";
+    struct a_sink two;
+    FILE *file;
+
+    start_fast(c);
+    (void)start_sink(c, "one");
+    two = start_sink(c, "two");
+    wait_said(c, "sink", "list", two.results);
+    cluster_path(c, "written", path, sizeof path);
+    (void)snprintf(command, sizeof command, "--exec=note=sh -c 'cat >>%s'", path);
+    (void)cluster_start_worker(c, command, "-c2", NULL);
+    for (size_t i = 0; i < LINES; i++) {
+        lines[2 * i] = expected[i];
+        lines[2 * i + 1] = '\n';
+    }
+    assert_int_equal(
+        run_end(run_start(c, cluster_file(c, lines, sizeof lines - 1), "dtq", "submit",
+                          "--each-line", "-", "--wait", "--group", "g", "--ordered", "note", NULL)),
+        0);
+    file = fopen(path, "r");
+    assert_non_null(file);
+    assert_int_equal(fread(written, 1, LINES, file), LINES);
+    (void)fclose(file);
+    assert_string_equal(written, expected);
+}
+
 static void without_another_sink_tasks_wait_for_the_next_one(void **state)
 {
     struct cluster *c = *state;
@@ -279,6 +312,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         STORY(tasks_of_a_sink_that_is_lost_end_at_another),
+        STORY(with_two_sinks_a_group_in_order_is_in_order),
         STORY(without_another_sink_tasks_wait_for_the_next_one),
         STORY(a_removed_sink_that_comes_back_is_refused_and_told_why),
         STORY(a_connected_sink_is_removed_by_force_only),

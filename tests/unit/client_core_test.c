@@ -250,6 +250,36 @@ static void each_task_goes_to_the_sink_of_its_id(void **state)
     assert_true(seen[1] > 20);
 }
 
+/* The ventilator keeps the order in which it accepts them: that of SUBMITs of one sink. */
+static void tasks_of_one_order_go_to_one_sink(void **state)
+{
+    struct world *w = *state;
+    struct client_task t = a_task("x");
+    const struct sent *s;
+    uint8_t sink = 0;
+    uint32_t n = 0;
+    dtq_id ids[40];
+
+    t.order = 7;
+    for (int i = 0; i < 40; i++) {
+        if (i == 20)
+            connect_up(w);
+        assert_int_equal(client_submit(w->c, &t, w->at, &ids[i]), DTQ_OK);
+        submit(w, "of another sink, perhaps");
+    }
+    tick(w);
+    while ((s = next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT)) != NULL) {
+        for (uint32_t i = 0; i < s->n; i++) {
+            if (n == 40 || !dtqi_id_eq(&s->ids[i], &ids[n]))
+                continue;
+            assert_true(sink == 0 || sink == s->sink.bytes[0]);
+            sink = s->sink.bytes[0];
+            n++;
+        }
+    }
+    assert_int_equal(n, 40);
+}
+
 static void tasks_gather_into_one_batch_until_the_input_is_drained(void **state)
 {
     struct world *w = *state;
@@ -1799,6 +1829,7 @@ int main(void)
         STORY(ids_grow),
         STORY(a_local_clock_that_is_ahead_spoils_no_ids_after_welcome),
         WITH(each_task_goes_to_the_sink_of_its_id, setup_two_sinks),
+        WITH(tasks_of_one_order_go_to_one_sink, setup_two_sinks),
         STORY(tasks_gather_into_one_batch_until_the_input_is_drained),
         STORY(a_batch_is_full_at_512_tasks),
         STORY(a_batch_is_full_at_256_kib_and_a_larger_task_goes_alone),
