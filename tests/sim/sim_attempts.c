@@ -120,14 +120,16 @@ static bool is_open_at_vent(const struct sim *s, const struct task_info *t)
 }
 
 /* That it was given in a life before, a delayed one that comes of age now need not know; nor need
- * any, if its record was lost with that life and it was admitted anew. */
+ * any, if its record was lost with that life and it was admitted anew: its place is the new one,
+ * in each later life, too. */
 static bool was_given(const struct sim *s, const struct task_info *t, const struct task_info *other)
 {
     bool is_known =
         other->plan.delay_ms == 0 && t->confirmed_us != 0 && t->confirmed_us < s->vent_start_us;
 
     for (uint32_t i = 0; i < t->attempts_n; i++)
-        if (t->attempts[i].epoch == s->epoch || (t->attempts[i].epoch != 0 && is_known))
+        if (t->attempts[i].epoch == s->epoch ||
+            (t->attempts[i].epoch != 0 && t->attempts[i].epoch >= t->known_from && is_known))
             return true;
     return false;
 }

@@ -570,6 +570,9 @@ void check_sink_restored(struct sim *s, const struct node *n, struct results *re
 void check_vent_started(struct sim *s, const struct journal_start *start)
 {
     s->epoch = start->epoch;
+    for (uint32_t i = 0; i < s->tasks_n; i++)
+        if (!s->tasks[i].is_in_journal)
+            s->tasks[i].known_from = s->epoch;
     rules_vent_started(s, start);
     memset(s->told, 0, sizeof s->told);
     for (uint32_t i = 0; i < start->applied_n; i++) {

@@ -363,7 +363,8 @@ struct task_info {
     uint64_t retry_at_ms; /* not before this, as V of this incarnation counted its last failure */
     uint32_t retry_in;
     bool is_in_journal;
-    bool is_dead; /* a dead letter, in the journal */
+    uint64_t known_from; /* epoch of the last V that started without its record; 0: none did */
+    bool is_dead;        /* a dead letter, in the journal */
     bool was_dead;
     uint64_t dead_wall_ms;
     bool dead_may_go;       /* an operator wants it to */
