@@ -196,6 +196,9 @@ struct journal_queue_settings {
     uint64_t group_rate_period_ms;
 
     uint64_t ageing_ms; /* waiting that counts as one priority (R51); 0: none does */
+
+    uint64_t cancel_seq; /* what was admitted before this one is cancelled, also what a worker
+                            holds; 0: no. Not without a purge_seq, nor behind it */
 };
 
 /* A queue, or one group of a queue: its tasks have an order of their own. */

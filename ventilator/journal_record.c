@@ -422,8 +422,10 @@ enum queue_flags {
     QUEUE_IS_GROUP = 16, /* the number of its queue stands behind all that */
     QUEUE_IS_ORDERED = 32,
     QUEUE_HAS_AGEING = 64, /* behind the limits of groups */
-    QUEUE_FLAGS = 127,
+    QUEUE_HAS_MORE = 128,  /* another byte of flags stands last, and what it says behind it */
 };
+
+enum queue_flags_more { QUEUE_MORE_CANCEL = 1 };
 
 static bool has_limits(const struct journal_queue_settings *s)
 {
@@ -472,7 +474,8 @@ static uint8_t queue_flags(const struct journal_queue *queue)
                      (has_group_limits(s) ? QUEUE_HAS_GROUP_LIMITS : 0) |
                      (queue->parent != 0 ? QUEUE_IS_GROUP : 0) |
                      (queue->ordered ? QUEUE_IS_ORDERED : 0) |
-                     (s->ageing_ms != 0 ? QUEUE_HAS_AGEING : 0));
+                     (s->ageing_ms != 0 ? QUEUE_HAS_AGEING : 0) |
+                     (s->cancel_seq != 0 ? QUEUE_HAS_MORE : 0));
 }
 
 void journal_queue_out(struct journal_out *out, const struct journal_queue *queue)
@@ -494,6 +497,19 @@ void journal_queue_out(struct journal_out *out, const struct journal_queue *queu
         journal_out_plain(out, s->ageing_ms);
     if (queue->parent != 0)
         journal_out_plain(out, queue->parent);
+    if (s->cancel_seq != 0) {
+        journal_out_u8(out, QUEUE_MORE_CANCEL);
+        journal_out_plain(out, s->cancel_seq);
+    }
+}
+
+static bool queue_more_in(struct journal_in *in, struct journal_queue_settings *ret)
+{
+    uint8_t more;
+
+    return journal_in_u8(in, &more) && more == QUEUE_MORE_CANCEL &&
+           journal_in_plain(in, &ret->cancel_seq) && ret->cancel_seq != 0 &&
+           ret->cancel_seq <= ret->purge_seq;
 }
 
 static bool queue_rest_in(struct journal_in *in, uint8_t flags, struct journal_queue *queue)
@@ -505,7 +521,8 @@ static bool queue_rest_in(struct journal_in *in, uint8_t flags, struct journal_q
            ((flags & QUEUE_HAS_GROUP_LIMITS) == 0 || group_limits_in(in, s)) &&
            ((flags & QUEUE_HAS_AGEING) == 0 || journal_in_plain(in, &s->ageing_ms)) &&
            ((flags & QUEUE_IS_GROUP) == 0 ||
-            (journal_in_plain32(in, &queue->parent) && queue->parent != 0));
+            (journal_in_plain32(in, &queue->parent) && queue->parent != 0)) &&
+           ((flags & QUEUE_HAS_MORE) == 0 || queue_more_in(in, s));
 }
 
 bool journal_queue_in(struct dtqi_slice key, struct dtqi_slice value, struct journal_queue *ret)
@@ -516,10 +533,9 @@ bool journal_queue_in(struct dtqi_slice key, struct dtqi_slice value, struct jou
     uint8_t flags;
 
     if (!journal_in_u32(&number, &queue.number) || number.len != 0 || queue.number == 0 ||
-        !journal_in_u8(&in, &flags) || flags > QUEUE_FLAGS ||
-        !text_in(&in, queue.name, sizeof queue.name) || !journal_in_plain(&in, &queue.ready) ||
-        !journal_in_plain(&in, &queue.delayed) || !journal_in_plain(&in, &queue.bytes) ||
-        !queue_rest_in(&in, flags, &queue) || in.len != 0)
+        !journal_in_u8(&in, &flags) || !text_in(&in, queue.name, sizeof queue.name) ||
+        !journal_in_plain(&in, &queue.ready) || !journal_in_plain(&in, &queue.delayed) ||
+        !journal_in_plain(&in, &queue.bytes) || !queue_rest_in(&in, flags, &queue) || in.len != 0)
         return false;
     queue.settings.paused = (flags & QUEUE_PAUSED) != 0;
     queue.ordered = (flags & QUEUE_IS_ORDERED) != 0;

@@ -226,6 +226,7 @@ static void cancel_queue(struct vent *v, uint32_t wait, struct queue *q)
             cancel(v, wait, t);
     }
     search_journal(v, q);
+    q->settings.cancel_seq = q->settings.purge_seq;
     if (vent_link_add(v, &q->asks, wait))
         vent_wait_hold(v, wait);
     else
@@ -302,12 +303,15 @@ static void purge_begin(struct vent *v)
         }
 }
 
-/* Everything before the mark of the queue has a mark of its own: that one is not needed. */
+/* Everything before the mark of the queue has a mark of its own: that one is not needed. What is
+ * being stopped for it may have its mark in a later batch than this. */
 static bool purge_end(struct vent *v, struct queue *q)
 {
     if (resident_of(q, TASK_MARKING) != 0 || resident_of(q, TASK_HELD) != 0)
         return false;
-    q->settings.purge_seq = 0;
+    if (q->settings.cancel_seq != 0 && resident_of(q, TASK_STOPPING) != 0)
+        return false;
+    q->settings.purge_seq = q->settings.cancel_seq = 0;
     v->purging--;
     v->purge_queue = NONE;
     vent_queue_changed(v, q);

@@ -289,7 +289,7 @@ void vent_queue_start(struct vent *v, struct queue *q, const struct journal_queu
     set_number(v, q, jq->number);
     q->settings = jq->settings;
     if (q->parent != NONE)
-        q->settings.purge_seq = 0; /* what its queue says counts */
+        q->settings.purge_seq = q->settings.cancel_seq = 0; /* what its queue says counts */
     v->purging += q->settings.purge_seq != 0;
     vent_age_take(v, q);
     count_start(v, q, jq);
@@ -1200,6 +1200,8 @@ struct task *vent_recover(struct vent *v, const struct journal_task *jt, struct 
     t->flags = TASK_RECOVERED;
     if (q->number != jt->key.queue || v->specs[spec].rank != jt->key.rank)
         t->flags |= TASK_NO_KEY;
+    if (t->seq < head_of(v, q)->settings.cancel_seq)
+        t->flags |= TASK_CANCEL; /* R44: whoever holds it, if anybody does, has to stop it */
     if (!recover_past(v, t, jt)) {
         vent_task_free(v, t);
         return NULL;

@@ -1058,8 +1058,8 @@ static void a_restart_knows_queues_rosters_and_settlements(void **state)
     workers[0].gone = true;
     workers[1].instance = (dtqi_uid){.bytes = "was never here.."};
     workers[1].gone = true;
-    queues[0].settings =
-        (struct journal_queue_settings){true, 3, 10, 60000, 1700000000000, 77, 5, 20, 1000, 30000};
+    queues[0].settings = (struct journal_queue_settings){
+        true, 3, 10, 60000, 1700000000000, 77, 5, 20, 1000, 30000, 70};
     applied.number = 9;
     (void)snprintf(sink.intake, sizeof sink.intake, "tcp://b:1");
     w->batch.workers_n = 2;
@@ -1076,6 +1076,7 @@ static void a_restart_knows_queues_rosters_and_settlements(void **state)
     assert_int_equal(queue_at_start(w, 5)->settings.rate_period_ms, 60000);
     assert_int_equal(queue_at_start(w, 5)->settings.rate_next_wall_ms, 1700000000000);
     assert_int_equal(queue_at_start(w, 5)->settings.purge_seq, 77);
+    assert_int_equal(queue_at_start(w, 5)->settings.cancel_seq, 70);
     assert_int_equal(queue_at_start(w, 5)->settings.group_limit, 5);
     assert_int_equal(queue_at_start(w, 5)->settings.group_rate, 20);
     assert_int_equal(queue_at_start(w, 5)->settings.group_rate_period_ms, 1000);

@@ -923,6 +923,35 @@ static void a_cancelled_queue_is_cancelled_after_a_crash(void **state)
     assert_int_equal(world_tasks(w, &x, NULL, NULL, 1), 0);
 }
 
+/* R44: it was in the journal only when its queue was cancelled, and again when it is listed. */
+static void what_runs_of_a_cancelled_backlog_is_stopped(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 1);
+    struct world_holding held = {3000, x.epoch, 1, DTQI_HELD_RUNNING};
+    dtq_id id = world_id(3000);
+    struct dtqi_report r = {.stopped_ids = &id, .stopped_n = 1};
+
+    submit_backlog(w);
+    world_restart(w);
+    w->sink_session = 0;
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    cancel_queue(w, "q");
+    (void)cancelled(w);
+    world_restart(w);
+    w->sink_session = 0;
+    world_sink(w);
+    world_worker_hello(w, &x, NULL, 1);
+    world_holdings(w, &x, &held, 1, true);
+    world_tick(w);
+    assert_int_equal(world_take(w, WORLD_SEND, DTQI_STOP_ATTEMPTS)->msg.stop_attempts.n, 1);
+    (void)settle_all(w, &x);
+    world_report(w, &x, &r);
+    assert_int_equal(settle_all(w, &x), 1);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 1), 0);
+}
+
 /* R36: the mark of before the restart is found when the worker lists what it runs. */
 static void a_running_task_is_stopped_though_the_ventilator_restarted(void **state)
 {
@@ -1378,6 +1407,7 @@ int main(void)
         T(a_purge_ends),
         T(all_of_a_queue_is_cancelled_also_what_runs),
         T(a_cancelled_queue_is_cancelled_after_a_crash),
+        T(what_runs_of_a_cancelled_backlog_is_stopped),
         T(a_running_task_is_stopped_though_the_ventilator_restarted),
         T(a_held_task_is_cancelled_when_its_worker_has_stopped_it),
         T(a_worker_takes_from_its_queues_by_their_weights),
