@@ -116,6 +116,12 @@ struct flow {
     int hold;    /* .. which comes when nobody holds the other end */
 };
 
+static void fill(zmq_msg_t *msg)
+{
+    zmq_msg_init_size(msg, MESSAGE_BYTES);
+    memset(zmq_msg_data(msg), 1, MESSAGE_BYTES);
+}
+
 static void send_one(void *socket, zmq_msg_t *msg)
 {
     need(zmq_msg_send(msg, socket, 0) >= 0, "send");
@@ -144,8 +150,7 @@ static void run_ventilator(void *arg)
     for (uint64_t i = 0; i < f->messages; i++) {
         zmq_msg_t msg;
 
-        zmq_msg_init_size(&msg, MESSAGE_BYTES);
-        memset(zmq_msg_data(&msg), 1, MESSAGE_BYTES);
+        fill(&msg);
         send_one(out, &msg);
     }
     (void)!read(f->release, &spare, 1);
@@ -289,8 +294,7 @@ static void make_trips(char endpoints[HOPS][64], uint32_t warm, uint32_t n, doub
         uint64_t from_us = proc_now_us();
         zmq_msg_t msg;
 
-        zmq_msg_init_size(&msg, MESSAGE_BYTES);
-        memset(zmq_msg_data(&msg), 1, MESSAGE_BYTES);
+        fill(&msg);
         send_one(out, &msg);
         zmq_msg_init(&msg);
         need(zmq_msg_recv(&msg, in, 0) >= 0, "recv");
@@ -303,21 +307,109 @@ static void make_trips(char endpoints[HOPS][64], uint32_t warm, uint32_t n, doub
     zmq_ctx_term(context);
 }
 
+static void start_hops(char endpoints[HOPS][64], uint32_t n, const char *dir, pid_t *ret_pids)
+{
+    choose_endpoints(endpoints, HOPS);
+    for (int i = 0; i < HOPS - 1; i++) {
+        struct hop hop = {endpoints[i], endpoints[i + 1], n, i == HOPS - 2 ? dir : NULL};
+
+        ret_pids[i] = start(run_hop, &hop); /* which has a copy of it */
+    }
+}
+
 void bare_trips(uint32_t n, const char *dir, double *ret_us)
 {
     uint32_t warm = 20;
     char endpoints[HOPS][64];
-    struct hop hops[HOPS - 1];
     pid_t pids[HOPS - 1];
 
-    choose_endpoints(endpoints, HOPS);
-    for (int i = 0; i < HOPS - 1; i++) {
-        hops[i] =
-            (struct hop){endpoints[i], endpoints[i + 1], warm + n, i == HOPS - 2 ? dir : NULL};
-        pids[i] = start(run_hop, &hops[i]);
-    }
+    start_hops(endpoints, warm + n, dir, pids);
     make_trips(endpoints, warm, n, ret_us);
     (void)end(pids, HOPS - 1);
+}
+
+/* ---------------------------------------------------------------- many messages, there and back */
+
+struct circle {
+    char endpoints[HOPS][64];
+    uint32_t messages;
+    int tell; /* the producer's end of a pipe */
+};
+
+static bool try_send(void *out)
+{
+    zmq_msg_t msg;
+
+    fill(&msg);
+    if (zmq_msg_send(&msg, out, ZMQ_DONTWAIT) >= 0)
+        return true;
+    zmq_msg_close(&msg);
+    return false;
+}
+
+static bool try_receive(void *in)
+{
+    zmq_msg_t msg;
+    bool is_there;
+
+    zmq_msg_init(&msg);
+    is_there = zmq_msg_recv(&msg, in, ZMQ_DONTWAIT) >= 0;
+    zmq_msg_close(&msg);
+    return is_there;
+}
+
+/* Until `n` have come back. */
+static void exchange(void *in, void *out, uint32_t n)
+{
+    uint32_t to_send = n;
+
+    for (uint32_t left = n; left > 0;) {
+        zmq_pollitem_t polls[] = {{.socket = in, .events = ZMQ_POLLIN},
+                                  {.socket = out, .events = ZMQ_POLLOUT}};
+        uint32_t before = to_send + left;
+
+        while (to_send > 0 && try_send(out))
+            to_send--;
+        while (left > 0 && try_receive(in))
+            left--;
+        if (left > 0 && to_send + left == before)
+            need(zmq_poll(polls, to_send > 0 ? 2 : 1, SILENCE_MS) > 0, "poll");
+    }
+}
+
+static void run_producer(void *arg)
+{
+    struct circle *c = arg;
+    void *context = zmq_ctx_new();
+    void *in = bind_at(context, ZMQ_PULL, c->endpoints[HOPS - 1]);
+    void *out = connect_to(context, ZMQ_PUSH, c->endpoints[0]);
+    uint64_t from_us;
+    double seconds;
+
+    exchange(in, out, 1); /* all are connected */
+    from_us = proc_now_us();
+    exchange(in, out, c->messages);
+    seconds = (double)(proc_now_us() - from_us) / 1e6;
+    need(write(c->tell, &seconds, sizeof seconds) == sizeof seconds, "write");
+}
+
+struct bare_flow bare_circle(uint32_t messages)
+{
+    struct circle c = {.messages = messages};
+    struct bare_flow result = {0};
+    pid_t pids[HOPS];
+    int tell[2];
+
+    need(pipe2(tell, O_CLOEXEC) == 0, "pipe");
+    c.tell = tell[1];
+    start_hops(c.endpoints, messages + 1, NULL, pids);
+    pids[HOPS - 1] = start(run_producer, &c);
+    close(tell[1]);
+    need(read(tell[0], &result.seconds, sizeof result.seconds) == sizeof result.seconds,
+         "the producer says nothing");
+    result.cpu_us = end(pids, HOPS) / (double)messages;
+    close(tell[0]);
+    return result;
 }
 
 /* ---------------------------------------------------------------- the disk */

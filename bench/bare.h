@@ -16,6 +16,10 @@ struct bare_flow {
  * each task, nothing kept, nothing batched. */
 struct bare_flow bare_flow(uint64_t messages);
 
+/* producer -> ventilator -> worker -> sink -> producer: as many hops as a task and its result have
+ * in dtq, else as above. */
+struct bare_flow bare_circle(uint32_t messages);
+
 /* us of `n` round trips over four hops: producer -> ventilator -> worker -> sink -> producer, each
  * a process. With `dir`, the sink commits each to an LMDB environment there first: two flushes. */
 void bare_trips(uint32_t n, const char *dir, double *ret_us);
