@@ -1032,6 +1032,8 @@ static void removals_answered(struct vent *v, const struct journal_batch *b)
         while (r->is_durable && (wait = vent_link_take(v, &r->asks)) != NONE)
             vent_wait_release(v, wait);
     }
+    if (v->removals_due)
+        vent_lazy(v);
 }
 
 /* .. for a sink to be accepted. */

@@ -394,10 +394,12 @@ static void remove_again(struct vent *v, uint32_t route, const struct dtqi_opera
 static void begin(struct vent *v, uint32_t route, const struct dtqi_operate *m, struct sink *s)
 {
     const struct sink *heir = m->n < 2 ? choose(v, &s->store) : NULL;
-    struct removal *r = v->removals_n < DTQI_SINKS_REMOVED_MAX ? add(v, &s->store) : NULL;
+    bool is_full = v->removals_n >= DTQI_SINKS_REMOVED_MAX;
+    struct removal *r = is_full ? NULL : add(v, &s->store);
 
     if (r == NULL) {
-        vent_operate_refuse(v, route, m, DTQI_BUSY, "too many sinks were removed");
+        vent_operate_refuse(v, route, m, DTQI_BUSY,
+                            is_full ? "too many sinks were removed" : "out of memory");
         return;
     }
     if (m->n > 1)

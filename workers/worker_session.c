@@ -394,6 +394,8 @@ void wk_session_beat(struct worker *w)
     }
     wk_slots_name_started(w);
     wk_report(w, true);
+    if (!session_is_open(w))
+        return; /* it was lost, as there was no memory for the report */
     say_beat(w);
     if (s->beat - s->beat_echoed < 2)
         due(w, s->beat_due_ms);
