@@ -252,18 +252,50 @@ static void count_idle_wakes(struct sim *s, struct node *n, bool had_input)
         sim_fail(s, "%s wakes up again and again without anything to do", n->name);
 }
 
+/* What a sink that has paused its intake has not read waits, and the rest goes past it. */
+static struct input **next_readable(struct node *n, struct input **ret_before)
+{
+    struct input **at = &n->inbox;
+
+    *ret_before = NULL;
+    while (*at != NULL && !net_is_read(*at)) {
+        *ret_before = *at;
+        at = &(*at)->next;
+    }
+    return at;
+}
+
+static bool has_input(struct node *n)
+{
+    struct input *before;
+
+    return *next_readable(n, &before) != NULL;
+}
+
+/* @return NULL: there is nothing to take in. */
+static struct input *next_input(struct node *n)
+{
+    struct input *before;
+    struct input **at = next_readable(n, &before);
+    struct input *in = *at;
+
+    if (in == NULL)
+        return NULL;
+    *at = in->next;
+    if (n->inbox_tail == in)
+        n->inbox_tail = before;
+    return in;
+}
+
 /* What a process does in one turn of its loop: take in what is there, then a TICK. */
 static void turn(struct sim *s, struct node *n)
 {
-    bool had_input = n->inbox != NULL;
+    bool had_input = has_input(n);
     uint64_t due;
     struct input *in;
 
     n->wake_us = UINT64_MAX;
-    while ((in = n->inbox) != NULL && n->is_up && !n->is_over && !s->has_failed) {
-        n->inbox = in->next;
-        if (n->inbox == NULL)
-            n->inbox_tail = NULL;
+    while (n->is_up && !n->is_over && !s->has_failed && (in = next_input(n)) != NULL) {
         take_input(s, n, in);
         free(in->frame);
         free(in->work);
@@ -279,7 +311,7 @@ static void turn(struct sim *s, struct node *n)
     }
     check_node(s, n);
     count_idle_wakes(s, n, had_input);
-    if (n->inbox != NULL)
+    if (has_input(n))
         sim_wake(s, n, s->now_us);
     due = due_ms(n);
     if (due != UINT64_MAX)

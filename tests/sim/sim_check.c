@@ -8,7 +8,7 @@
  */
 
 #define FENCE_SLACK_MS 1500u /* until the worker's next tick at the latest */
-#define INTAKE_SLACK_BODIES 64u
+#define PROPOSAL_BYTES 512u  /* what a sink keeps of a message besides the message, at most */
 
 #define RECORD_BYTES 1024u /* a task in V's memory, without its body */
 
@@ -761,12 +761,10 @@ static void check_vent(struct sim *s, const struct node *n)
         sim_fail(s, "V keeps %llu bytes of tasks in memory", (unsigned long long)census.task_bytes);
 }
 
-/* What was read before the intake was paused comes on top. */
-static uint64_t intake_bytes_max(const struct sim *s, const struct sink_cfg *cfg)
+/* The intake is paused by the message with which there is too much: nothing is read behind it. */
+static uint64_t intake_bytes_max(const struct node *n)
 {
-    uint64_t body_bytes_max = s->cfg.bulky ? DTQI_RESULT_BYTES_MAX : 1024;
-
-    return cfg->intake_bytes_max + INTAKE_SLACK_BODIES * body_bytes_max;
+    return n->sink.cfg.intake_bytes_max + n->sink.intake_bytes_max + PROPOSAL_BYTES;
 }
 
 static void check_sink(struct sim *s, const struct node *n)
@@ -775,7 +773,7 @@ static void check_sink(struct sim *s, const struct node *n)
     struct sink_census census;
 
     sink_census(n->sink.core, &census);
-    if (census.intake_bytes > intake_bytes_max(s, cfg))
+    if (census.intake_bytes > intake_bytes_max(n))
         sim_fail(s, "%s keeps %llu bytes of proposals", n->name,
                  (unsigned long long)census.intake_bytes);
     if (census.waiters > cfg->waiters_max || census.routes > cfg->routes_max ||

@@ -162,6 +162,11 @@ static bool is_read(const struct conn *c, uint32_t end)
     return c->kind != CONN_INTAKE || end != 1 || !c->ends[1]->sink.intake_paused;
 }
 
+bool net_is_read(const struct input *in)
+{
+    return in->type != IN_FRAME || is_read(in->conn, in->end);
+}
+
 static void arrive(struct sim *s, struct conn *c, uint32_t to, struct frame *f)
 {
     struct input *in = is_alive(c, to) ? sim_input(s, c->ends[to], IN_FRAME) : NULL;

@@ -236,6 +236,7 @@ struct node {
             struct results *results;
             struct sink_cfg cfg;
             bool intake_paused;
+            uint64_t intake_bytes_max; /* of the largest message of the intake, decoded */
             char intake[32];
             char results_at[32];
             uint64_t acked; /* by V, of the settlements .. */
@@ -601,6 +602,7 @@ void net_open(struct sim *s, struct node *n, uint32_t port, enum conn_kind kind,
               struct node *target, uint32_t number);
 void net_close(struct sim *s, struct node *n, uint32_t port);
 struct frame *net_frame(struct sim *s, const struct dtqi_msg *msg);
+bool net_is_read(const struct input *in);
 /* @return false: not connected, or full. */
 bool net_send(struct sim *s, struct node *n, uint32_t port, const struct dtqi_msg *msg);
 /* The listener's side. */

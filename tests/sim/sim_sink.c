@@ -184,10 +184,13 @@ static void on_frame(struct sim *s, struct node *n, struct input *in)
         sim_fail(s, "%s got what does not decode: %s", n->name, why);
         return;
     }
-    if (in->conn->kind == CONN_INTAKE)
+    if (in->conn->kind == CONN_INTAKE) {
         e.type = SINK_EV_INTAKE;
-    else if (in->conn->kind == CONN_RESULTS)
+        if (msg.buf->total > n->sink.intake_bytes_max)
+            n->sink.intake_bytes_max = msg.buf->total;
+    } else if (in->conn->kind == CONN_RESULTS) {
         e.type = SINK_EV_RESULTS;
+    }
     e.msg = &msg;
     if (e.type == SINK_EV_CONTROL)
         check_frame_to_sink(n, &msg);
