@@ -442,7 +442,11 @@ struct cron_model {
     bool exists;
     uint32_t text;
     struct journal_cron_state state;
-    uint64_t fired_wall_ms[2]; /* the last runs that were not by hand; 0: none */
+    bool was_replaced;                /* it was there when it became what it is, .. */
+    uint32_t text_before;             /* .. was this .. */
+    struct journal_cron_state before; /* .. and so until then */
+    uint64_t passed_with_it;          /* times that this commit counted as missed or skipped */
+    uint64_t fired_wall_ms[2];        /* the last runs that were not by hand; 0: none */
     uint64_t
         since_wall_ms; /* V has chosen its times from here on: it started, or the entry is new */
     uint64_t paused_wall_ms;  /* the last PAUSE came .. */
