@@ -228,6 +228,7 @@ static void check_member(const struct vent *v, const struct queue *p, const stru
     sum->unloaded += q->unloaded;
     sum->tasks += q->tasks;
     sum->delayed += q->delayed;
+    sum->delayed_here += q->delayed_here;
     sum->bytes += q->bytes;
     sum->with_tasks += q->tasks != 0;
     sum->members.n++;
@@ -252,6 +253,7 @@ static uint32_t check_groups(const struct vent *v, const struct queue *p)
     assert(sum.unloaded == g->unloaded);
     assert(sum.tasks == g->tasks);
     assert(sum.delayed == g->delayed);
+    assert(sum.delayed_here == g->delayed_here);
     assert(sum.bytes == g->bytes);
     assert(sum.with_tasks == g->with_tasks);
     assert(sum.members.n == g->members.n);
@@ -281,6 +283,19 @@ static void check_queues(const struct vent *v)
     assert(sums.backlog == v->backlog_tasks);
     assert(sums.hungry == v->hungry.n);
     assert(sums.changed == v->changed.n);
+}
+
+static void check_delayed(const struct vent *v)
+{
+    uint64_t here = 0;
+    uint64_t counted = 0;
+
+    for (uint32_t i = 0; i < v->tasks_used; i++)
+        here += is_told((enum task_state)task_at(v, i)->state) &&
+                (task_at(v, i)->flags & TASK_DELAYED) != 0;
+    for (uint32_t i = 0; i < v->queues_room + v->groups_n; i++)
+        counted += v->queues[i].used ? v->queues[i].delayed_here : 0;
+    assert(here == counted);
 }
 
 static void check_seats(const struct vent *v, const struct seats *h)
@@ -364,6 +379,7 @@ void vent_check(const struct vent *v)
     check_tasks(v);
     check_dying(v);
     check_queues(v);
+    check_delayed(v);
     check_workers(v);
     check_sinks(v);
     check_paper(v, &v->fresh, PAPER_FRESH);

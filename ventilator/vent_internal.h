@@ -267,6 +267,7 @@ struct groups {
     uint32_t unloaded; /* groups */
     uint64_t tasks;
     uint64_t delayed;
+    uint64_t delayed_here;
     uint64_t bytes;
     uint32_t with_tasks; /* groups */
 
@@ -316,8 +317,9 @@ struct queue {
     struct list suspects;
     uint32_t ready; /* in lots and suspects */
     uint32_t resident[TASK_STATES];
-    uint64_t tasks;   /* open, in memory or not */
-    uint64_t delayed; /* of these: in the order of due times in the journal */
+    uint64_t tasks;        /* open, in memory or not */
+    uint64_t delayed;      /* of these: in the order of due times in the journal .. */
+    uint64_t delayed_here; /* .. and in memory, where their state says whether their time came */
     uint64_t bytes;
 
     /* R41: what is not resident is at the boundary or behind it. */
@@ -1000,6 +1002,22 @@ static inline uint64_t tasks_of(const struct queue *q)
     return q->tasks + (q->groups != NULL ? q->groups->tasks : 0);
 }
 
+/* Whether the time of a delayed task came is told by its state; but what is held after a start is
+ * counted with what only the journal has. */
+static inline bool is_told(enum task_state state)
+{
+    return state != TASK_FREE && state != TASK_CLAIMED && state != TASK_HELD && state != TASK_GONE;
+}
+
+/* Tasks that wait for their time, as far as memory knows. */
+static inline uint64_t scheduled_of(const struct queue *q)
+{
+    uint64_t delayed = q->delayed + (q->groups != NULL ? q->groups->delayed : 0);
+    uint64_t here = q->delayed_here + (q->groups != NULL ? q->groups->delayed_here : 0);
+
+    return resident_of(q, TASK_SCHEDULED) + (delayed > here ? delayed - here : 0);
+}
+
 static inline uint64_t bytes_of(const struct queue *q)
 {
     return q->bytes + (q->groups != NULL ? q->groups->bytes : 0);
@@ -1174,6 +1192,9 @@ void vent_queue_add(struct vent *v, struct queue *q, uint64_t bytes, bool is_del
 void vent_queue_take(struct vent *v, struct queue *q, uint64_t bytes, bool is_delayed);
 /* It is (not) in the order of due times any more. */
 void vent_queue_delayed(struct vent *v, struct queue *q, bool is_delayed);
+/* A task that the journal has in the order of due times changes its state in memory. */
+void vent_queue_delayed_here(struct vent *v, const struct task *t, enum task_state from,
+                             enum task_state to);
 /* Room for what stands for one more number. false: no memory. */
 bool vent_numbers_reserve(struct vent *v);
 /* It may have something at the boundary of what is loaded, or behind it. */

@@ -834,12 +834,14 @@ static void moved(struct vent *v, struct task *t, const struct journal_op *op)
     struct past *p = past_of(v, t);
     bool was_delayed = (t->flags & TASK_DELAYED) != 0;
 
+    vent_queue_delayed_here(v, t, (enum task_state)t->state, TASK_FREE);
     t->flags &= (uint16_t) ~(TASK_IN_BATCH | TASK_DELAYED);
     if (op->to.delayed) {
         assert(p != NULL);
         t->flags |= TASK_DELAYED;
         p->key_due_wall_ms = op->to.due_wall_ms;
     }
+    vent_queue_delayed_here(v, t, TASK_FREE, (enum task_state)t->state);
     if (op->to.delayed != was_delayed)
         vent_queue_delayed(v, queue_of(v, t), op->to.delayed);
 }

@@ -574,9 +574,7 @@ static void fill_queue(const struct vent *v, const struct queue *q, struct dtqi_
     uint64_t dispatched = (uint64_t)resident_of(q, TASK_LEASED) + resident_of(q, TASK_STOPPING) +
                           resident_of(q, TASK_DONE) + resident_of(q, TASK_DEADWAIT);
     uint64_t ending = (uint64_t)resident_of(q, TASK_MARKING) + resident_of(q, TASK_PROPOSED);
-    uint64_t delayed = q->delayed + (q->groups != NULL ? q->groups->delayed : 0);
-    uint64_t waiting = resident_of(q, TASK_SCHEDULED);
-    uint64_t scheduled = delayed > waiting ? delayed : waiting;
+    uint64_t scheduled = scheduled_of(q);
     uint64_t others = dispatched + ending + scheduled;
 
     *info = (struct dtqi_queue_info){

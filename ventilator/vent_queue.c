@@ -197,6 +197,19 @@ void vent_queue_delayed(struct vent *v, struct queue *q, bool is_delayed)
         g->delayed += more;
 }
 
+void vent_queue_delayed_here(struct vent *v, const struct task *t, enum task_state from,
+                             enum task_state to)
+{
+    struct queue *q = queue_of(v, t);
+    uint64_t more = (uint64_t)is_told(to) - (uint64_t)is_told(from); /* or one less */
+
+    if ((t->flags & TASK_DELAYED) == 0)
+        return;
+    q->delayed_here += more;
+    if (q->parent != NONE)
+        v->queues[q->parent].groups->delayed_here += more;
+}
+
 static void lots_free(struct queue *q)
 {
     for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++) {

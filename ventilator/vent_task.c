@@ -371,6 +371,7 @@ void vent_task_move(struct vent *v, struct task *t, enum task_state to)
     }
     if (q->parent != NONE)
         vent_group_moved(v, q, (enum task_state)t->state, to);
+    vent_queue_delayed_here(v, t, (enum task_state)t->state, to);
     t->state = (uint8_t)to;
     t->since_ms = v->now_ms;
 }

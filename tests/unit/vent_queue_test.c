@@ -781,6 +781,102 @@ static void a_purge_cancels_what_waits_and_says_how_many(void **state)
     assert_int_equal(q.ready, 3);
 }
 
+/* ---------------------------------------------------------------- what is counted of delayed ones
+ */
+
+static void expect_counts(struct world *w, uint64_t ready, uint64_t scheduled, uint64_t dispatched)
+{
+    struct dtqi_queue_info q;
+
+    queue_info(w, "q", &q);
+    assert_int_equal(q.ready, ready);
+    assert_int_equal(q.scheduled, scheduled);
+    assert_int_equal(q.dispatched, dispatched);
+}
+
+static void what_is_due_counts_as_ready_though_its_queue_is_paused(void **state)
+{
+    struct world *w = *state;
+
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    world_submit(w, 1, 5, (struct world_task){.not_before_wall_ms = WORLD_WALL_MS + 20000});
+    world_submit(w, 11, 2, (struct world_task){0});
+    world_submit(w, 21, 3, (struct world_task){.not_before_wall_ms = WORLD_WALL_MS + 60000});
+    world_live(w, 1000, NULL, NULL);
+    expect_counts(w, 2, 8, 0);
+    world_live(w, 20000, NULL, NULL);
+    expect_counts(w, 7, 3, 0);
+    world_restart(w);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_live(w, 5000, NULL, NULL);
+    expect_counts(w, 7, 3, 0);
+}
+
+static void what_is_due_of_a_group_counts_as_ready(void **state)
+{
+    struct world *w = *state;
+
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    world_submit(w, 1, 5,
+                 (struct world_task){.group = "g", .not_before_wall_ms = WORLD_WALL_MS + 20000});
+    world_submit(w, 11, 2, (struct world_task){.not_before_wall_ms = WORLD_WALL_MS + 60000});
+    world_live(w, 1000, NULL, NULL);
+    expect_counts(w, 0, 7, 0);
+    world_live(w, 20000, NULL, NULL);
+    expect_counts(w, 5, 2, 0);
+}
+
+static void what_was_delayed_and_is_with_a_worker_is_dispatched_only(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x;
+
+    world_submit(w, 1, 3, (struct world_task){.not_before_wall_ms = WORLD_WALL_MS + 20000});
+    world_live(w, 21000, NULL, NULL);
+    x = world_worker(w, 1, 1, 1);
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 3), 1);
+    expect_counts(w, 2, 0, 1);
+}
+
+static void what_waits_for_its_retry_is_scheduled_beside_what_is_delayed(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 1);
+    uint32_t tickets[1];
+
+    world_submit(
+        w, 1, 1,
+        (struct world_task){.retries = 3, .backoff_min_ms = 60000, .backoff_max_ms = 60000});
+    world_submit(w, 11, 2, (struct world_task){.not_before_wall_ms = WORLD_WALL_MS + 60000});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, tickets, 1), 1);
+    world_live(w, 1000, &x, NULL);
+    world_fail(w, &x, 1, x.epoch, 1, DTQ_REASON_ERROR);
+    world_tick(w);
+    expect_counts(w, 0, 3, 0);
+    world_live(w, 1000, &x, NULL); /* the journal has it in the order of due times, too */
+    expect_counts(w, 0, 3, 0);
+}
+
+/* More than memory has room for: the journal moves them to the order of what is ready. */
+static void a_backlog_that_is_due_counts_as_ready(void **state)
+{
+    struct world *w = *state;
+
+    order(w, DTQI_QUEUE_PAUSE, 0, 0);
+    for (uint32_t i = 0; i < 6000; i += 100) {
+        world_submit(w, 1 + i, 100,
+                     (struct world_task){.not_before_wall_ms = WORLD_WALL_MS + 20000});
+        world_pass(w, 10);
+    }
+    world_live(w, 1000, NULL, NULL);
+    expect_counts(w, 0, 6000, 0);
+    world_live(w, 30000, NULL, NULL);
+    expect_counts(w, 6000, 0, 0);
+}
+
 static void what_runs_is_not_purged(void **state)
 {
     struct world *w = *state;
@@ -1400,6 +1496,11 @@ int main(void)
         cmocka_unit_test(a_cancel_whose_answer_has_no_place_to_wait_is_refused),
         T(a_queue_that_is_not_there_is_not_cancelled),
         T(a_purge_cancels_what_waits_and_says_how_many),
+        T(what_is_due_counts_as_ready_though_its_queue_is_paused),
+        T(what_is_due_of_a_group_counts_as_ready),
+        T(what_was_delayed_and_is_with_a_worker_is_dispatched_only),
+        T(what_waits_for_its_retry_is_scheduled_beside_what_is_delayed),
+        T(a_backlog_that_is_due_counts_as_ready),
         T(what_runs_is_not_purged),
         T(a_queue_that_is_not_there_is_not_purged),
         T(a_whole_backlog_is_purged_though_nobody_serves_it),
