@@ -136,28 +136,44 @@ static const struct note *last_note(const struct vent *v, const struct task *t)
     return p != NULL && p->notes_n != 0 ? p->notes[p->notes_n - 1] : NULL;
 }
 
-/* Who had the attempt that failed. */
+/* Of the attempt that ended it: it failed, or was stopped. NULL: it had none, or nothing is known
+ * of it. */
+static const struct note *note_of_end(const struct vent *v, const struct task *t)
+{
+    const struct note *note = last_note(v, t);
+
+    if (t->resends == DTQ_FAILED)
+        return note;
+    if (t->resends != DTQ_CANCELLED || note == NULL || note->attempt != t->attempt)
+        return NULL;
+    return note->reason == DTQ_REASON_NONE ? note : NULL; /* else it waited to be tried again */
+}
+
+/* Who had the attempt that ended it. */
 static struct dtqi_str worker_of(const struct vent *v, const struct task *t)
 {
-    const struct note *note = t->resends == DTQ_FAILED ? last_note(v, t) : NULL;
+    const struct note *note = note_of_end(v, t);
 
     return note != NULL ? (struct dtqi_str){note->texts, note->worker_len}
                         : (struct dtqi_str){NULL, 0};
 }
 
-static void add_failure(struct vent *v, struct batch *b, uint32_t i, const struct task *t)
+static void add_end(struct vent *v, struct batch *b, uint32_t i, const struct task *t)
 {
     const struct past *p = past_of(v, t);
-    const struct note *note = last_note(v, t);
+    const struct note *note = note_of_end(v, t);
+    bool has_failed = t->resends == DTQ_FAILED && p != NULL;
 
-    if (t->resends != DTQ_FAILED || p == NULL)
+    if (note != NULL) {
+        b->started_wall_ms[i] = note->started_wall_ms;
+        b->durations_us[i] = note->duration_us;
+    }
+    if (!has_failed)
         return;
     b->reasons[i] = p->counters.reason;
     b->codes[i] = p->counters.code;
     if (note == NULL)
         return;
-    b->started_wall_ms[i] = note->started_wall_ms;
-    b->durations_us[i] = note->duration_us;
     b->bodies[i] = (struct dtqi_slice){note->texts + note->worker_len, note->text_len};
     b->bytes += note->text_len;
 }
@@ -184,7 +200,7 @@ static void batch_add(struct vent *v, struct batch *b, const struct task *t)
     b->reasons[i] = DTQ_REASON_NONE;
     b->codes[i] = 0;
     b->bodies[i] = (struct dtqi_slice){NULL, 0};
-    add_failure(v, b, i, t);
+    add_end(v, b, i, t);
 }
 
 static void batch_send(struct vent *v, uint32_t sink, const struct batch *b)

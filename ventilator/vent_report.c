@@ -1,6 +1,8 @@
 #include "retry_rules.h"
 #include "vent_internal.h"
 
+#include <stdio.h>
+
 uint32_t vent_crashes_left(const struct vent *v, const struct task *t)
 {
     uint32_t limit = spec_of(v, t)->spec.crash_limit;
@@ -53,25 +55,52 @@ static uint64_t delay_ms(struct vent *v, const struct task *t, const struct past
     return vent_backoff_ms(v, &spec_of(v, t)->spec, times);
 }
 
+/* R36: it ended because it was told to, and that is no failure. What else it says of its end goes
+ * with that: it may have failed before it was told. */
+static void note_cancelled(struct vent *v, struct task *t, const struct dtqi_failure *f)
+{
+    struct dtqi_failure end = *f;
+    char text[NOTE_TEXT_BYTES] = "cancelled";
+
+    if (f->reason != DTQ_REASON_SIGNAL && f->text.len != 0 &&
+        !dtqi_str_eq(f->text, dtqi_str("cancelled")))
+        (void)snprintf(text, sizeof text, "cancelled: %.*s", (int)f->text.len, f->text.at);
+    end.reason = DTQ_REASON_NONE;
+    end.code = 0;
+    end.text = dtqi_str(text);
+    vent_note(v, t, &end, &v->workers[t->worker]);
+}
+
+/* The end of an attempt that was to be stopped. */
+static void stopped(struct vent *v, struct task *t, struct past *p, const struct dtqi_failure *f)
+{
+    p->counters.counted = (struct journal_attempt){task_epoch(v, t), t->attempt}; /* R2 */
+    note_cancelled(v, t, f);
+    vent_dirty(v, t, false);
+    vent_propose_cancelled(v, t);
+}
+
 void vent_failed(struct vent *v, struct task *t, const struct dtqi_failure *f)
 {
     struct worker *w = &v->workers[t->worker];
     struct past *p = vent_past(v, t);
 
-    w->failed_total++;
+    w->failed_total += t->state != TASK_STOPPING;
     t->flags &= (uint16_t)~TASK_SUSPECT; /* it ended, and its worker lives */
     if (p == NULL) {
         v->counters.messages_dropped++;
         vent_attempt_lost(v, t, LOST_RETURNED); /* no memory to count it: it is tried again */
         return;
     }
+    if (t->state == TASK_STOPPING) {
+        stopped(v, t, p, f);
+        return;
+    }
     p->counters.counted = (struct journal_attempt){task_epoch(v, t), t->attempt}; /* R2 */
     vent_note(v, t, f, w);
     count(p, f);
     vent_dirty(v, t, false);
-    if (t->state == TASK_STOPPING) {
-        vent_propose_cancelled(v, t);
-    } else if (is_final(v, t, p, f)) {
+    if (is_final(v, t, p, f)) {
         vent_propose_failed(v, t);
     } else {
         p->counters.due_wall_ms = v->wall_ms + delay_ms(v, t, p, f);

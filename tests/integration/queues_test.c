@@ -347,6 +347,8 @@ static void a_running_command_is_gone_when_it_is_cancelled(void **state)
     expect_in(r, r->text, ": cancelled");
     r = dtq_run(c, NULL, "show", t.id, "--json", NULL);
     expect_in(r, r->text, "\"reason\":\"cancelled\"");
+    assert_null(strstr(r->text, "\"worker\":\"\""));
+    assert_null(strstr(r->text, "\"duration_us\":0,"));
     r = dtq_run(c, NULL, "cancel", "--queue", "threes", NULL);
     assert_int_equal(r->status, 1);
     expect_in(r, r->said, "there is no queue of that name");

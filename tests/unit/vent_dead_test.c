@@ -398,6 +398,78 @@ static void an_attempt_that_was_cancelled_while_it_ran_is_kept(void **state)
     assert_in_range(r->attempts[0].duration_us, 7000 * 1000, 7500 * 1000);
 }
 
+/* Task 1 runs, is cancelled, and its worker says how that ended. */
+static void end_stopped(struct world *w, dtq_reason reason, const char *text)
+{
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    struct dtqi_failure f = {.id = world_id(1),
+                             .epoch = x.epoch,
+                             .attempt = 1,
+                             .reason = reason,
+                             .code = 15,
+                             .text = dtqi_str(text),
+                             .started_wall_ms = world_wall_ms(w),
+                             .duration_us = 1500};
+    struct dtqi_report r = {.failures = &f, .failures_n = 1};
+
+    world_submit(w, 1, 1, (struct world_task){.retries = 3});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 1), 1);
+    cancel_one(w, f.id);
+    world_report(w, &x, &r);
+    world_tick(w);
+}
+
+static void what_was_stopped_was_cancelled_and_has_not_failed(void **state)
+{
+    struct world *w = *state;
+    const struct dtqi_task_info *t;
+    const struct dtqi_outcomes *m;
+
+    end_stopped(w, DTQ_REASON_SIGNAL, "killed by SIGTERM");
+    m = &world_take(w, WORLD_SINK, DTQI_OUTCOMES)->msg.outcomes;
+    assert_int_equal(m->kinds[0], DTQ_CANCELLED);
+    assert_true(dtqi_str_eq(m->worker, dtqi_str("worker")));
+    assert_int_equal(m->durations_us[0], 1500);
+    assert_int_not_equal(m->started_wall_ms[0], 0);
+    assert_int_equal(m->bodies[0].len, 0);
+    t = shown(w, DTQI_QUERY_TASK, world_id(1));
+    assert_int_equal(t->failures, 0);
+    assert_int_equal(t->attempts_n, 1);
+    assert_int_equal(t->attempts[0].reason, DTQ_REASON_NONE);
+    assert_int_equal(t->attempts[0].duration_us, 1500);
+    assert_true(dtqi_str_eq(t->attempts[0].text, dtqi_str("cancelled")));
+}
+
+static void what_was_stopped_may_say_more(void **state)
+{
+    struct world *w = *state;
+    const struct dtqi_query_reply *r;
+
+    end_stopped(w, DTQ_REASON_ERROR, "half of it is done");
+    r = attempts(w, world_id(1));
+    assert_true(dtqi_str_eq(r->attempts[0].text, dtqi_str("cancelled: half of it is done")));
+}
+
+static void one_that_is_cancelled_while_it_waits_for_its_retry_ends_at_no_worker(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    const struct dtqi_outcomes *m;
+
+    world_submit(
+        w, 1, 1,
+        (struct world_task){.retries = 3, .backoff_min_ms = 60000, .backoff_max_ms = 60000});
+    world_tick(w);
+    fail_next(w, &x);
+    cancel_one(w, world_id(1));
+    m = &world_take(w, WORLD_SINK, DTQI_OUTCOMES)->msg.outcomes;
+    assert_int_equal(m->kinds[0], DTQ_CANCELLED);
+    assert_int_equal(m->worker.len, 0);
+    assert_int_equal(m->durations_us[0], 0);
+    assert_int_equal(attempts(w, world_id(1))->attempts[0].reason, DTQ_REASON_EXIT);
+}
+
 static void an_attempt_that_had_not_started_is_not_kept(void **state)
 {
     struct world *w = *state;
@@ -965,6 +1037,9 @@ int main(void)
         T(a_dead_letter_has_its_payload_and_all_attempts_across_a_restart),
         T(attempts_of_a_task_that_ends_otherwise_are_kept_across_a_restart),
         T(an_attempt_that_was_cancelled_while_it_ran_is_kept),
+        T(what_was_stopped_was_cancelled_and_has_not_failed),
+        T(what_was_stopped_may_say_more),
+        T(one_that_is_cancelled_while_it_waits_for_its_retry_ends_at_no_worker),
         T(an_attempt_that_had_not_started_is_not_kept),
         T(attempts_of_a_task_that_was_never_written_are_kept),
         T(a_task_that_never_failed_is_not_written_for_its_attempts),
