@@ -14,11 +14,15 @@ static const char out_of_memory[] = "out of memory";
 
 /* ---------------------------------------------------------------- deletes */
 
-static bool forget(struct vent *v, const dtq_id *id)
+/* Its attempts are kept until a time after the end of the task, as those of any other. */
+static bool forget(struct vent *v, const struct journal_task *jt)
 {
+    uint64_t until_wall_ms = jt->dead_wall_ms + v->cfg.history_ttl_ms;
+
     if (!vent_grow(&v->dead_dels, v->dead_dels_n, &v->dead_dels_room, sizeof *v->dead_dels))
         return false;
-    v->dead_dels[v->dead_dels_n++] = *id;
+    v->dead_dels[v->dead_dels_n++] =
+        (struct dead_del){jt->id, until_wall_ms > v->wall_ms ? until_wall_ms : 0};
     vent_lazy(v);
     return true;
 }
@@ -256,7 +260,7 @@ static void purge_page(struct vent *v, const struct journal_read *a)
     for (uint32_t i = 0; i < a->tasks_n; i++) {
         if (!is_wanted(v, &a->tasks[i]))
             continue;
-        if (!forget(v, &a->tasks[i].id)) {
+        if (!forget(v, &a->tasks[i])) {
             job->reason = DTQI_BUSY;
             job->text = out_of_memory;
             break;
@@ -347,7 +351,7 @@ void vent_dead_sweep_read(struct vent *v, struct vent_read *r)
 
     v->dead_sweeping = false;
     for (uint32_t i = 0; a->err == DTQ_OK && i < a->tasks_n; i++)
-        if (vent_dead_is_aged(v, &a->tasks[i]) && forget(v, &a->tasks[i].id))
+        if (vent_dead_is_aged(v, &a->tasks[i]) && forget(v, &a->tasks[i]))
             v->counters.dead_aged++;
     v->dead_sweep_goes_on =
         a->err == DTQ_OK && !a->end && dtqi_id_wall_ms(&a->last) + ttl_ms <= v->wall_ms;

@@ -864,7 +864,10 @@ struct vent {
 
     /* dead letters */
     struct dead_job dead_job;
-    dtq_id *dead_dels; /* to be forgotten by the journal */
+    struct dead_del {
+        dtq_id id;
+        uint64_t past_until_wall_ms; /* its attempts are kept so long; 0: not at all */
+    } * dead_dels;                   /* to be forgotten by the journal */
     uint32_t dead_dels_n;
     uint32_t dead_dels_room;
     uint32_t dead_dels_handed;

@@ -522,8 +522,12 @@ static void gather_dirty(struct vent *v)
 static void gather_dead(struct vent *v)
 {
     v->dead_dels_handed = 0;
-    while (has_op_room(v) && v->dead_dels_handed < v->dead_dels_n)
-        add_lone_op(v, &v->dead_dels[v->dead_dels_handed++], JOURNAL_DEAD_DEL);
+    while (has_op_room(v) && v->dead_dels_handed < v->dead_dels_n) {
+        const struct dead_del *d = &v->dead_dels[v->dead_dels_handed++];
+        struct journal_op *op = add_lone_op(v, &d->id, JOURNAL_DEAD_DEL);
+
+        op->at_wall_ms = v->map_full ? 0 : d->past_until_wall_ms;
+    }
 }
 
 static void gather_keys(struct vent *v)

@@ -155,6 +155,7 @@ static void a_dead_letter_that_is_cancelled_never_runs_again(void **state)
     dtq_expect(c, 1, NULL, "dead", "requeue", id, NULL);
     dtq_expect(c, 1, NULL, "cancel", id, NULL); /* its outcome stands */
     dtq_expect(c, 1, NULL, "wait", id, NULL);
+    expect_in(c->ventilator, dtq_expect(c, 0, NULL, "show", id, NULL), "attempt 1 on");
 }
 
 /* Two attempts fail, and the third one does not. */

@@ -973,6 +973,46 @@ static void dead_letters_are_purged_by_id_and_all_at_once(void **state)
     is_dead_count(w, 0);
 }
 
+static void purge(struct world *w, const dtq_id *id)
+{
+    struct dtqi_operate m = {.operation = DTQI_DEAD_PURGE, .ids = id, .n = 1};
+
+    assert_int_equal(operated(w, m)->count, 1);
+}
+
+static void attempts_outlast_a_purge(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = world_worker(w, 1, 1, 10);
+    dtq_id id = world_id(1);
+
+    die(w, &x, 1, (struct world_task){0});
+    purge(w, &id);
+    restart(w);
+    is_first_attempt(w, id);
+    assert_int_equal(dead(w)->tasks_n, 0);
+}
+
+/* Its end was longer ago than attempts are kept. */
+static void attempts_of_long_ago_go_with_a_purge(void **state)
+{
+    struct vent_cfg cfg;
+    struct world *w;
+    struct world_worker x;
+    dtq_id id = world_id(1);
+
+    (void)state;
+    vent_cfg_default(&cfg);
+    cfg.history_ttl_ms = 2000;
+    w = world_of(&cfg);
+    x = world_worker(w, 1, 1, 10);
+    die(w, &x, 1, (struct world_task){0});
+    world_live(w, 3000, &x, NULL);
+    purge(w, &id);
+    assert_int_equal(attempts(w, id)->attempts_n, 0);
+    world_free(w);
+}
+
 static void a_purge_is_answered_after_its_commit(void **state)
 {
     struct world *w = *state;
@@ -1065,6 +1105,8 @@ int main(void)
         T(a_full_ventilator_requeues_nothing_and_says_so),
         T(a_full_queue_takes_no_dead_letter_back),
         T(dead_letters_are_purged_by_id_and_all_at_once),
+        T(attempts_outlast_a_purge),
+        cmocka_unit_test(attempts_of_long_ago_go_with_a_purge),
         T(a_purge_is_answered_after_its_commit),
         T(old_dead_letters_are_forgotten),
     };
