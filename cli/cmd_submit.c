@@ -143,12 +143,10 @@ const struct opt submit_table[] = {
      OPT_AT(struct submit_options, timeout_ms),
      OPT_GIVEN(struct submit_options, timeout_given),
      .meta = "D",
-     .help = "longest time that the whole command waits (default: 30 s for a confirmation, for "
-             "ever with --wait)"},
+     .help = "longest time that the whole command waits (default: 30 s for a confirmation, of many "
+             "lines for the next one; for ever for results)"},
 };
 const size_t submit_table_n = sizeof submit_table / sizeof *submit_table;
-
-#define CONFIRM_MS 30000
 
 bool submit_parse_backoff(const char *text, uint64_t *ret_min_ms, uint64_t *ret_max_ms)
 {
@@ -305,7 +303,7 @@ static int submit_one(struct cli *c, const struct submit_options *o, const char 
     task.payload = payload.at;
     task.payload_bytes = payload.bytes;
     err = dtq_submit(c->client, &task,
-                     o->timeout_given ? cli_timeout(true, o->timeout_ms) : CONFIRM_MS, &id);
+                     o->timeout_given ? cli_timeout(true, o->timeout_ms) : SUBMIT_CONFIRM_MS, &id);
     if (err == DTQ_OK || err == DTQ_EUNKNOWN || err == DTQ_EEXISTS)
         dtq_id_format(&id, text);
     if (err == DTQ_EEXISTS)

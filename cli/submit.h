@@ -32,6 +32,9 @@ struct submit_options {
     const char *jsonl;
 };
 
+#define SUBMIT_CONFIRM_MS \
+    30000 /* so long a confirmation is waited for, unless --timeout is given */
+
 extern const struct opt submit_table[];
 extern const size_t submit_table_n;
 

@@ -36,6 +36,8 @@ struct bulk {
     uint64_t submitted;
     uint64_t finished; /* confirmed, or with --wait settled */
     uint64_t failed;
+    uint64_t answered; /* of those submitted: confirmed, or refused */
+    uint64_t heard_ms; /* of the last answer; or when the first of those that wait was submitted */
     uint64_t deadline_ms; /* UINT64_MAX: none */
     struct last last;
     struct progress bar;
@@ -146,6 +148,8 @@ static void on_submitted(struct bulk *b, const dtq_submitted *s)
 {
     struct line *l = line_at(b, s->tag);
 
+    b->answered++;
+    b->heard_ms = proc_now_ms();
     l->id = s->id;
     l->existing = s->err == DTQ_EEXISTS;
     if (l->existing) {
@@ -216,16 +220,26 @@ static void on_result(struct bulk *b, const dtq_result *r)
     b->finished++;
 }
 
+/* Without a time-out of the user's: some line is confirmed in the time that a single task has for
+ * that. With --wait, what was confirmed makes room for the others when it ends, whenever that is.
+ */
+static uint64_t end_ms(const struct bulk *b)
+{
+    bool waits_for_results = b->o->wait && b->answered != 0;
+
+    if (b->deadline_ms != UINT64_MAX || b->answered == b->submitted || waits_for_results)
+        return b->deadline_ms;
+    return b->heard_ms + SUBMIT_CONFIRM_MS;
+}
+
 static int32_t time_left(const struct bulk *b, int32_t at_most_ms)
 {
+    uint64_t until_ms = end_ms(b);
     uint64_t now_ms = proc_now_ms();
 
-    if (b->deadline_ms == UINT64_MAX)
-        return at_most_ms;
-    if (b->deadline_ms <= now_ms)
+    if (until_ms <= now_ms)
         return 0;
-    return b->deadline_ms - now_ms < (uint64_t)at_most_ms ? (int32_t)(b->deadline_ms - now_ms)
-                                                          : at_most_ms;
+    return until_ms - now_ms < (uint64_t)at_most_ms ? (int32_t)(until_ms - now_ms) : at_most_ms;
 }
 
 /* Take events: all that are there, waiting up to `timeout_ms` for the first. */
@@ -265,10 +279,6 @@ static dtq_err queue_task(struct bulk *b, dtq_task *task)
         taken = take_events(b, time_left(b, ROOM_MS));
         if (taken != DTQ_OK && taken != DTQ_ETIMEOUT && taken != DTQ_EAGAIN &&
             taken != DTQ_EUNREACHABLE)
-            return taken;
-        /* Without a time-out of the user's, a cluster that is away is waited for as long as one
-         * task would be. */
-        if (taken == DTQ_EUNREACHABLE && b->deadline_ms == UINT64_MAX && b->finished == 0)
             return taken;
     }
 }
@@ -325,7 +335,8 @@ static int submit_all(struct bulk *b, struct bulk_source *source)
             return cli_fail(b->c, err, "line %llu and those behind it were not submitted",
                             (unsigned long long)source->line);
         }
-        b->submitted++;
+        if (b->submitted++ == b->answered)
+            b->heard_ms = proc_now_ms();
         if (++since % 256 == 0)
             take_events(b, 0);
     }

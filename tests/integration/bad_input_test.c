@@ -306,6 +306,43 @@ static void nobody_there_is_told_with_a_hint(void **state)
     close(fd);
 }
 
+/* A line waits for its confirmation as long as a single task does, not for ever. */
+static void lines_that_nobody_confirms_end_after_half_a_minute(void **state)
+{
+    struct cluster *c = *state;
+    const char *lines = cluster_file(c, "a\nb\n", 4);
+    char nowhere[64];
+    int fd = take_port(nowhere);
+
+    setenv("LD_PRELOAD", CLOCK_SHIM, 1);
+    setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0);
+    expect_error(dtq_run(c, NULL, "submit", "-V", nowhere, "--each-line", lines, "echo", NULL), 69,
+                 "2 of 2 lines have no answer");
+    expect_error(
+        dtq_run(c, NULL, "submit", "-V", nowhere, "--each-line", lines, "echo", "--wait", NULL), 69,
+        "2 of 2 lines have no answer");
+    unsetenv("LD_PRELOAD");
+    close(fd);
+}
+
+/* .. while its queue is full, too. The ids of those that were taken are printed. */
+static void lines_that_a_full_queue_keeps_out_end_after_half_a_minute(void **state)
+{
+    struct cluster *c = *state;
+    const char *lines = cluster_file(c, "a\nb\nc\n", 6);
+    struct run *r;
+
+    cluster_start_ventilator(c, "--max-queue-tasks", "2", NULL);
+    cluster_start_sink(c, NULL);
+    setenv("LD_PRELOAD", CLOCK_SHIM, 1);
+    setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0);
+    r = dtq_run(c, NULL, "submit", "--each-line", lines, "echo", NULL);
+    unsetenv("LD_PRELOAD");
+    expect_in(r, r->said, "1 of 3 lines have no answer");
+    assert_int_equal(r->status, 124);
+    assert_int_equal(r->lines, 2);
+}
+
 /* ---- starting */
 
 static void expect_no_start(struct run *r, int status, const char *part)
@@ -584,6 +621,8 @@ int main(int argc, char **argv)
         STORY(a_prefix_of_several_tasks_names_none),
         STORY(last_needs_a_submit_before_it),
         STORY(nobody_there_is_told_with_a_hint),
+        STORY(lines_that_nobody_confirms_end_after_half_a_minute),
+        STORY(lines_that_a_full_queue_keeps_out_end_after_half_a_minute),
         STORY(a_port_in_use_is_named),
         STORY(a_locked_data_directory_names_its_process),
         STORY(a_data_directory_that_cannot_be_written_is_named),
