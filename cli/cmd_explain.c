@@ -26,6 +26,26 @@ static const char *why(const dtq_task_info *t)
     return t->state == DTQ_RUNNING ? "it runs" : "nothing keeps it waiting";
 }
 
+/* Of a group the tasks of others come between, as the groups take turns. */
+static void print_position(const dtq_task_info *t)
+{
+    const char *verb = t->before == 1 ? "comes" : "come";
+    const char *s = t->before == 1 ? "" : "s";
+    unsigned long long n = t->before;
+
+    if (!t->before_is_least)
+        printf("  position  %llu task%s %s first\n", n, s, verb);
+    else if (n == 0 && t->group[0] != '\0')
+        puts("  position  no task of its group is known to come first; the groups take turns");
+    else if (t->group[0] != '\0')
+        printf("  position  at least %llu task%s of its group %s first; the groups take turns\n", n,
+               s, verb);
+    else if (n == 0)
+        puts("  position  not known");
+    else
+        printf("  position  at least %llu task%s %s first\n", n, s, verb);
+}
+
 static void print_task(const dtq_task_info *t)
 {
     char id[DTQ_ID_TEXT_BYTES];
@@ -40,8 +60,7 @@ static void print_task(const dtq_task_info *t)
         text_format_time(t->due_wall_ms, due);
         printf("  due       %s\n", due);
     } else if (t->state == DTQ_READY || (t->state == DTQ_DISPATCHED && t->worker[0] != '\0')) {
-        printf("  position  %s%llu task%s come%s first\n", t->before_is_least ? "at least " : "",
-               (unsigned long long)t->before, t->before == 1 ? "" : "s", t->before == 1 ? "s" : "");
+        print_position(t);
     }
     printf("  age       %s\n", age);
     if (t->worker[0] != '\0')
