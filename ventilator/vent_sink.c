@@ -335,11 +335,6 @@ void vent_settle(struct vent *v, struct task *t, dtq_state kind)
     if (t->state == TASK_GONE)
         return;
     count_outcome(v, kind);
-    if (t->state == TASK_CLAIMED) { /* nothing of it is here but the body */
-        vent_confirm(v, t);
-        vent_task_free(v, t);
-        return;
-    }
     note_settle_time(v, queue_of(v, t), t);
     vent_queue_take(v, queue_of(v, t), task_bytes(v, t), (t->flags & TASK_DELAYED) != 0);
     if (t->state == TASK_LEASED && kind == DTQ_SUCCEEDED)
@@ -382,6 +377,15 @@ static bool settle_unknown(struct vent *v, const dtq_id *id, dtq_state kind)
     return true;
 }
 
+/* Nothing of it is here but the body, and the journal, which is asked first, may have it. */
+static bool settle_claimed(struct vent *v, struct task *t, const dtq_id *id, dtq_state kind)
+{
+    count_outcome(v, kind);
+    vent_confirm(v, t);
+    vent_task_free(v, t);
+    return settle_unknown(v, id, kind);
+}
+
 DTQI_EXPECTS expect_entry(const struct vent *v, const struct dtqi_settled *m, uint32_t i)
 {
     if (i >= m->n)
@@ -400,6 +404,8 @@ static bool settle_entry(struct vent *v, const struct dtqi_settled *m, uint32_t 
         t = vent_task_find(v, id);
     if (t == NULL)
         return settle_unknown(v, id, kind);
+    if (t->state == TASK_CLAIMED)
+        return settle_claimed(v, t, id, kind);
     vent_settle(v, t, kind);
     return true;
 }

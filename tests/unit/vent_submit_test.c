@@ -316,6 +316,33 @@ static void a_resent_task_that_the_journal_has_is_confirmed(void **state)
     assert_int_equal(vent_counters(w->v)->tasks_submitted, 0);
 }
 
+/* R28: the sink settles what is asked for while it is looked up: the journal forgets it as well. */
+static void a_task_that_is_settled_while_it_is_looked_up_is_not_run_again(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x;
+    struct vent_census census;
+    uint64_t request;
+
+    world_submit(w, 1, 1, (struct world_task){0});
+    world_tick(w);
+    w->journal_stuck = true;
+    world_restart(w);
+    world_producer(w, PRODUCER);
+    world_sink(w);
+    world_clear(w);
+    request = world_submit(w, 1, 1, (struct world_task){.resend = true});
+    world_settle(w, 1, DTQ_SUCCEEDED);
+    w->journal_stuck = false;
+    world_tick(w);
+    assert_true(world_confirmed(w, request));
+    x = world_worker(w, 1, 2, 10);
+    world_pass(w, 10000); /* what was recovered has been released by then (R33) */
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 2), 0);
+    vent_census(w->v, &census);
+    assert_int_equal(census.tasks, 0);
+}
+
 static void a_resent_task_is_refused_while_its_sink_is_out_of_reach(void **state)
 {
     struct world *w = *state;
@@ -454,6 +481,7 @@ int main(void)
         T(another_task_under_an_id_that_was_settled_is_not_run),
         T(an_answer_to_a_claim_of_the_last_start_confirms_nothing),
         T(a_resent_task_that_the_journal_has_is_confirmed),
+        T(a_task_that_is_settled_while_it_is_looked_up_is_not_run_again),
         T(a_resent_task_is_refused_while_its_sink_is_out_of_reach),
         T(a_claim_that_the_sink_does_not_answer_is_refused),
         T(an_id_that_was_in_the_journal_keeps_its_record),
