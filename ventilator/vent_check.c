@@ -372,6 +372,13 @@ static void check_sinks(const struct vent *v)
     assert(count_list(v, &v->deadwait, TASK_DEADWAIT) == v->counts[TASK_DEADWAIT]);
 }
 
+bool vent_is_left_to_journal(const struct vent *v, const dtq_id *id)
+{
+    const struct task *t = vent_task_find(v, id);
+
+    return t == NULL || t->state == TASK_PARKED;
+}
+
 void vent_check(const struct vent *v)
 {
     if (v->fatal)

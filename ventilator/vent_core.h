@@ -275,6 +275,10 @@ struct vent_census {
 
 void vent_census(const struct vent *v, struct vent_census *ret);
 
+/* Of an open task, for the same: it waits in the journal for its turn to come into memory, or is on
+ * its way there (R41). */
+bool vent_is_left_to_journal(const struct vent *v, const dtq_id *id);
+
 /* Check every invariant of the core's structures, by assertion. Costs time in proportion to what is
  * held: for tests and the simulation. */
 void vent_check(const struct vent *v);

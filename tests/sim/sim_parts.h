@@ -350,6 +350,7 @@ struct task_info {
     uint32_t queue;        /* that it is in, as far as is known .. */
     uint64_t back_by_ms;   /* its last backoff is over by then, at the latest; 0: it had none */
     uint32_t passed;       /* tasks that went out before it, though it counts as 9 (R51) */
+    uint64_t passed_us;    /* .. when the last one did */
     bool may_move;         /* .. but somebody wanted it to be in another one */
     bool has_reached;      /* V has taken in a SUBMIT of it; the last one of them: */
     uint32_t submit_route; /* .. */

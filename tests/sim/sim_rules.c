@@ -559,6 +559,23 @@ static bool is_hidden(struct sim *s, const struct task_info *u)
     return false;
 }
 
+/* V has to read it first, and may give workers what it has meanwhile. */
+static bool is_in_journal_only(const struct sim *s, const struct task_info *u)
+{
+    const struct vent *v = s->nodes[VENT].vent.core;
+
+    return v == NULL || vent_is_left_to_journal(v, &u->id);
+}
+
+/* Of what V has to read first, all that goes out in one step counts as one. */
+static bool is_counted(const struct sim *s, struct task_info *u)
+{
+    bool is_more = !is_in_journal_only(s, u) || u->passed_us != s->now_us;
+
+    u->passed_us = s->now_us;
+    return is_more;
+}
+
 /* What counts as 9 may be passed by what came before it, and by groups, which have their turns
  * (R49); by others while one of its own priority hides it, and by some while V reads it from its
  * journal. */
@@ -570,9 +587,18 @@ static void check_passed(struct sim *s, const struct task_info *t, struct task_i
     if (present(s, u->queue)->ageing_ms == 0 || !is_later || t->plan.group != 0 ||
         level_least(s, u, u->submitted_ms) < 9 || is_hidden(s, u))
         return;
-    if (++u->passed > PASSED_MAX)
+    if (is_counted(s, u) && ++u->passed > PASSED_MAX)
         sim_fail(s, "V leaves %s, which has waited for long, again and again",
                  story_task(i, other));
+}
+
+/* What a queue has in memory comes first in its order (R41). But each group has a window of its own
+ * (R49), and with ageing each priority (R51). */
+static bool may_pass(const struct sim *s, const struct task_info *t, const struct task_info *u)
+{
+    bool has_more_windows = t->plan.group != 0 || present(s, t->queue)->ageing_ms != 0;
+
+    return has_more_windows && is_in_journal_only(s, u);
 }
 
 static void check_priority(struct sim *s, uint32_t task)
@@ -586,7 +612,7 @@ static void check_priority(struct sim *s, uint32_t task)
 
         if (u->queue != t->queue || !is_ready(s, u))
             continue;
-        if (u->plan.priority > level_most(s, t))
+        if (u->plan.priority > level_most(s, t) && !may_pass(s, t, u))
             sim_fail(s, "V dispatches %s (priority %u) and leaves %s (priority %u)",
                      story_task(task, name), t->plan.priority, story_task(i, other),
                      u->plan.priority);
@@ -609,7 +635,8 @@ static void check_strict(struct sim *s, const struct given *g, const struct sim_
 
     for (uint32_t k = 0; k < served->n && served->queues[k] != t->queue; k++)
         for (uint32_t i = 0; i < s->tasks_n && rules_is_open(s, served->queues[k]); i++)
-            if (s->tasks[i].queue == served->queues[k] && is_ready(s, &s->tasks[i]))
+            if (s->tasks[i].queue == served->queues[k] && is_ready(s, &s->tasks[i]) &&
+                !is_in_journal_only(s, &s->tasks[i]))
                 sim_fail(s, "a worker gets %s of q%u, and %s of q%u would come first for it",
                          story_task(g->task, name), t->queue, story_task(i, other),
                          served->queues[k]);
