@@ -86,13 +86,31 @@ void vent_age_take(const struct vent *v, struct queue *q)
     q->ageing_ms = q->is_ordered ? 0 : head_of(v, q)->settings.ageing_ms;
 }
 
+/* What is ahead of the window leaves memory when nobody wants it any more: it would count as being
+ * there, and go out before what comes first and is in the journal. */
+static void set(struct vent *v, struct queue *q)
+{
+    bool had = q->ageing_ms != 0;
+
+    vent_age_take(v, q);
+    if (!had || q->ageing_ms != 0)
+        return;
+    free(q->ahead);
+    q->ahead = NULL;
+    q->boundary_moves++; /* what is being read of it is not wanted, either */
+    vent_evict_behind(v, q);
+}
+
 void vent_age_set(struct vent *v, struct queue *p)
 {
     uint32_t i = p->groups != NULL ? p->groups->members.head : NONE;
+    uint32_t next;
 
-    vent_age_take(v, p);
-    for (; i != NONE; i = v->queues[i].sibling.next)
-        vent_age_take(v, &v->queues[i]);
+    set(v, p);
+    for (; i != NONE; i = next) {
+        next = v->queues[i].sibling.next;
+        set(v, &v->queues[i]);
+    }
     v->load_idle = 0; /* what is ahead of their windows is wanted now */
 }
 

@@ -1225,6 +1225,8 @@ struct task *vent_lot_first(const struct vent *v, const struct lot *lot, uint32_
 bool vent_is_behind(const struct vent *v, const struct queue *q, const struct task *t);
 /* It leaves its last `n` ready tasks, or more than `floor`, to the journal. */
 void vent_evict_ready(struct vent *v, struct queue *q, uint32_t n, uint32_t floor);
+/* .. and those that are behind its window. */
+void vent_evict_behind(struct vent *v, struct queue *q);
 /* So many ready tasks it may have when the window is full; with R51, so many of each rank. */
 uint32_t vent_share_of(const struct vent *v, const struct queue *q);
 bool vent_is_served(const struct vent *v, const struct queue *q);

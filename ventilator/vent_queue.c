@@ -864,6 +864,29 @@ void vent_evict_ready(struct vent *v, struct queue *q, uint32_t n, uint32_t floo
     }
 }
 
+static bool leaves_behind(struct vent *v, struct queue *q, uint32_t index)
+{
+    if (index == NONE || !vent_is_behind(v, q, task_at(v, index)))
+        return false;
+    vent_park(v, task_at(v, index));
+    return true;
+}
+
+void vent_evict_behind(struct vent *v, struct queue *q)
+{
+    for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++)
+        for (uint32_t r = 0; q->lots[s] != NULL && r < DTQI_PRIORITIES; r++) {
+            struct heap *late = &q->lots[s]->late[r];
+
+            while (leaves_behind(v, q, q->lots[s]->fifo[r].tail))
+                ;
+            if (late->n == 0 || !vent_late_sort(v, late))
+                continue;
+            while (late->n != 0 && leaves_behind(v, q, late->at[late->n - 1]))
+                ;
+        }
+}
+
 /* Groups count with their queue. */
 static struct queue *largest(struct vent *v)
 {

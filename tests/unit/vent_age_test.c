@@ -757,6 +757,29 @@ static void each_priority_stays_in_order(void **state)
 #define STORY(test) cmocka_unit_test_setup_teardown(test, begin, end)
 #define SMALL(test) cmocka_unit_test_setup_teardown(test, begin_small, end)
 
+/* What was ahead of the window is behind it. */
+static void lower_priorities_leave_memory_when_ageing_ends(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x;
+    uint32_t got[256];
+    uint32_t tickets[256];
+    uint32_t n;
+
+    age(w, STEP_MS);
+    submit(w, 1, 200, 5, plain);
+    submit(w, 201, 20, 1, plain);
+    x = world_worker(w, 1, 1, 0); /* for which V reads some of each */
+    world_live(w, 200, &x, NULL);
+    age(w, 0);
+    world_credit(w, &x, 200);
+    world_live(w, 500, &x, NULL);
+    n = world_tasks(w, &x, got, tickets, 256);
+    assert_int_equal(n, 200);
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(got[i], i + 1);
+}
+
 /* ---------------------------------------------------------------- large tasks */
 
 /* 600 of 16 KiB, in a memory of 4 MiB. */
@@ -834,6 +857,7 @@ int main(void)
         SMALL(groups_behind_the_window_rise),
         STORY(the_order_is_that_of_the_rule),
         SMALL(each_priority_stays_in_order),
+        SMALL(lower_priorities_leave_memory_when_ageing_ends),
         cmocka_unit_test_teardown(large_tasks_of_all_priorities_leave_room_for_new_ones, end),
         cmocka_unit_test_teardown(so_do_those_of_many_groups, end),
         cmocka_unit_test_teardown(reads_of_large_tasks_do_not_fill_the_same_room, end),
