@@ -812,56 +812,108 @@ static void evict(struct vent *v, struct queue *q, struct task *t)
     vent_park(v, t);
 }
 
-/* The last of a rank, of any sink; NULL: they are all in heaps, or there is none. */
-static struct task *last_of_rank(const struct vent *v, const struct queue *q, uint32_t rank)
-{
-    struct task *last = NULL;
-
-    for (uint32_t left = q->lots_mask; left != 0; left &= left - 1) {
-        uint32_t tail = q->lots[__builtin_ctz(left)]->fifo[rank].tail;
-
-        if (tail != NONE && (last == NULL || task_at(v, tail)->seq > last->seq))
-            last = task_at(v, tail);
-    }
-    return last;
-}
-
 static bool may_leave(const struct queue *q, const struct task *t)
 {
     return (t->flags & TASK_NO_KEY) == 0 && !is_tried(q, t);
 }
 
-static void evict_late(struct vent *v, struct queue *q, struct heap *h)
+/* What of a rank is looked at: late ones are sorted, and those of each sink from here on may not
+ * leave. */
+struct leaving {
+    uint32_t rank;
+    uint32_t late[DTQI_SINKS_MAX];
+};
+
+static struct task *last_late(const struct vent *v, const struct queue *q, uint32_t sink,
+                              struct leaving *l)
 {
-    uint32_t keep = h->n / 2;
+    const struct heap *h = &q->lots[sink]->late[l->rank];
+    uint32_t *n = &l->late[sink];
 
-    if (h->n == 0 || !vent_late_sort(v, h))
-        return;
-    for (uint32_t i = h->n; i > keep; i--) {
-        struct task *t = task_at(v, h->at[i - 1]);
-
-        if (may_leave(q, t))
-            evict(v, q, t);
-    }
+    if (*n > h->n)
+        *n = h->n; /* the last one has left */
+    while (*n > 0 && !may_leave(q, task_at(v, h->at[*n - 1])))
+        --*n;
+    return *n > 0 ? task_at(v, h->at[*n - 1]) : NULL;
 }
 
+/* NULL: none may. */
+static struct task *last_of_rank(const struct vent *v, const struct queue *q, struct leaving *l)
+{
+    struct task *last = NULL;
+
+    for (uint32_t left = q->lots_mask; left != 0; left &= left - 1) {
+        uint32_t sink = (uint32_t)__builtin_ctz(left);
+        uint32_t tail = q->lots[sink]->fifo[l->rank].tail;
+        struct task *late = last_late(v, q, sink, l);
+
+        if (tail != NONE && may_leave(q, task_at(v, tail)) &&
+            (last == NULL || task_at(v, tail)->seq > last->seq))
+            last = task_at(v, tail);
+        if (late != NULL && (last == NULL || late->seq > last->seq))
+            last = late;
+    }
+    return last;
+}
+
+/* How many there are. Without the memory that sorting takes, their order is not the best. */
+static uint32_t sort_late(struct vent *v, struct queue *q, struct leaving *l)
+{
+    uint32_t n = 0;
+
+    for (uint32_t left = q->lots_mask; left != 0; left &= left - 1) {
+        uint32_t sink = (uint32_t)__builtin_ctz(left);
+        struct heap *h = &q->lots[sink]->late[l->rank];
+
+        if (h->n != 0)
+            (void)vent_late_sort(v, h);
+        l->late[sink] = h->n;
+        n += h->n;
+    }
+    return n;
+}
+
+/* So many ready tasks stay: of the rank, and of all ranks. */
+struct stay {
+    uint32_t of_rank;
+    uint32_t of_all;
+    uint32_t floor;
+};
+
+static bool has_more(const struct queue *q, uint32_t rank, const struct stay *stay)
+{
+    return q->ready > stay->of_all && (stay->of_rank == 0 || vent_rank_n(q, rank) > stay->of_rank);
+}
+
+/* The last ones in its order (R41). So many go that sorting late ones is worth it. */
+static void evict_of_rank(struct vent *v, struct queue *q, uint32_t rank, struct stay stay)
+{
+    struct leaving l = {.rank = rank};
+    struct task *t;
+    uint32_t worth;
+
+    if (!has_more(q, rank, &stay))
+        return;
+    worth = q->ready - sort_late(v, q, &l) / 2;
+    if (worth < stay.of_all)
+        stay.of_all = worth > stay.floor ? worth : stay.floor;
+    while (has_more(q, rank, &stay) && (t = last_of_rank(v, q, &l)) != NULL)
+        evict(v, q, t);
+}
+
+/* Nothing of a rank goes before what may go of those after it. */
 void vent_evict_ready(struct vent *v, struct queue *q, uint32_t n, uint32_t floor)
 {
-    uint32_t goal = q->ready > n ? q->ready - n : 0;
-    uint32_t of_each = vent_ahead_floor(v, q);
+    struct stay stay = {
+        .of_rank = vent_ahead_floor(v, q),
+        .of_all = q->ready > n ? q->ready - n : 0,
+        .floor = floor,
+    };
 
-    if (goal < floor)
-        goal = floor;
-    for (uint32_t rank = DTQI_PRIORITIES; rank > 0 && q->ready > goal; rank--) {
-        struct task *t;
-
-        for (uint32_t s = 0; s < DTQI_SINKS_MAX; s++)
-            if (q->lots[s] != NULL && q->lots[s]->late[rank - 1].n > q->ready / 2)
-                evict_late(v, q, &q->lots[s]->late[rank - 1]);
-        while (q->ready > goal && (of_each == 0 || vent_rank_n(q, rank - 1) > of_each) &&
-               (t = last_of_rank(v, q, rank - 1)) != NULL && may_leave(q, t))
-            evict(v, q, t);
-    }
+    if (stay.of_all < floor)
+        stay.of_all = floor;
+    for (uint32_t rank = DTQI_PRIORITIES; rank > 0 && q->ready > stay.of_all; rank--)
+        evict_of_rank(v, q, rank - 1, stay);
 }
 
 static bool leaves_behind(struct vent *v, struct queue *q, uint32_t index)

@@ -682,6 +682,56 @@ static void many_backlogs_are_read_less_far_ahead(void **state)
     world_free(w);
 }
 
+/* ---------------------------------------------------------------- what leaves memory first */
+
+/* What was delayed becomes ready out of the order of admission. */
+static void what_was_delayed_leaves_memory_before_a_higher_priority(void **state)
+{
+    struct world *w = *state;
+    uint32_t got[64];
+    uint32_t tickets[64];
+    uint32_t n;
+    struct world_worker x;
+
+    fill(w, 1, 1, (struct world_task){.priority = 1});
+    fill(w, 2, 20, (struct world_task){.priority = 1, .delay_ms = 500});
+    fill(w, 22, 1, (struct world_task){.priority = 1});
+    world_live(w, 1000, NULL, NULL);
+    assert_int_equal(census_of(w).ready, 22);
+    fill(w, 101, 55, (struct world_task){.priority = 9}); /* 13 more than the window takes */
+    assert_int_equal(census_of(w).ready, 64);
+    x = world_worker(w, 1, 1, 0);
+    world_credit(w, &x, 64);
+    world_tick(w);
+    n = world_tasks(w, &x, got, tickets, 64);
+    assert_true(n >= 55);
+    expect_in_order(got, 55, 101);
+}
+
+/* .. and among its own, in the order of admission: so what stays is what comes first. */
+static void what_was_delayed_leaves_memory_in_order(void **state)
+{
+    struct world *w = *state;
+    uint32_t got[64];
+    uint32_t tickets[64];
+    struct world_worker x;
+
+    fill(w, 1, 5, (struct world_task){.priority = 1});
+    fill(w, 6, 10, (struct world_task){.priority = 1, .delay_ms = 1500});
+    fill(w, 16, 10, (struct world_task){.priority = 1, .delay_ms = 1000});
+    fill(w, 26, 5, (struct world_task){.priority = 1});
+    world_live(w, 2000, NULL, NULL);
+    assert_int_equal(census_of(w).ready, 30);
+    fill(w, 101, 45, (struct world_task){.priority = 9}); /* 11 more than the window takes */
+    assert_int_equal(census_of(w).ready, 64);
+    x = world_worker(w, 1, 1, 0);
+    world_credit(w, &x, 64);
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, got, tickets, 64), 64);
+    expect_in_order(got, 45, 101);
+    expect_in_order(got + 45, 19, 1);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -712,6 +762,8 @@ int main(void)
         cmocka_unit_test(the_backlog_in_bytes_is_bounded),
         cmocka_unit_test(a_backlog_is_read_several_loads_ahead),
         cmocka_unit_test(many_backlogs_are_read_less_far_ahead),
+        T(what_was_delayed_leaves_memory_before_a_higher_priority),
+        T(what_was_delayed_leaves_memory_in_order),
     };
 
     return cmocka_run_group_tests_name("vent_window", tests, NULL, NULL);
