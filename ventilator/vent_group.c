@@ -689,7 +689,7 @@ void vent_family_evict(struct vent *v, struct queue *q, uint32_t n, bool closed)
     uint32_t gone = 0;
 
     if (g == NULL) {
-        vent_evict_ready(v, q, n, v->share);
+        vent_evict_ready(v, q, n, vent_share_of(v, q));
         return;
     }
     fair = resident_of(q, TASK_READY) / (2 * (g->with_tasks + 1));

@@ -3,6 +3,8 @@
 #define QUEUE_BUCKETS 4096u
 #define UNLOADED_PER_TICK 32u
 #define LOAD_RETRY_MS 100u
+#define QUEUE_SHARE_TASKS_MIN 2u
+#define QUEUE_SHARE_BYTES_PART 256u /* .. of the memory there is for tasks */
 #define AHEAD_LOADS_MIN 2u
 #define AHEAD_LOADS_MAX 8u
 
@@ -726,8 +728,8 @@ static bool ends_window(const struct vent *v, const struct queue *q, const struc
     uint8_t rank = spec_of(v, t)->rank;
     uint32_t later = ~0u << (rank + 1);
 
-    if (q->unloaded || ready_of(q, rank) < vent_share_of(v, q) || (t->flags & TASK_NO_KEY) != 0 ||
-        t->seq + 1 != v->seq || !is_window_full(v))
+    if (q->unloaded || (t->flags & TASK_NO_KEY) != 0 || t->seq + 1 != v->seq ||
+        !is_window_full(v) || ready_of(q, rank) < vent_share_of(v, q))
         return false;
     for (uint32_t left = q->lots_mask; left != 0; left &= left - 1)
         if ((q->lots[__builtin_ctz(left)]->ranks & later) != 0)
@@ -987,10 +989,21 @@ static uint64_t task_bytes_mean(const struct queue *q)
     return q->tasks != 0 ? q->bytes / q->tasks : 0;
 }
 
+/* Of large tasks they are fewer, or a few queues would keep all memory, and nothing new came in. */
+static uint32_t share_of_large(const struct vent *v, const struct queue *q)
+{
+    uint64_t most = v->cfg.resident_bytes_max / QUEUE_SHARE_BYTES_PART;
+    uint64_t mean = task_bytes_mean(q);
+
+    if (mean <= most / v->share)
+        return v->share;
+    return mean < most / QUEUE_SHARE_TASKS_MIN ? (uint32_t)(most / mean) : QUEUE_SHARE_TASKS_MIN;
+}
+
 /* Groups of a queue that nobody serves leave memory to others, however many they are. */
 uint32_t vent_share_of(const struct vent *v, const struct queue *q)
 {
-    uint32_t share = v->share;
+    uint32_t share = share_of_large(v, q);
 
     if (q->parent != NONE && !vent_is_served(v, q))
         return 0;

@@ -682,6 +682,50 @@ static void many_backlogs_are_read_less_far_ahead(void **state)
     world_free(w);
 }
 
+/* ---------------------------------------------------------------- large tasks */
+
+static char large_body[64 * 1024];
+
+/* 64 of them fill it. */
+static struct world *world_for_large(void)
+{
+    struct vent_cfg cfg;
+    struct world *w;
+
+    vent_cfg_default(&cfg);
+    cfg.resident_tasks_max = 4096;
+    cfg.resident_bytes_max = 64 * sizeof large_body;
+    w = world_new(&cfg);
+    world_sink(w);
+    world_producer(w, PRODUCER);
+    world_clear(w);
+    return w;
+}
+
+static void backlogs_of_large_tasks_leave_room_for_new_ones(void **state)
+{
+    static const char *const queues[] = {"a", "b", "c", "d", "e"};
+    struct world *w = world_for_large();
+
+    *state = w;
+    for (uint32_t i = 0; i < 40; i++)
+        fill(w, 1 + 5 * i, 5,
+             (struct world_task){
+                 .queue = queues[i % 5], .body = large_body, .body_len = sizeof large_body});
+}
+
+/* So they come into memory all the same, and leave it. */
+static void large_tasks_that_come_before_others_do(void **state)
+{
+    struct world *w = world_for_large();
+
+    *state = w;
+    fill(w, 1, 1, (struct world_task){.priority = 1});
+    for (uint32_t i = 0; i < 40; i++)
+        fill(w, 2 + 5 * i, 5,
+             (struct world_task){.priority = 9, .body = large_body, .body_len = sizeof large_body});
+}
+
 /* ---------------------------------------------------------------- what leaves memory first */
 
 /* What was delayed becomes ready out of the order of admission. */
@@ -762,6 +806,8 @@ int main(void)
         cmocka_unit_test(the_backlog_in_bytes_is_bounded),
         cmocka_unit_test(a_backlog_is_read_several_loads_ahead),
         cmocka_unit_test(many_backlogs_are_read_less_far_ahead),
+        cmocka_unit_test_teardown(backlogs_of_large_tasks_leave_room_for_new_ones, end),
+        cmocka_unit_test_teardown(large_tasks_that_come_before_others_do, end),
         T(what_was_delayed_leaves_memory_before_a_higher_priority),
         T(what_was_delayed_leaves_memory_in_order),
     };
