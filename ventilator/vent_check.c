@@ -19,6 +19,25 @@ void vent_census(const struct vent *v, struct vent_census *ret)
     };
 }
 
+static uint64_t cost(const struct vent *v, const struct task *t)
+{
+    return sizeof *t + TASK_OVERHEAD_BYTES + task_bytes(v, t);
+}
+
+uint64_t vent_given_bytes(const struct vent *v)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < v->tasks_used; i++) {
+        const struct task *t = task_at(v, i);
+
+        if (t->state == TASK_LEASED || t->state == TASK_STOPPING || t->state == TASK_DONE ||
+            t->state == TASK_DEADWAIT)
+            bytes += cost(v, t);
+    }
+    return bytes;
+}
+
 static uint32_t count_list(const struct vent *v, const struct list *l, enum task_state state)
 {
     uint32_t n = 0;
@@ -106,7 +125,7 @@ static void check_tasks(const struct vent *v)
             continue;
         check_task(v, t);
         counts[t->state]++;
-        bytes += sizeof *t + TASK_OVERHEAD_BYTES + task_bytes(v, t);
+        bytes += cost(v, t);
     }
     for (uint32_t s = 1; s < TASK_STATES; s++)
         assert(counts[s] == v->counts[s]);

@@ -274,6 +274,9 @@ struct vent_census {
 };
 
 void vent_census(const struct vent *v, struct vent_census *ret);
+/* Of its `task_bytes` those of tasks that workers have, or have done and are not settled. Counted
+ * anew. */
+uint64_t vent_given_bytes(const struct vent *v);
 
 /* Of an open task, for the same: it waits in the journal for its turn to come into memory, or is on
  * its way there (R41). */

@@ -139,6 +139,13 @@ static bool was_safe_before(const struct task_info *t, const struct task_info *o
     return t->confirmed_us != 0 && t->confirmed_us < other->submitted_us && t->plan.delay_ms == 0;
 }
 
+/* What was settled, which is lost with the sink's disk and with what V had not written, is open
+ * again in its old place: before what was given after it. */
+static bool is_open_again_before(const struct task_info *t, const struct task_info *other)
+{
+    return t->is_lost && t->known_from == 0 && t->given_us != 0 && t->given_us < other->given_us;
+}
+
 static bool is_leased(struct sim *s, const struct task_info *t)
 {
     for (uint32_t i = 0; i < t->attempts_n; i++)
@@ -167,7 +174,7 @@ static void check_order(struct sim *s, uint32_t task)
 
         if (i == task || !is_open_at_vent(s, u) || !is_of_group(s, u, t))
             continue;
-        if (was_given(s, u, t) || was_safe_before(u, t))
+        if ((was_given(s, u, t) && !is_open_again_before(t, u)) || was_safe_before(u, t))
             sim_fail(s, "V gives %s out of order: %s of its group has no outcome",
                      story_task(task, name), story_task(i, first));
     }
@@ -194,6 +201,8 @@ void attempt_dispatched(struct sim *s, uint64_t session, const struct dtqi_tasks
                                             .lease_epoch = s->epoch,
                                             .session = session,
                                             .node = NONE};
+    if (t->given_us == 0)
+        t->given_us = s->now_us;
     rules_dispatched(s, session, m, i); /* which finds out of which queue it is */
     check_order(s, task);
 }
@@ -393,4 +402,5 @@ void attempts_reborn(struct task_info *t)
         t->attempts[i].is_over = true;
     }
     t->counted_epoch = 0;
+    t->given_us = 0;
 }

@@ -331,7 +331,7 @@ void check_result(struct sim *s, struct node *client, const struct client_result
     }
     story_task(task, name);
     if (r->state == DTQ_NOT_FOUND && (t->verdict != VERDICT_CONFIRMED || may_be_gone(t))) {
-        t->is_told_gone = true;
+        t->is_told_gone |= may_be_gone(t);
         return;
     }
     if (t->is_lost && r->state == (dtq_state)t->lost_outcome && r->attempt == t->lost_attempt) {
@@ -655,6 +655,7 @@ static void told_of(struct sim *s, const struct dtqi_settled *m)
             return;
         }
         t->settled_in = s->nodes[VENT].incarnation;
+        t->late_in = 0;
         t->was_told = true;
     }
 }
@@ -679,11 +680,14 @@ static void new_to_vent(struct sim *s, const struct dtqi_submit *m)
 
         if (t == NULL)
             continue;
-        t->is_resent = m->resend && !t->is_in_journal; /* else V knows it, and asks nobody */
+        t->is_resent = m->resend && !t->is_in_journal &&
+                       t->late_in != s->nodes[VENT].incarnation; /* else V knows it, asks nobody */
         t->resent_ms = sim_now_ms(s);
         if (m->resend && !t->is_lost)
             continue;
         t->settled_in = 0;
+        if (t->outcome != 0 && !m->resend)
+            t->late_in = s->nodes[VENT].incarnation;
         if (t->outcome != 0 || (t->is_lost && t->was_told)) {
             attempts_reborn(t);
             t->is_reborn = true;
@@ -738,8 +742,8 @@ void check_frame_to_vent(struct sim *s, const struct conn *c, const struct dtqi_
 
 /* ---------------------------------------------------------------- nodes */
 
-/* At the limit nothing is admitted; but what was asked for comes, for each queue and what is due.
- */
+/* Of what nobody has: at the limit nothing is admitted; but what was asked for comes, for each
+ * queue and what is due. What workers have is bounded by what they take. */
 static uint64_t vent_bytes_max(const struct vent_cfg *cfg)
 {
     uint64_t load = cfg->load_bytes + (uint64_t)cfg->load_tasks * RECORD_BYTES;
@@ -757,7 +761,8 @@ static void check_vent(struct sim *s, const struct node *n)
         sim_fail(s, "V holds %u tasks of %u", census.tasks, s->tasks_n);
     if (census.submits > s->vent_cfg.submits_max)
         sim_fail(s, "%u submits wait at V", census.submits);
-    if (census.task_bytes > vent_bytes_max(&s->vent_cfg))
+    if (census.task_bytes > vent_bytes_max(&s->vent_cfg) &&
+        census.task_bytes - vent_given_bytes(n->vent.core) > vent_bytes_max(&s->vent_cfg))
         sim_fail(s, "V keeps %llu bytes of tasks in memory", (unsigned long long)census.task_bytes);
 }
 
@@ -821,9 +826,9 @@ static bool is_task_settled(const struct sim *s, uint32_t task, char *why, unsig
         snprintf(why, why_bytes, "%s has no outcome", story_task(task, name));
         return may_be_gone(t) && (t->is_told || t->is_told_gone || !s->hears_of_loss);
     }
-    if (!t->is_told)
+    if (!t->is_told) /* nor that it is gone, before a worker proposed it once more */
         snprintf(why, why_bytes, "P%u was not told of %s", t->client, story_task(task, name));
-    return t->is_told;
+    return t->is_told || t->is_told_gone;
 }
 
 static bool is_node_empty(const struct node *n, char *why, unsigned why_bytes)

@@ -319,6 +319,7 @@ struct task_info {
     bool is_told; /* its client has got the outcome */
     bool cancel;
     uint32_t dispatched; /* attempts sent to workers */
+    uint64_t given_us;   /* the first of them; 0: none since it was admitted */
     uint32_t runs;       /* begun */
     uint32_t succeeded;  /* ended well */
     uint32_t failed;     /* ended with an error, or over the time limit */
@@ -336,6 +337,8 @@ struct task_info {
     uint64_t outcome_ms;
     bool is_resent; /* the last SUBMIT of it that reached V was no first copy, and when that was */
     uint64_t resent_ms;
+    uint32_t late_in;    /* incarnation of the ventilator that got a first copy of it when it was
+                            settled, and was not told of a settlement since; 0: none */
     uint32_t settled_in; /* incarnation of the ventilator that was told its settlement; 0: none */
     bool was_told;       /* a ventilator was told it, ever */
 
