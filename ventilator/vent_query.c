@@ -569,6 +569,30 @@ static uint64_t oldest_of_all(const struct vent *v, const struct queue *q)
     return oldest != UINT64_MAX ? vent_host_wall_ms(v, oldest) : 0;
 }
 
+/* A purge, or a cancellation, looks for what of the queue is not in memory: after a crash for all
+ * of it. */
+static bool is_being_purged(const struct vent *v, const struct queue *q)
+{
+    bool is_at_end = v->purge_queue == (uint32_t)(q - v->queues) && v->purge_ended;
+
+    return q->settings.purge_seq != 0 && !is_at_end;
+}
+
+/* What it has not found yet never starts. What was submitted since is not told apart from that
+ * unless it is in memory. */
+static void count_as_ending(const struct queue *q, struct dtqi_queue_info *info)
+{
+    uint64_t ready = (uint64_t)resident_of(q, TASK_READY) + resident_of(q, TASK_PARKED);
+    uint64_t scheduled = resident_of(q, TASK_SCHEDULED);
+    uint64_t more = info->ready + info->scheduled;
+
+    if (more <= ready + scheduled)
+        return;
+    info->ending += more - ready - scheduled;
+    info->ready = ready;
+    info->scheduled = scheduled;
+}
+
 static void fill_queue(const struct vent *v, const struct queue *q, struct dtqi_queue_info *info)
 {
     uint64_t dispatched = (uint64_t)resident_of(q, TASK_LEASED) + resident_of(q, TASK_STOPPING) +
@@ -596,6 +620,8 @@ static void fill_queue(const struct vent *v, const struct queue *q, struct dtqi_
         .ageing_ms = q->settings.ageing_ms,
         .ending = ending,
     };
+    if (is_being_purged(v, q))
+        count_as_ending(q, info);
 }
 
 static void ask_queues(struct vent *v, uint32_t route, uint64_t request)

@@ -952,6 +952,56 @@ static void a_purge_that_was_answered_is_completed_after_a_crash(void **state)
     assert_int_equal(q.scheduled, 0);
 }
 
+static void expect_purging(struct world *w, uint64_t ready, uint64_t scheduled, uint64_t ending)
+{
+    struct dtqi_queue_info q;
+
+    queue_info(w, "q", &q);
+    assert_int_equal(q.ready, ready);
+    assert_int_equal(q.scheduled, scheduled);
+    assert_int_equal(q.ending, ending);
+}
+
+/* The journal does not know yet that each of them is cancelled, but none of them starts any more.
+ */
+static void what_a_purge_has_not_found_yet_counts_as_ending(void **state)
+{
+    struct world *w = *state;
+
+    submit_backlog(w);
+    assert_int_equal(purge(w), 5000);
+    expect_purging(w, 0, 0, 5000);
+    world_restart(w);
+    w->journal_stuck = true; /* nothing of it is in memory yet */
+    world_producer(w, PRODUCER);
+    expect_purging(w, 0, 0, 5000);
+    w->journal_stuck = false;
+    w->sink_session = 0;
+    world_sink(w);
+    (void)settle_all(w, NULL);
+    expect_purging(w, 0, 0, 0);
+}
+
+/* .. but not what was submitted since. */
+static void what_comes_after_a_purge_does_not_count_as_ending(void **state)
+{
+    struct world *w = *state;
+
+    for (uint32_t i = 0; i < 3000; i += 100) {
+        world_submit(w, 1 + i, 100, (struct world_task){0});
+        world_pass(w, 10);
+    }
+    world_pass(w, 1000);
+    assert_int_equal(purge(w), 3000);
+    world_submit(w, 8001, 5, (struct world_task){0});
+    world_submit(w, 8011, 2,
+                 (struct world_task){.not_before_wall_ms = WORLD_WALL_MS + 3600 * 1000});
+    world_tick(w);
+    expect_purging(w, 5, 2, 3000);
+    (void)settle_all(w, NULL);
+    expect_purging(w, 5, 2, 0);
+}
+
 /* What is recovered after the whole is worked off is not touched by a purge of long ago. */
 static void a_purge_ends(void **state)
 {
@@ -1505,6 +1555,8 @@ int main(void)
         T(a_queue_that_is_not_there_is_not_purged),
         T(a_whole_backlog_is_purged_though_nobody_serves_it),
         T(a_purge_that_was_answered_is_completed_after_a_crash),
+        T(what_a_purge_has_not_found_yet_counts_as_ending),
+        T(what_comes_after_a_purge_does_not_count_as_ending),
         T(a_purge_ends),
         T(all_of_a_queue_is_cancelled_also_what_runs),
         T(a_cancelled_queue_is_cancelled_after_a_crash),
