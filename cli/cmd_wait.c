@@ -101,6 +101,37 @@ static dtq_err wait_for_all(struct waiting *w)
     return err;
 }
 
+#define LOOK_AT_ONCE 1000u
+
+/* --timeout 0s: how they are doing now is asked for, and the answer takes its time. */
+static dtq_err look_once(struct waiting *w)
+{
+    dtq_err err = DTQ_OK;
+
+    for (size_t at = 0; err == DTQ_OK && at < w->ids.n; at += LOOK_AT_ONCE) {
+        size_t n = w->ids.n - at < LOOK_AT_ONCE ? w->ids.n - at : LOOK_AT_ONCE;
+
+        err = dtq_look(w->c->client, w->ids.at + at, n, CLI_ANSWER_MS, w->results + at);
+        for (size_t i = at; err == DTQ_OK && i < at + n; i++) {
+            const dtq_result *r = &w->results[i];
+
+            w->finished += r->state >= DTQ_SUCCEEDED || r->state == DTQ_NOT_FOUND;
+            w->results[i] = (dtq_result){.state = r->state, .reason = r->reason, .code = r->code};
+        }
+    }
+    return err == DTQ_OK && w->finished < w->ids.n ? DTQ_ETIMEOUT : err;
+}
+
+static int say_unfinished(const struct waiting *w, dtq_err err)
+{
+    size_t n = w->ids.n - w->finished;
+
+    if (err == DTQ_ETIMEOUT)
+        return cli_error(w->c, CLI_TIMED_OUT, "%zu of %zu tasks are not finished: the time is up",
+                         n, w->ids.n);
+    return cli_fail(w->c, err, "%zu of %zu tasks are not finished", n, w->ids.n);
+}
+
 static void print_one(const struct waiting *w, size_t i)
 {
     const dtq_result *r = &w->results[i];
@@ -121,7 +152,7 @@ static void print_one(const struct waiting *w, size_t i)
         printf("%s %s\n", text, dtq_state_name(r->state));
 }
 
-static int run_wait(struct waiting *w)
+static int run_wait(struct waiting *w, bool only_look)
 {
     int status = CLI_DONE;
     dtq_err err;
@@ -130,11 +161,10 @@ static int run_wait(struct waiting *w)
     if (w->results == NULL)
         cli_out_of_memory();
     progress_start(&w->bar, "finished", w->ids.n);
-    err = wait_for_all(w);
+    err = only_look ? look_once(w) : wait_for_all(w);
     progress_end(&w->bar);
     if (err != DTQ_OK) {
-        status = cli_fail(w->c, err, "%zu of %zu tasks are not finished", w->ids.n - w->finished,
-                          w->ids.n);
+        status = say_unfinished(w, err);
     } else {
         for (size_t i = 0; i < w->ids.n; i++) {
             print_one(w, i);
@@ -171,7 +201,7 @@ int cmd_wait(int argc, char **argv)
     if (status == OPT_GO && c.client == NULL)
         status = cli_connect(&c, DTQ_FOLLOW_NONE);
     if (status == OPT_GO)
-        status = run_wait(&w);
+        status = run_wait(&w, o.timeout_given && o.timeout_ms == 0);
     free(w.ids.at);
     cli_done(&c);
     return status;
