@@ -256,6 +256,11 @@ static int do_remove(struct cli *c, const struct sink_options *o, const dtq_sink
     sink_store_text(r.store, store);
     if (o->successor != NULL && (r.successor = find(c, sinks, n, o->successor)) == NULL)
         return CLI_FAILED;
+    if (r.successor != NULL && r.successor == r.sink)
+        return cli_error(c, CLI_USAGE,
+                         "--successor: %s is the sink that is to be removed; name another one, "
+                         "which gets its tasks",
+                         o->successor);
     if (r.sink != NULL && r.sink->reachable && !o->force)
         return cli_error(c, CLI_FAILED,
                          "sink %s is connected: stop it first, or remove it with --force", store);

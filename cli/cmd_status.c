@@ -57,20 +57,20 @@ static void print_workers(const dtq_worker_info *workers, size_t n)
     table_done(&t);
 }
 
-static void print_sinks(const dtq_status *s)
+static void print_sinks(const dtq_sink_info *sinks, size_t n)
 {
     static const char *const titles[] = {"SINK", "RESULTS", "INTAKE", "STATE", NULL};
     struct table t;
 
     table_init(&t, titles);
-    for (size_t i = 0; i < s->sinks_n; i++) {
+    for (size_t i = 0; i < n; i++) {
         char store[DTQ_ID_TEXT_BYTES];
 
-        sink_store_text(s->sinks[i].store, store);
+        sink_store_text(sinks[i].store, store);
         table_cell(&t, "%s", store);
-        table_cell(&t, "%s", s->sinks[i].results);
-        table_cell(&t, "%s", s->sinks[i].intake);
-        table_cell(&t, "%s", sink_state_text(&s->sinks[i]));
+        table_cell(&t, "%s", sinks[i].results);
+        table_cell(&t, "%s", sinks[i].intake);
+        table_cell(&t, "%s", sink_state_text(&sinks[i]));
     }
     table_print(&t, stdout);
     table_done(&t);
@@ -109,12 +109,16 @@ static json_t *workers_json(const dtq_worker_info *workers, size_t n)
     return list;
 }
 
-static json_t *sinks_json(const dtq_status *s)
+static json_t *sinks_json(const dtq_sink_info *sinks, size_t n)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < s->sinks_n; i++)
-        json_array_append_new(list, sink_json(&s->sinks[i]));
+    for (size_t i = 0; i < n; i++) {
+        json_t *o = sink_json(&sinks[i]);
+
+        json_object_set_new(o, "removed", json_boolean(sinks[i].removed));
+        json_array_append_new(list, o);
+    }
     return list;
 }
 
@@ -127,13 +131,14 @@ static json_t *counters_json(const dtq_status *s)
     return o;
 }
 
-/* Three questions, as each answer is borrowed until the next: every part is printed, or made into
+/* Four questions, as each answer is borrowed until the next: every part is printed, or made into
  * JSON, before that. */
 static int show_status(struct cli *c, const struct status_options *o)
 {
     json_t *json = json_object();
     const dtq_queue_info *queues;
     const dtq_worker_info *workers;
+    const dtq_sink_info *sinks;
     dtq_status status;
     size_t n;
     dtq_err err = dtq_queues(c->client, CLI_ANSWER_MS, &queues, &n);
@@ -151,18 +156,21 @@ static int show_status(struct cli *c, const struct status_options *o)
         print_workers(workers, n);
     }
     if (err == DTQ_OK)
+        err = dtq_sinks(c->client, CLI_ANSWER_MS, &sinks, &n);
+    if (err == DTQ_OK && c->json)
+        json_object_set_new(json, "sinks", sinks_json(sinks, n));
+    else if (err == DTQ_OK) {
+        putchar('\n');
+        print_sinks(sinks, n);
+    }
+    if (err == DTQ_OK && (c->json || o->counters))
         err = dtq_status_get(c->client, CLI_ANSWER_MS, &status);
     if (err == DTQ_OK && c->json) {
-        json_object_set_new(json, "sinks", sinks_json(&status));
         json_object_set_new(json, "counters", counters_json(&status));
         cli_print_json(json_incref(json));
-    } else if (err == DTQ_OK) {
+    } else if (err == DTQ_OK && o->counters) {
         putchar('\n');
-        print_sinks(&status);
-        if (o->counters) {
-            putchar('\n');
-            print_counters(&status);
-        }
+        print_counters(&status);
     }
     json_decref(json);
     return err == DTQ_OK ? cli_flush(c, CLI_DONE) : cli_fail(c, err, "no status");

@@ -169,6 +169,8 @@ static void without_another_sink_tasks_wait_for_the_next_one(void **state)
     dtq_expect(c, 0, NULL, "queue", "resume", "default", NULL);
     wait_said(c, "explain", id, "its sink was removed");
     wait_said(c, "sink", "list", "REMOVED");
+    expect_in(c->ventilator, dtq_expect(c, 0, NULL, "status", NULL), "REMOVED");
+    expect_in(c->ventilator, dtq_expect(c, 0, NULL, "status", "--json", NULL), "\"removed\":true");
     assert_int_equal(run_stop(c->ventilator, SIGKILL), 1000 + SIGKILL);
     start_fast(c); /* it holds */
     wait_said(c, "explain", id, "its sink was removed");
@@ -226,6 +228,10 @@ static void a_connected_sink_is_removed_by_force_only(void **state)
     refused = dtq_run(c, NULL, "sink", "remove", "--yes", stranger.results, NULL);
     assert_int_equal(refused->status, 1);
     expect_in(refused, refused->said, "is connected");
+    refused = dtq_run(c, NULL, "sink", "remove", "--yes", "--force", "--successor",
+                      stranger.results, stranger.results, NULL);
+    assert_int_equal(refused->status, 2);
+    expect_in(refused, refused->said, "is the sink that is to be removed");
     (void)dtq_expect(c, 0, NULL, "sink", "remove", "--yes", "--force", "--successor", ours.results,
                      stranger.results, NULL);
     dtq_expect(c, 0, NULL, "wait", "--timeout=30s", id, NULL);
