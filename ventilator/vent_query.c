@@ -26,13 +26,21 @@ static bool is_ending(const struct vent *v, const struct task *t)
            (p != NULL && p->counters.proposed != 0);
 }
 
+/* When the time of one that is held after a start comes; 0: it has come. */
+static uint64_t held_due_wall_ms(const struct vent *v, const struct task *t)
+{
+    const struct past *p = past_of(v, t);
+
+    return p != NULL && !vent_is_due(v, p->counters.due_wall_ms) ? p->counters.due_wall_ms : 0;
+}
+
 dtq_state vent_public_state(const struct vent *v, const struct task *t)
 {
     switch ((enum task_state)t->state) {
     case TASK_HELD:
         if (is_ending(v, t))
             return DTQ_DISPATCHED;
-        return DTQ_READY;
+        return held_due_wall_ms(v, t) != 0 ? DTQ_SCHEDULED : DTQ_READY;
     case TASK_CLAIMED:
     case TASK_READY:
     case TASK_PARKED: return DTQ_READY;
@@ -62,6 +70,15 @@ static struct dtqi_str holder_name(const struct vent *v, const struct task *t)
     return (struct dtqi_str){w->name, w->name_len};
 }
 
+static uint64_t due_wall_ms(const struct vent *v, const struct task *t)
+{
+    uint64_t at_ms = t->state == TASK_SCHEDULED ? t->since_ms : 0;
+
+    if (t->state == TASK_HELD && vent_public_state(v, t) == DTQ_SCHEDULED)
+        at_ms = held_due_wall_ms(v, t);
+    return at_ms != 0 ? vent_due_host_wall_ms(v, at_ms) : 0;
+}
+
 static void fill_resident(struct vent *v, const struct task *t, struct dtqi_task_info *info)
 {
     const struct past *p = past_of(v, t);
@@ -72,7 +89,7 @@ static void fill_resident(struct vent *v, const struct task *t, struct dtqi_task
         .state = vent_public_state(v, t),
         .attempt = t->attempt,
         .worker = holder_name(v, t),
-        .due_wall_ms = t->state == TASK_SCHEDULED ? vent_due_host_wall_ms(v, t->since_ms) : 0,
+        .due_wall_ms = due_wall_ms(v, t),
         .payload_bytes = t->body_len,
         .sink = v->sinks[t->sink].store,
         .why = dtqi_str(vent_why(v, t)),

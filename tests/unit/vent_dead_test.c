@@ -948,6 +948,24 @@ static void a_full_queue_takes_no_dead_letter_back(void **state)
     is_dead_count(w, 1);
 }
 
+static void a_delayed_task_that_is_held_after_a_start_is_scheduled(void **state)
+{
+    struct world *w = *state;
+    uint64_t due_wall_ms = world_wall_ms(w) + 60000;
+    const struct dtqi_task_info *t;
+
+    world_submit(w, 1, 1, (struct world_task){.not_before_wall_ms = due_wall_ms});
+    world_live(w, 300, NULL, NULL);
+    world_restart(w); /* its sink is not there */
+    world_producer(w, PRODUCER);
+    world_pass(w, 300);
+    t = shown(w, DTQI_QUERY_TASK, world_id(1));
+    assert_int_equal(t->state, DTQ_SCHEDULED);
+    assert_int_equal(t->due_wall_ms, due_wall_ms);
+    world_pass(w, 60000);
+    assert_int_equal(shown(w, DTQI_QUERY_TASK, world_id(1))->state, DTQ_READY);
+}
+
 /* ---------------------------------------------------------------- purge and age */
 
 static void dead_letters_are_purged_by_id_and_all_at_once(void **state)
@@ -1105,6 +1123,7 @@ int main(void)
         T(a_full_ventilator_requeues_nothing_and_says_so),
         T(a_full_queue_takes_no_dead_letter_back),
         T(dead_letters_are_purged_by_id_and_all_at_once),
+        T(a_delayed_task_that_is_held_after_a_start_is_scheduled),
         T(attempts_outlast_a_purge),
         cmocka_unit_test(attempts_of_long_ago_go_with_a_purge),
         T(a_purge_is_answered_after_its_commit),
