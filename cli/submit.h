@@ -67,9 +67,9 @@ void submit_task_init(const struct submit_options *o, dtq_task *ret_task);
 enum bulk_next { BULK_TASK, BULK_BAD_LINE, BULK_END, BULK_ERROR };
 struct bulk_source {
     enum bulk_next (*next)(struct bulk_source *s, dtq_task *task);
-    uint64_t line; /* number of the line that the last call read, from 1 */
-    char why[256]; /* BULK_BAD_LINE, BULK_ERROR: what is wrong with it */
-    bool (*wait)(void *arg, int fd);
+    uint64_t line;                   /* number of the line that the last call read, from 1 */
+    char why[256];                   /* BULK_BAD_LINE, BULK_ERROR: what is wrong with it */
+    bool (*wait)(void *arg, int fd); /* for input; false: no more is to be read */
     void *wait_arg;
     uint64_t total; /* lines in all, for the progress bar; 0: not known */
 };

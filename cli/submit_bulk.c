@@ -36,9 +36,11 @@ struct bulk {
     uint64_t submitted;
     uint64_t finished; /* confirmed, or with --wait settled */
     uint64_t failed;
-    uint64_t answered; /* of those submitted: confirmed, or refused */
-    uint64_t heard_ms; /* of the last answer; or when the first of those that wait was submitted */
+    uint64_t answered;  /* of those submitted: confirmed, or refused */
+    uint64_t looked_ms; /* at the clock */
+    uint64_t heard_ms;  /* of the last answer; or when the first of those that wait was submitted */
     uint64_t deadline_ms; /* UINT64_MAX: none */
+    bool is_late;
     struct last last;
     struct progress bar;
     int status;
@@ -232,10 +234,27 @@ static uint64_t end_ms(const struct bulk *b)
     return b->heard_ms + SUBMIT_CONFIRM_MS;
 }
 
-static int32_t time_left(const struct bulk *b, int32_t at_most_ms)
+#define ROOM_MS 200
+#define STALL_MS 10000 /* nothing here waits for so long at a time */
+
+/* While this process stood still, nobody was silent: it was stopped, or nobody read what it prints.
+ */
+static void note_stall(struct bulk *b, uint64_t now_ms)
 {
-    uint64_t until_ms = end_ms(b);
+    uint64_t stood_ms = b->looked_ms != 0 ? now_ms - b->looked_ms : 0;
+
+    if (stood_ms > STALL_MS)
+        b->heard_ms = b->heard_ms + stood_ms < now_ms ? b->heard_ms + stood_ms : now_ms;
+    b->looked_ms = now_ms;
+}
+
+static int32_t time_left(struct bulk *b, int32_t at_most_ms)
+{
     uint64_t now_ms = proc_now_ms();
+    uint64_t until_ms;
+
+    note_stall(b, now_ms);
+    until_ms = end_ms(b);
 
     if (until_ms <= now_ms)
         return 0;
@@ -260,8 +279,6 @@ static dtq_err take_events(struct bulk *b, int32_t timeout_ms)
     return first;
 }
 
-#define ROOM_MS 200
-
 /* The library has no room while confirmations (or results) are under way: taking events makes some.
  */
 static dtq_err queue_task(struct bulk *b, dtq_task *task)
@@ -283,13 +300,18 @@ static dtq_err queue_task(struct bulk *b, dtq_task *task)
     }
 }
 
-/* While there is no input, the client works: `tail -f` may be the other end. */
+/* While there is no input, the client works: `tail -f` may be the other end. false: no more is to
+ * be read, though there may be some. */
 static bool wait_for_input(void *arg, int fd)
 {
     struct bulk *b = arg;
     struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
 
-    while (!is_interrupted && time_left(b, ROOM_MS) > 0) {
+    while (!is_interrupted) {
+        if (time_left(b, ROOM_MS) == 0) {
+            b->is_late = true;
+            return false;
+        }
         if (poll(fds, 1, 0) > 0)
             return true;
         fds[1].fd = dtq_client_fd(b->c->client);
@@ -340,6 +362,9 @@ static int submit_all(struct bulk *b, struct bulk_source *source)
         if (++since % 256 == 0)
             take_events(b, 0);
     }
+    if (b->is_late)
+        return cli_fail(b->c, DTQ_ETIMEOUT, "nothing behind line %llu was submitted",
+                        (unsigned long long)source->line);
     return CLI_DONE;
 }
 

@@ -23,6 +23,7 @@ struct lines {
     char *input; /* INPUT_BYTES; input_at .. input_end are not read yet */
     size_t input_at;
     size_t input_end;
+    bool is_cut; /* the rest is not to be read */
     char *line;
     size_t room;
     size_t bytes_max;               /* of a line; what is longer is read to its end and refused */
@@ -40,7 +41,8 @@ static ssize_t fill(struct lines *l)
     if (l->input_at < l->input_end)
         return (ssize_t)(l->input_end - l->input_at);
     do {
-        if (!l->source.wait(l->source.wait_arg, l->fd))
+        l->is_cut = !l->source.wait(l->source.wait_arg, l->fd);
+        if (l->is_cut)
             return 0;
         n = read(l->fd, l->input, INPUT_BYTES);
     } while (n < 0 && (errno == EINTR || errno == EAGAIN));
@@ -88,8 +90,8 @@ static enum bulk_next read_line(struct lines *l, size_t *ret_bytes)
                  (unsigned long long)l->source.line + 1, l->path, strerror(errno));
         return BULK_ERROR;
     }
-    if (end == NULL && bytes == 0)
-        return BULK_END;
+    if (end == NULL && (bytes == 0 || l->is_cut))
+        return BULK_END; /* half a line is none */
     l->source.line++;
     *ret_bytes = bytes;
     if (bytes <= l->bytes_max)
