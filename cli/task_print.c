@@ -33,18 +33,22 @@ static uint64_t ended_wall_ms(const dtq_attempt_info *a)
     return a->started_wall_ms != 0 ? a->started_wall_ms + a->duration_us / 1000 : 0;
 }
 
-/* Of one that was stopped the text says so. */
 static void reason_text(const dtq_attempt_info *a, char *ret, size_t bytes)
 {
     if (a->reason == DTQ_REASON_NONE)
-        snprintf(ret, bytes, "%s", a->text);
+        snprintf(ret, bytes, "%s",
+                 dtq_state_name(DTQ_CANCELLED)); /* what else it ended for is named */
     else
         cli_reason_text(a->reason, a->code, ret, bytes);
 }
 
+/* Of one that was stopped and said nothing, the text is the reason once more. */
 static const char *error_text(const dtq_attempt_info *a)
 {
-    return a->reason == DTQ_REASON_NONE ? "" : a->text;
+    bool says_no_more =
+        a->reason == DTQ_REASON_NONE && strcmp(a->text, dtq_state_name(DTQ_CANCELLED)) == 0;
+
+    return says_no_more ? "" : a->text;
 }
 
 json_t *attempts_json(const dtq_attempt_info *attempts, size_t n)

@@ -1,8 +1,6 @@
 #include "retry_rules.h"
 #include "vent_internal.h"
 
-#include <stdio.h>
-
 uint32_t vent_crashes_left(const struct vent *v, const struct task *t)
 {
     uint32_t limit = spec_of(v, t)->spec.crash_limit;
@@ -55,19 +53,16 @@ static uint64_t delay_ms(struct vent *v, const struct task *t, const struct past
     return vent_backoff_ms(v, &spec_of(v, t)->spec, times);
 }
 
-/* R36: it ended because it was told to, and that is no failure. What else it says of its end goes
- * with that: it may have failed before it was told. */
+/* R36: it ended because it was told to, and that is no failure. What it says of its end stays: it
+ * may have failed before it was told. */
 static void note_cancelled(struct vent *v, struct task *t, const struct dtqi_failure *f)
 {
     struct dtqi_failure end = *f;
-    char text[NOTE_TEXT_BYTES] = "cancelled";
 
-    if (f->reason != DTQ_REASON_SIGNAL && f->text.len != 0 &&
-        !dtqi_str_eq(f->text, dtqi_str("cancelled")))
-        (void)snprintf(text, sizeof text, "cancelled: %.*s", (int)f->text.len, f->text.at);
     end.reason = DTQ_REASON_NONE;
     end.code = 0;
-    end.text = dtqi_str(text);
+    if (f->reason == DTQ_REASON_SIGNAL || f->text.len == 0)
+        end.text = dtqi_str("cancelled");
     vent_note(v, t, &end, &v->workers[t->worker]);
 }
 

@@ -448,7 +448,7 @@ static void what_was_stopped_may_say_more(void **state)
 
     end_stopped(w, DTQ_REASON_ERROR, "half of it is done");
     r = attempts(w, world_id(1));
-    assert_true(dtqi_str_eq(r->attempts[0].text, dtqi_str("cancelled: half of it is done")));
+    assert_true(dtqi_str_eq(r->attempts[0].text, dtqi_str("half of it is done")));
 }
 
 static void one_that_is_cancelled_while_it_waits_for_its_retry_ends_at_no_worker(void **state)
