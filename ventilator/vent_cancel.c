@@ -1,17 +1,37 @@
 #include "vent_internal.h"
 
+static bool is_open(enum task_state state)
+{
+    return state != TASK_FREE && state != TASK_GONE;
+}
+
+void vent_unmarked(struct vent *v, const struct task *t, enum task_state from, enum task_state to)
+{
+    uint32_t more = (uint32_t)is_open(to) - (uint32_t)is_open(from); /* or one less */
+
+    if ((t->flags & (TASK_CANCEL | TASK_MARKED)) == TASK_CANCEL)
+        head_of(v, queue_of(v, t))->unmarked += more;
+}
+
+void vent_cancel_flag(struct vent *v, struct task *t, uint16_t flag)
+{
+    vent_unmarked(v, t, (enum task_state)t->state, TASK_FREE);
+    t->flags |= flag;
+    vent_unmarked(v, t, TASK_FREE, (enum task_state)t->state);
+}
+
 bool vent_cancel_task(struct vent *v, struct task *t)
 {
     uint64_t since_ms;
 
     switch ((enum task_state)t->state) {
     case TASK_FREE: /* it came out of the journal: somebody may hold it */
-        t->flags |= TASK_CANCEL;
+        vent_cancel_flag(v, t, TASK_CANCEL);
         vent_recovered(v, t);
         vent_dirty(v, t, true);
         return true;
     case TASK_HELD: /* who holds it, if anybody does, is told when he lists it (R11) */
-        t->flags |= TASK_CANCEL;
+        vent_cancel_flag(v, t, TASK_CANCEL);
         vent_dirty(v, t, true);
         return true;
     case TASK_READY:
@@ -19,7 +39,7 @@ bool vent_cancel_task(struct vent *v, struct task *t)
     case TASK_SCHEDULED:
     case TASK_DEADWAIT: vent_propose_cancelled(v, t); return true;
     case TASK_LEASED:
-        t->flags |= TASK_CANCEL;
+        vent_cancel_flag(v, t, TASK_CANCEL);
         since_ms = t->since_ms;
         vent_task_move(v, t, TASK_STOPPING);
         t->since_ms = since_ms; /* of the attempt, which goes on until it is stopped */
@@ -27,7 +47,7 @@ bool vent_cancel_task(struct vent *v, struct task *t)
         vent_dirty(v, t, true);
         return true;
     case TASK_DONE: /* should its outcome not arrive, it is not run again */
-        t->flags |= TASK_CANCEL;
+        vent_cancel_flag(v, t, TASK_CANCEL);
         vent_dirty(v, t, true);
         return true;
     case TASK_STOPPING: return true;
@@ -303,13 +323,11 @@ static void purge_begin(struct vent *v)
         }
 }
 
-/* Everything before the mark of the queue has a mark of its own: that one is not needed. What is
- * being stopped for it may have its mark in a later batch than this. */
+/* Everything before the mark of the queue has a mark of its own that is committed: that one is not
+ * needed. How long it takes to stop what runs does not matter, others want their turn. */
 static bool purge_end(struct vent *v, struct queue *q)
 {
-    if (resident_of(q, TASK_MARKING) != 0 || resident_of(q, TASK_HELD) != 0)
-        return false;
-    if (q->settings.cancel_seq != 0 && resident_of(q, TASK_STOPPING) != 0)
+    if (q->unmarked != 0 || resident_of(q, TASK_HELD) != 0)
         return false;
     q->settings.purge_seq = q->settings.cancel_seq = 0;
     v->purging--;

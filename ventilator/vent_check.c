@@ -19,11 +19,6 @@ void vent_census(const struct vent *v, struct vent_census *ret)
     };
 }
 
-static uint64_t cost(const struct vent *v, const struct task *t)
-{
-    return sizeof *t + TASK_OVERHEAD_BYTES + task_bytes(v, t);
-}
-
 uint64_t vent_given_bytes(const struct vent *v)
 {
     uint64_t bytes = 0;
@@ -33,7 +28,7 @@ uint64_t vent_given_bytes(const struct vent *v)
 
         if (t->state == TASK_LEASED || t->state == TASK_STOPPING || t->state == TASK_DONE ||
             t->state == TASK_DEADWAIT)
-            bytes += cost(v, t);
+            bytes += vent_cost(v, t);
     }
     return bytes;
 }
@@ -125,7 +120,7 @@ static void check_tasks(const struct vent *v)
             continue;
         check_task(v, t);
         counts[t->state]++;
-        bytes += cost(v, t);
+        bytes += vent_cost(v, t);
     }
     for (uint32_t s = 1; s < TASK_STATES; s++)
         assert(counts[s] == v->counts[s]);
@@ -317,6 +312,22 @@ static void check_delayed(const struct vent *v)
     assert(here == counted);
 }
 
+static void check_unmarked(const struct vent *v)
+{
+    uint64_t here = 0;
+    uint64_t counted = 0;
+
+    for (uint32_t i = 0; i < v->tasks_used; i++) {
+        const struct task *t = task_at(v, i);
+
+        here += t->state != TASK_FREE && t->state != TASK_GONE &&
+                (t->flags & (TASK_CANCEL | TASK_MARKED)) == TASK_CANCEL;
+    }
+    for (uint32_t i = 0; i < v->queues_n; i++)
+        counted += v->queues[i].used ? v->queues[i].unmarked : 0;
+    assert(here == counted);
+}
+
 static void check_seats(const struct vent *v, const struct seats *h)
 {
     for (uint32_t i = 0; i < h->n; i++) {
@@ -406,6 +417,7 @@ void vent_check(const struct vent *v)
     check_dying(v);
     check_queues(v);
     check_delayed(v);
+    check_unmarked(v);
     check_workers(v);
     check_sinks(v);
     check_paper(v, &v->fresh, PAPER_FRESH);

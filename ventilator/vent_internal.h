@@ -321,6 +321,7 @@ struct queue {
     uint64_t delayed;      /* of these: in the order of due times in the journal .. */
     uint64_t delayed_here; /* .. and in memory, where their state says whether their time came */
     uint64_t bytes;
+    uint32_t unmarked; /* cancelled, and the mark is not committed; those of groups, too */
 
     /* R41: what is not resident is at the boundary or behind it. */
     bool unloaded;
@@ -1055,6 +1056,12 @@ static inline uint64_t task_bytes(const struct vent *v, const struct task *t)
     return (uint64_t)t->body_len + spec_of(v, t)->spec.raw.len;
 }
 
+/* What it takes of the memory for tasks. */
+static inline uint64_t vent_cost(const struct vent *v, const struct task *t)
+{
+    return sizeof *t + TASK_OVERHEAD_BYTES + task_bytes(v, t);
+}
+
 static inline uint32_t task_ticket(const struct vent *v, const struct task *t)
 {
     return (uint32_t)t->generation << TASK_INDEX_BITS | task_index(v, t);
@@ -1621,6 +1628,10 @@ struct journal_counters vent_task_counters(const struct vent *v, const struct ta
 /* ---------------------------------------------------------------- vent_cancel.c */
 
 void vent_on_cancel(struct vent *v, uint32_t route, const struct dtqi_msg *msg);
+/* It has that flag from now on: TASK_CANCEL, or TASK_MARKED. */
+void vent_cancel_flag(struct vent *v, struct task *t, uint16_t flag);
+/* It changes its state: its queue counts those that are cancelled and have no mark yet. */
+void vent_unmarked(struct vent *v, const struct task *t, enum task_state from, enum task_state to);
 void vent_cancel_looked_up(struct vent *v, struct vent_read *r);
 /* The cancel mark of the task is committed. */
 void vent_cancel_marked(struct vent *v, struct task *t);

@@ -798,7 +798,7 @@ static void counters_written(struct vent *v, struct task *t, const struct journa
         vent_propose(v, t, DTQ_FAILED);
     if (op->task.counters.cancel == 0 || (t->flags & TASK_MARKED) != 0)
         return;
-    t->flags |= TASK_MARKED;
+    vent_cancel_flag(v, t, TASK_MARKED);
     vent_cancel_marked(v, t);
 }
 

@@ -33,7 +33,7 @@ void vent_propose_failed(struct vent *v, struct task *t)
 
 void vent_propose_cancelled(struct vent *v, struct task *t)
 {
-    t->flags |= TASK_CANCEL;
+    vent_cancel_flag(v, t, TASK_CANCEL);
     if ((t->flags & TASK_MARKED) != 0) {
         vent_propose(v, t, DTQ_CANCELLED);
         return;
@@ -256,6 +256,10 @@ static void put_back(struct vent *v, struct sink *s, struct task *t)
     vent_list_push_head(v, &s->unsent, t);
 }
 
+/* Those of a worker are few at a time, and what follows is another's: room for all would be taken
+ * for each message anew. */
+#define OF_A_WORKER_MAX 256u
+
 /* One message, of one worker's tasks: the schema names a worker once. false: there was nothing to
  * send. */
 static bool send_some(struct vent *v, uint32_t sink)
@@ -269,6 +273,8 @@ static bool send_some(struct vent *v, uint32_t sink)
         return false;
     if (room > v->cfg.batch_entries_max)
         room = v->cfg.batch_entries_max;
+    if (worker_of(v, t).len != 0 && room > OF_A_WORKER_MAX)
+        room = OF_A_WORKER_MAX;
     if (!batch_new(v, &b, room)) {
         put_back(v, s, t);
         return false;

@@ -596,7 +596,7 @@ static bool is_being_purged(const struct vent *v, const struct queue *q)
 }
 
 /* What it has not found yet never starts. What was submitted since is not told apart from that
- * unless it is in memory. */
+ * unless it is in memory, and not held. */
 static void count_as_ending(const struct queue *q, struct dtqi_queue_info *info)
 {
     uint64_t ready = (uint64_t)resident_of(q, TASK_READY) + resident_of(q, TASK_PARKED);

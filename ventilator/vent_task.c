@@ -197,11 +197,6 @@ struct task *vent_task_find(const struct vent *v, const dtq_id *id)
     return i != DTQI_IDMAP_NONE ? task_at(v, i) : NULL;
 }
 
-static uint64_t cost(const struct vent *v, const struct task *t)
-{
-    return sizeof *t + TASK_OVERHEAD_BYTES + task_bytes(v, t);
-}
-
 static struct task *record(struct vent *v)
 {
     struct task *t;
@@ -245,7 +240,7 @@ struct task *vent_task_new(struct vent *v, const dtq_id *id, uint32_t spec, stru
         .generation = generation,
     };
     dtqi_idmap_add(&v->map, id, task_index(v, t));
-    v->resident_bytes += cost(v, t);
+    v->resident_bytes += vent_cost(v, t);
     return t;
 }
 
@@ -288,7 +283,7 @@ void vent_task_free(struct vent *v, struct task *t)
     vent_dying_end(v, t);
     v->transfers -= (t->marks & TASK_TRANSFER) != 0;
     dtqi_idmap_remove(&v->map, v, id_of, &t->id);
-    v->resident_bytes -= cost(v, t);
+    v->resident_bytes -= vent_cost(v, t);
     vent_spec_drop(v, t->spec);
     dtqi_buf_unref(t->buf);
     t->buf = NULL;
@@ -372,6 +367,7 @@ void vent_task_move(struct vent *v, struct task *t, enum task_state to)
     if (q->parent != NONE)
         vent_group_moved(v, q, (enum task_state)t->state, to);
     vent_queue_delayed_here(v, t, (enum task_state)t->state, to);
+    vent_unmarked(v, t, (enum task_state)t->state, to);
     t->state = (uint8_t)to;
     t->since_ms = v->now_ms;
 }

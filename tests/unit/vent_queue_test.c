@@ -1041,6 +1041,33 @@ static void all_of_a_queue_is_cancelled_also_what_runs(void **state)
     assert_int_equal(cancelled(w), 0);
 }
 
+static void what_takes_long_to_stop_keeps_no_other_queue_waiting(void **state)
+{
+    struct world *w = *state;
+    struct world_worker x = {.route = WORKER_ROUTE + 1, .instance = 0x81, .slots = 1};
+
+    world_worker_hello(w, &x, "q", 0); /* nobody loads what is of the other */
+    world_credit(w, &x, 1);
+    world_submit(w, 9001, 1, (struct world_task){0});
+    world_tick(w);
+    assert_int_equal(world_tasks(w, &x, NULL, NULL, 1), 1);
+    submit_backlog(w);
+    for (uint32_t i = 0; i < 3000; i += 100) {
+        world_submit(w, 10001 + i, 100, (struct world_task){.queue = "other"});
+        world_pass(w, 10);
+    }
+    cancel_queue(w, "q");
+    assert_int_equal(cancelled(w), 5001);
+    cancel_queue(w, "other");
+    assert_int_equal(cancelled(w), 3000);
+    assert_int_equal(settle_all(w, &x), 8000);
+    operate(w, (struct dtqi_operate){.operation = DTQI_QUEUE_MOVE,
+                                     .target = dtqi_str("other"),
+                                     .destination = dtqi_str("third")});
+    world_tick(w);
+    assert_int_equal(answered(w).reason, DTQI_REFUSAL_NONE); /* nothing of it is left to do */
+}
+
 static void a_cancelled_queue_is_cancelled_after_a_crash(void **state)
 {
     struct world *w = *state;
@@ -1559,6 +1586,7 @@ int main(void)
         T(what_comes_after_a_purge_does_not_count_as_ending),
         T(a_purge_ends),
         T(all_of_a_queue_is_cancelled_also_what_runs),
+        T(what_takes_long_to_stop_keeps_no_other_queue_waiting),
         T(a_cancelled_queue_is_cancelled_after_a_crash),
         T(what_runs_of_a_cancelled_backlog_is_stopped),
         T(a_running_task_is_stopped_though_the_ventilator_restarted),
