@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WIDTH 860
-#define LEFT 330 /* where bars begin */
+#define WIDTH 940
+#define LEFT 390 /* where bars begin */
 #define AIM 250  /* length of a bar that just meets its aim */
 #define LONGEST 400
 #define ROW 26
@@ -39,9 +39,11 @@ static void read_verdict(const json_t *line, struct row *ret)
 
 #define PEER_ROW 24
 #define PEER_TOP 70
-#define PEER_NAME 140 /* where the names end */
-#define PEER_BAR 300  /* length of the longest possible bar */
-#define PEER_GAP 90   /* beside it, for the figure */
+#define PEER_NAME 140  /* where the names end */
+#define PEER_BAR 300   /* length of the longest possible bar */
+#define PEER_GAP 90    /* beside it, for the figure */
+#define RATE_DECADES 6 /* from 10 on */
+#define TRIP_DECADES 4
 
 struct peer {
     char name[32];
@@ -110,6 +112,8 @@ static void draw_scale(int x, int bottom, double lowest, int decades, const char
 
         printf("<line x1='%d' y1='%d' x2='%d' y2='%d' stroke='#ddd'/>\n", at, PEER_TOP - 14, at,
                bottom);
+        if (decades > 5 && i % 2 != 0)
+            continue; /* there is no room for all figures */
         printf("<text x='%d' y='%d' text-anchor='middle' fill='#777'>", at, PEER_TOP - 20);
         print_rounded(lowest * pow(10, i));
         printf("</text>\n");
@@ -156,15 +160,16 @@ static void draw_peers(const struct figures *f)
     int bottom = PEER_TOP + (int)n * PEER_ROW;
 
     begin_picture(second + PEER_BAR + PEER_GAP, bottom + 60);
-    draw_scale(first, bottom, 10, 5, "tasks a second, end to end: longer is better");
-    draw_scale(second, bottom, 10, 4, "round trip of one task, idle, p50 in us: shorter is better");
+    draw_scale(first, bottom, 10, RATE_DECADES, "tasks a second, end to end: longer is better");
+    draw_scale(second, bottom, 10, TRIP_DECADES,
+               "round trip of one task, idle, p50 in us: shorter is better");
     for (unsigned i = 0; i < n; i++) {
         int y = PEER_TOP + (int)i * PEER_ROW;
 
         printf("<text x='%d' y='%d' text-anchor='end'>%s</text>\n", PEER_NAME, y + 12,
                peers[i].name);
-        draw_bar(&peers[i], first, y, peers[i].rate, 10, 5);
-        draw_bar(&peers[i], second, y, peers[i].p50_us, 10, 4);
+        draw_bar(&peers[i], first, y, peers[i].rate, 10, RATE_DECADES);
+        draw_bar(&peers[i], second, y, peers[i].p50_us, 10, TRIP_DECADES);
     }
     draw_legend(first, bottom + 14);
     draw_others(f, first, bottom + 46);
