@@ -567,10 +567,22 @@ static bool is_in_journal_only(const struct sim *s, const struct task_info *u)
     return v == NULL || vent_is_left_to_journal(v, &u->id);
 }
 
+/* After a start V keeps what workers may hold (R33), which may leave no room for others. */
+static bool keeps_held(const struct sim *s)
+{
+    const struct vent *v = s->nodes[VENT].vent.core;
+    struct vent_census census = {.held = 0};
+
+    if (v != NULL)
+        vent_census(v, &census);
+    return census.held != 0;
+}
+
 /* Of what V has to read first, all that goes out in one step counts as one. */
 static bool is_counted(const struct sim *s, struct task_info *u)
 {
-    bool is_more = !is_in_journal_only(s, u) || u->passed_us != s->now_us;
+    bool is_left = is_in_journal_only(s, u);
+    bool is_more = !is_left || (u->passed_us != s->now_us && !keeps_held(s));
 
     u->passed_us = s->now_us;
     return is_more;
