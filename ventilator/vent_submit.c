@@ -157,6 +157,8 @@ static void submitted(struct vent *v, const struct wait *w)
         columns[i] = w->index[i];
         columns[w->n + i] = w->reasons[i];
         texts[i] = dtqi_str(w->texts[i]);
+        if (w->buf != NULL) /* it goes before the answer is encoded */
+            texts[i] = vent_copy_str(v, texts[i]);
     }
     msg = vent_send(v, w->route, DTQI_SUBMITTED);
     if (msg == NULL)

@@ -127,7 +127,7 @@ static bool specs(struct codec_writer *w, const struct dtqi_spec *in, uint32_t n
     *ret_n = n;
     *ret = codec_scratch(w, n, sizeof **ret);
     for (uint32_t i = 0; *ret != NULL && i < n; i++) {
-        assert(in[i].raw.len != 0);
+        assert(in[i].raw.len != 0 || in[i].flaw != NULL);
         (*ret)[i] = slice(in[i].raw);
     }
     return *ret != NULL;
@@ -299,7 +299,7 @@ static bool write_queue_info(struct codec_writer *w, const void *from, void *to)
 static bool write_cron_entry(struct codec_writer *w, const struct dtqi_cron_entry *in,
                              Dtq__V1__CronEntry *out)
 {
-    assert(in->spec.raw.len != 0);
+    assert(in->spec.raw.len != 0 || in->spec.flaw != NULL);
     out->every_ms = in->every_ms;
     out->missed = (Dtq__V1__MissedRuns)in->missed;
     out->missed_max = in->missed_max;

@@ -152,7 +152,6 @@ static void what_cannot_be_served_is_refused_and_named(void **state)
     struct world *w = *state;
     dtq_id old = world_id_at(1, WORLD_WALL_MS - DTQI_DEDUPE_WINDOW_MS - 1000);
     dtq_id early = world_id_at(1, WORLD_WALL_MS + DTQI_CLOCK_AHEAD_MS + 60000);
-    static char big[200];
 
     world_submit_ids(w, &old, 1, &(struct world_task){0});
     world_tick(w);
@@ -168,7 +167,35 @@ static void what_cannot_be_served_is_refused_and_named(void **state)
     assert_int_equal(world_refused(w), DTQI_BAD_TASK);
     assert_int_equal(vent_counters(w->v)->tasks_refused, 4);
     assert_int_equal(vent_counters(w->v)->tasks_submitted, 0);
-    (void)big;
+}
+
+/* What is wrong with a spec stands in the memory of its message, which goes before its answer. */
+static void a_spec_that_is_not_allowed_is_refused_with_what_is_wrong(void **state)
+{
+    static const uint8_t priority_77[] = {0x0a, 1, 't', 0x12, 1, 'q', 0x18, 77};
+    struct dtqi_spec spec = {.raw = {priority_77, sizeof priority_77}};
+    struct dtqi_slice body = {"body", 4};
+    struct world *w = *state;
+    dtq_id id = world_id(1);
+    struct dtqi_msg msg = {.type = DTQI_SUBMIT};
+    struct world_sent *s;
+    struct dtqi_str text;
+
+    msg.submit = (struct dtqi_submit){.request = ++w->requests,
+                                      .n = 1,
+                                      .ids = &id,
+                                      .sink = world_uid(0x51),
+                                      .specs = &spec,
+                                      .specs_n = 1,
+                                      .bodies = &body};
+    world_msg(w, PRODUCER, &msg);
+    world_tick(w);
+    s = world_take(w, WORLD_SEND, DTQI_SUBMITTED);
+    assert_int_equal(s->msg.submitted.refused_n, 1);
+    assert_int_equal(s->msg.submitted.refused_reason[0], DTQI_BAD_TASK);
+    text = s->msg.submitted.refused_text[0];
+    assert_non_null(memmem(text.at, text.len, "priority", 8));
+    world_drop(w, s);
 }
 
 static void a_payload_over_the_limit_is_refused(void **state)
@@ -474,6 +501,7 @@ int main(void)
         T(a_duplicate_of_a_written_task_is_confirmed_at_once),
         T(another_task_under_the_same_id_is_a_conflict),
         T(what_cannot_be_served_is_refused_and_named),
+        T(a_spec_that_is_not_allowed_is_refused_with_what_is_wrong),
         cmocka_unit_test(a_payload_over_the_limit_is_refused),
         cmocka_unit_test(without_a_sink_nothing_is_taken),
         T(a_submit_without_a_hello_is_not_taken),
