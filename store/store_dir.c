@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -157,6 +159,22 @@ dtq_err store_dir_sync(const char *dir, struct store_why why)
         err = why_errno(why, "sync the directory", dir);
     if (fd >= 0)
         close(fd);
+    return err;
+}
+
+dtq_err store_dir_sync_path(const char *dir, struct store_why why)
+{
+    char path[PATH_MAX];
+    const char *at = dir;
+    dtq_err err = path_join(dir, "", path, why);
+
+    if (err == DTQ_OK)
+        err = store_dir_sync(dir, why);
+    while (err == DTQ_OK && strcmp(at, "/") != 0 && strcmp(at, ".") != 0) {
+        at = dirname(path);
+        if (access(at, R_OK) == 0) /* one that may not be read was there before */
+            err = store_dir_sync(at, why);
+    }
     return err;
 }
 

@@ -25,6 +25,8 @@ DTQ_MUST_USE dtq_err store_dir_make(const char *dir, struct store_why why);
 DTQ_MUST_USE dtq_err store_dir_lock(const char *dir, int *ret_fd, struct store_why why);
 /* The entries of the directory survive a power cut. */
 DTQ_MUST_USE dtq_err store_dir_sync(const char *dir, struct store_why why);
+/* .. and of those that its path names, which may have been made for it. */
+DTQ_MUST_USE dtq_err store_dir_sync_path(const char *dir, struct store_why why);
 /* Make sure that `bytes` of a file there are really allocated; the file is made when missing. */
 DTQ_MUST_USE dtq_err store_dir_reserve(const char *dir, const char *name, uint64_t bytes,
                                        struct store_why why);

@@ -848,7 +848,7 @@ static dtq_err open_tables(struct lmdb_store *l, const char *dir, struct store_w
         rc = mdb_env_sync(l->env, 1);
     if (rc != 0)
         return open_failed(rc, dir, "write to the store", why);
-    return is_new ? store_dir_sync(dir, why) : DTQ_OK;
+    return is_new ? store_dir_sync_path(dir, why) : DTQ_OK;
 }
 
 /* Any record that is read stands in the map, and the identity is always there. */

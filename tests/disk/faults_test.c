@@ -481,6 +481,39 @@ static void with_async_durability_a_power_cut_loses_only_what_was_not_flushed(vo
     cut_power(w);
 }
 
+static void expect_entries_flushed(void)
+{
+    /* Without these another start makes them anew. */
+    static const char *const replaceable[] = {"dtq.lock", "lock.mdb", NULL};
+    const char *path = shim_unflushed_entry(replaceable);
+
+    if (path != NULL)
+        fail_msg("a power cut may forget '%s'", path);
+}
+
+static void what_it_makes_is_in_flushed_directories_before_it_confirms(void **state)
+{
+    struct world *w = *state;
+    struct world inner = *w;
+
+    (void)snprintf(inner.dir, sizeof inner.dir, "%.40s/a/b", w->dir);
+    shim_set(w->dir, SHIM_NONE, 0);
+    assert_int_equal(open_store(&inner), DTQ_OK);
+    inner.work = w->kind->open(inner.store, inner.why, sizeof inner.why);
+    assert_non_null(inner.work);
+    expect_entries_flushed();
+    for (unsigned i = 0; i < STEPS; i++) {
+        assert_int_equal(w->kind->step(inner.work, w->seed, i), DTQ_OK);
+        expect_entries_flushed();
+    }
+    shim_set("", SHIM_NONE, 0);
+    close_run(&inner);
+    remove_files(inner.dir);
+    assert_int_equal(rmdir(inner.dir), 0);
+    *strrchr(inner.dir, '/') = '\0';
+    assert_int_equal(rmdir(inner.dir), 0);
+}
+
 static uint32_t digest_or_zero(struct world *w)
 {
     uint32_t digest = 0;
@@ -659,6 +692,7 @@ int main(int argc, char **argv)
         BOTH(a_crash_loop_at_every_call_of_the_start_gets_through),
         BOTH(a_power_cut_at_any_point_loses_nothing_confirmed),
         BOTH(with_async_durability_a_power_cut_loses_only_what_was_not_flushed),
+        BOTH(what_it_makes_is_in_flushed_directories_before_it_confirms),
         BOTH(a_disk_that_lies_about_flushes_is_noticed),
         BOTH(an_error_of_any_write_stops_confirming),
         BOTH(an_error_of_any_flush_stops_confirming),

@@ -4,15 +4,19 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define EXPORTED __attribute__((visibility("default")))
+
+#define ENTRIES_MAX 16
 
 const char *const shim_fault_names[] = {
     [SHIM_NONE] = "none",         [SHIM_KILL] = "kill",
@@ -33,7 +37,8 @@ static struct {
     struct shim_op *ops;
     size_t ops_n;
     size_t ops_room;
-    _Atomic uint64_t *count; /* shared with whoever watches; NULL */
+    _Atomic uint64_t *count;             /* shared with whoever watches; NULL */
+    char entries[ENTRIES_MAX][PATH_MAX]; /* made, and not flushed; "": free */
 } shim;
 
 /* ---- orders */
@@ -46,6 +51,7 @@ void shim_set(const char *dir, enum shim_fault fault, uint64_t at)
     shim.calls = 0;
     shim.syncs_after = 0;
     shim.has_struck = shim.was_interrupted = false;
+    memset(shim.entries, 0, sizeof shim.entries);
 }
 
 uint64_t shim_calls(void)
@@ -178,6 +184,48 @@ static void record_write(int fd, uint64_t offset, const void *at, size_t bytes)
     memcpy(op->at, at, bytes);
 }
 
+/* ---- entries of directories */
+
+static void entry_made(const char *path)
+{
+    for (size_t i = 0; i < ENTRIES_MAX; i++)
+        if (shim.entries[i][0] == '\0') {
+            (void)snprintf(shim.entries[i], PATH_MAX, "%s", path);
+            return;
+        }
+    abort();
+}
+
+static bool is_in(const char *path, const char *dir)
+{
+    size_t n = strlen(dir);
+
+    return strncmp(path, dir, n) == 0 && path[n] == '/' && strchr(path + n + 1, '/') == NULL;
+}
+
+static void entries_flushed(const char *dir)
+{
+    for (size_t i = 0; i < ENTRIES_MAX; i++)
+        if (is_in(shim.entries[i], dir))
+            shim.entries[i][0] = '\0';
+}
+
+static bool is_named(const char *path, const char *const *names)
+{
+    for (; *names != NULL; names++)
+        if (strcmp(strrchr(path, '/') + 1, *names) == 0)
+            return true;
+    return false;
+}
+
+const char *shim_unflushed_entry(const char *const *but)
+{
+    for (size_t i = 0; i < ENTRIES_MAX; i++)
+        if (shim.entries[i][0] != '\0' && !is_named(shim.entries[i], but))
+            return shim.entries[i];
+    return NULL;
+}
+
 /* ---- faults */
 
 enum call { CALL_WRITE, CALL_SYNC, CALL_SIZE, CALL_NAME };
@@ -301,6 +349,7 @@ static int flush(int fd, long number)
         return -1;
     if (is_ours(path) && is_recorded(path))
         (void)add_op(SHIM_SYNC);
+    entries_flushed(path);
     return (int)syscall(number, fd);
 }
 
@@ -351,9 +400,48 @@ EXPORTED int posix_fallocate(int fd, off_t from, off_t bytes)
     return rc;
 }
 
+static int open_path(const char *path, int flags, mode_t mode)
+{
+    bool is_new = shim.dir[0] != '\0' && (flags & O_CREAT) != 0 && is_ours(path) &&
+                  syscall(SYS_faccessat, AT_FDCWD, path, F_OK) != 0;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+
+    if (fd >= 0 && is_new)
+        entry_made(path);
+    return fd;
+}
+
+/* Only what may make a file has a mode. */
+#define OPEN_AS(name)                                                           \
+    EXPORTED int name(const char *path, int flags, ...)                         \
+    {                                                                           \
+        va_list args;                                                           \
+        mode_t mode;                                                            \
+                                                                                \
+        va_start(args, flags);                                                  \
+        mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(args, mode_t) : 0; \
+        va_end(args);                                                           \
+        return open_path(path, flags, mode);                                    \
+    }
+OPEN_AS(open)
+OPEN_AS(open64)
+
+EXPORTED int mkdir(const char *path, mode_t mode)
+{
+    int rc = (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+
+    if (rc == 0 && is_ours(path))
+        entry_made(path);
+    return rc;
+}
+
 EXPORTED int rename(const char *from, const char *to)
 {
     if (judge(to, CALL_NAME) == FAIL)
         return -1;
-    return (int)syscall(SYS_rename, from, to);
+    if (syscall(SYS_rename, from, to) != 0)
+        return -1;
+    if (is_ours(to))
+        entry_made(to);
+    return 0;
 }

@@ -1,7 +1,7 @@
 /*
- * A disk that fails on order. These functions stand in the place of libc's write, pwrite, writev,
- * fdatasync, fsync, msync, ftruncate, fallocate and rename: in a program that is linked with
- * shim.c, or by LD_PRELOAD of the same as a library. Calls on files below one directory are
+ * A disk that fails on order. These functions stand in the place of libc's open, mkdir, write,
+ * pwrite, writev, fdatasync, fsync, ftruncate, fallocate and rename: in a program that is linked
+ * with shim.c, or by LD_PRELOAD of the same as a library. Calls on files below one directory are
  * counted; at the n-th something happens. They can also be recorded, to play a power cut later.
  *
  * As a library it takes its orders from DISK_DIR (the directory), DISK_FAULT (a name of
@@ -34,6 +34,11 @@ uint64_t shim_calls(void);
 /* Flushes that were asked for after the fault. */
 uint64_t shim_syncs_after(void);
 bool shim_has_struck(void);
+
+/* One of the files and directories made below the directory since shim_set() whose own directory
+ * was not flushed after that: a power cut may forget it. Those named in `but`, which ends in NULL,
+ * do not count. NULL: there is none. */
+const char *shim_unflushed_entry(const char *const *but);
 
 enum shim_op_type { SHIM_WRITE, SHIM_SYNC, SHIM_SIZE, SHIM_MARK };
 
