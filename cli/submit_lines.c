@@ -281,12 +281,12 @@ static bool take_object(struct lines *l, dtq_task *task)
     const char *key;
     json_t *value;
 
-    json_object_foreach(l->object, key, value) if (!take_field(l, key, value, task)) return false;
-    if (task->name == NULL)
-        return bad(l, "name", "given");
     if (json_object_get(l->object, "payload") != NULL &&
         json_object_get(l->object, "payload_base64") != NULL)
         return bad(l, "payload", "given once, not as payload_base64 too");
+    json_object_foreach(l->object, key, value) if (!take_field(l, key, value, task)) return false;
+    if (task->name == NULL)
+        return bad(l, "name", "given");
     if (task->delay_ms != 0 && task->not_before_wall_ms != 0)
         return bad(l, "delay", "given without \"eta\"");
     return true;
