@@ -1,6 +1,6 @@
 # The worker's hands: slots and their shared memory, handlers, sockets, the program.
 add_library(dtq_slots STATIC
-  command.c handlers.c handlers_exec.c handlers_module.c ring.c slot.c slot_orphans.c slot_pool.c)
+  command.c handlers.c handlers_exec.c handlers_module.c ring.c slot.c slot_keeper.c slot_orphans.c slot_pool.c)
 target_include_directories(dtq_slots PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(dtq_slots PUBLIC dtq_common ${CMAKE_DL_LIBS} PRIVATE dtq_flags)
 

@@ -4,6 +4,7 @@
 #include "opt.h"
 #include "proc.h"
 #include "slot.h"
+#include "slot_keeper.h"
 #include "text.h"
 #include "worker_io.h"
 
@@ -279,5 +280,7 @@ static int worker_main(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    if (slot_keeper_is_asked_for(argc, argv))
+        return slot_keeper_main(argc, argv);
     return slot_is_asked_for(argc, argv) ? slot_main(argc, argv) : worker_main(argc, argv);
 }

@@ -3,6 +3,7 @@
 #include "log.h"
 #include "ring.h"
 #include "slot.h"
+#include "slot_keeper.h"
 #include "slot_orphans.h"
 
 #include <errno.h>
@@ -81,6 +82,7 @@ struct slot_pool {
     uint64_t sweep_ms;
     uint64_t strangers_ms;
     struct slot_orphans orphans;
+    struct slot_keeper keeper;
 
     /* What the last event points to: */
     struct worker_result results[RING_TASKS];
@@ -115,6 +117,11 @@ static char **make_arguments(const struct slot_pool_cfg *cfg)
     return a;
 }
 
+static const char *program_of(const struct slot_pool_cfg *cfg)
+{
+    return cfg->program != NULL ? cfg->program : SELF;
+}
+
 dtq_err slot_pool_open(const struct slot_pool_cfg *cfg, struct slot_pool **ret_pool)
 {
     struct slot_pool *p = calloc(1, sizeof *p);
@@ -133,6 +140,10 @@ dtq_err slot_pool_open(const struct slot_pool_cfg *cfg, struct slot_pool **ret_p
     }
     for (uint32_t i = 0; i < cfg->slots; i++)
         p->slots[i].pidfd = -1;
+    if (!slot_keeper_open(&p->keeper, program_of(cfg), cfg->slots)) {
+        slot_pool_close(p);
+        return DTQ_EIO;
+    }
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     *ret_pool = p;
     return DTQ_OK;
@@ -177,6 +188,7 @@ void slot_pool_close(struct slot_pool *p)
             (void)waitpid(p->slots[i].pid, NULL, 0);
     if (p->slots != NULL)
         sweep_all(p);
+    slot_keeper_close(&p->keeper);
     for (uint32_t i = 0; p->slots != NULL && i < p->cfg.slots; i++)
         slot_free(&p->slots[i]);
     if (p->epoll >= 0)
@@ -321,8 +333,7 @@ static int spawn(struct slot_pool *p, struct slot_process *s)
     if (err == 0)
         err = prepare_process(&process);
     if (err == 0)
-        err = posix_spawn(&s->pid, p->cfg.program != NULL ? p->cfg.program : SELF, &files, &process,
-                          p->arguments, environ);
+        err = posix_spawn(&s->pid, program_of(&p->cfg), &files, &process, p->arguments, environ);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&process);
     p->arguments[2] = NULL;
@@ -336,9 +347,11 @@ static int start(struct slot_pool *p, struct slot_process *s)
 
     if (ring_open(RING_TASK_BYTES_MAX, RING_OUTCOME_BYTES_MAX, &s->ring) != DTQ_OK)
         return errno;
+    slot_keeper_check(&p->keeper);
     err = spawn(p, s);
     if (err != 0)
         return err;
+    slot_keeper_note(&p->keeper, index_of(p, s), s->pid);
     s->life = LIFE_UP;
     close(s->ring.memory_fd); /* both have it mapped, or will have */
     s->ring.memory_fd = -1;
@@ -557,6 +570,7 @@ static void sweep(struct slot_pool *p, uint64_t now_ms)
         if (left > 0)
             log_warn("slot_left_processes", log_u64("slot", i), log_u64("processes", left));
         s->life = LIFE_SWEPT;
+        slot_keeper_note(&p->keeper, i, 0);
         p->ended--;
         enqueue(p, i);
     }

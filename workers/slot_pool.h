@@ -7,7 +7,8 @@
  * A slot is a session of its own (setsid). When its process ends, for whatever reason, everything
  * in its process group is killed, then everything else of its session: the pool makes this process
  * the reaper of what slots leave behind (PR_SET_CHILD_SUBREAPER). Only then is SLOT_EXITED given.
- * What left the session on purpose (setsid) is not followed.
+ * What left the session on purpose (setsid) is not followed. When this process itself is killed,
+ * the keeper does the same (slot_keeper.h).
  */
 #ifndef DTQ_SLOT_POOL_H
 #define DTQ_SLOT_POOL_H

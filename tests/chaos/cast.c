@@ -283,6 +283,7 @@ static uint32_t children_of(pid_t pid, pid_t *ret, uint32_t max)
     return n;
 }
 
+/* A slot, or the keeper of what slots leave behind. */
 static void kill_slot(struct cast *c, const struct actor *a, uint32_t which)
 {
     pid_t children[16];

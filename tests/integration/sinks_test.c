@@ -221,7 +221,7 @@ static void a_connected_sink_is_removed_by_force_only(void **state)
     start_fast(c);
     stranger = start_sink(c, "stranger");
     (void)cluster_start_worker(c, "--module", HANDLERS_MODULE, "-c1", NULL);
-    dtq_submit_id(c, id, "sleep", "1500", NULL);
+    dtq_submit_id(c, id, "sleep", "3000", NULL);
     wait_said(c, "show", id, "running");
     ours = start_sink(c, "ours");
     wait_said(c, "sink", "list", ours.results);

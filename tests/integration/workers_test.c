@@ -387,6 +387,117 @@ static void the_time_limit_kills_all_processes_of_a_command(void **state)
     wait_gone((pid_t)atol(pid));
 }
 
+static int pid_in(struct cluster *c, const char *name)
+{
+    char path[PATH_MAX];
+    char pid[64];
+
+    cluster_path(c, name, path, sizeof path);
+    wait_line_of_file(path, pid, sizeof pid);
+    return atoi(pid);
+}
+
+static void forget_file(struct cluster *c, const char *name)
+{
+    char path[PATH_MAX];
+
+    cluster_path(c, name, path, sizeof path);
+    assert_int_equal(unlink(path), 0);
+}
+
+static bool is_keeper(int pid)
+{
+    static const char begin[] = "dtq-worker\0--keeper";
+    char path[64];
+    char text[64] = "";
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+    f = fopen(path, "re");
+    if (f == NULL)
+        return false;
+    (void)!fread(text, 1, sizeof text, f);
+    fclose(f);
+    return memcmp(text, begin, sizeof begin) == 0;
+}
+
+static int keeper_of(const struct run *worker)
+{
+    char path[64];
+    FILE *children;
+    int pid;
+    int keeper = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", worker->pid, worker->pid);
+    children = fopen(path, "re");
+    assert_non_null(children);
+    while (keeper == 0 && fscanf(children, "%d", &pid) == 1)
+        if (is_keeper(pid))
+            keeper = pid;
+    fclose(children);
+    assert_int_not_equal(keeper, 0);
+    return keeper;
+}
+
+/* A command with a child that ignores what it can, and one in a group of its own. */
+static struct run *start_families(struct cluster *c)
+{
+    char exec[3 * PATH_MAX];
+    char one[PATH_MAX];
+    char other[PATH_MAX];
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    cluster_path(c, "one", one, sizeof one);
+    cluster_path(c, "other", other, sizeof other);
+    snprintf(exec, sizeof exec,
+             "--exec=family=sh -m -c 'trap \"\" INT TERM HUP; sleep 1000 & echo $! > %s; "
+             "sh -c \"sleep 1000; true\" & echo $! > %s; wait'",
+             one, other);
+    return cluster_start_worker(c, exec, "--exec=fine=echo fine", "-c2", NULL);
+}
+
+static void what_a_task_started_dies_with_a_worker_that_is_killed(void **state)
+{
+    struct cluster *c = *state;
+    struct run *worker = start_families(c);
+    int keeper = keeper_of(worker);
+
+    dtq_expect(c, 0, NULL, "submit", "family", "--no-retry", NULL);
+    (void)pid_in(c, "one");
+    (void)pid_in(c, "other");
+    kill(keeper, SIGTERM); /* as for all processes of a unit: not what ends it */
+    assert_int_equal(run_stop(worker, SIGKILL), 1000 + SIGKILL);
+    wait_gone(pid_in(c, "one"));
+    wait_gone(pid_in(c, "other"));
+    wait_gone(keeper);
+}
+
+static void a_keeper_that_was_killed_is_replaced_with_the_next_slot(void **state)
+{
+    struct cluster *c = *state;
+    struct run *worker = start_families(c);
+    int keeper = keeper_of(worker);
+    char id[64];
+    int first;
+
+    assert_int_equal(kill(keeper, SIGKILL), 0);
+    wait_gone(keeper);
+    dtq_submit_id(c, id, "family", "--no-retry", NULL);
+    first = pid_in(c, "other");
+    dtq_expect(c, 0, NULL, "cancel", id, NULL); /* which costs its slot */
+    wait_gone(first);
+    forget_file(c, "one");
+    forget_file(c, "other");
+    dtq_expect(c, 0, NULL, "submit", "family", "--no-retry", NULL);
+    (void)keeper_of(worker);
+    (void)pid_in(c, "one");
+    (void)pid_in(c, "other");
+    assert_int_equal(run_stop(worker, SIGKILL), 1000 + SIGKILL);
+    wait_gone(pid_in(c, "one"));
+    wait_gone(pid_in(c, "other"));
+}
+
 /* It is killed while it still starts more; what got away would be found when the test ends. Nothing
  * of dtq's bounds how many there are: that is for the limits of the worker's user or its unit. */
 static void hundreds_of_processes_of_a_task_die_with_it(void **state)
@@ -483,6 +594,8 @@ int main(int argc, char **argv)
         STORY(a_handler_that_exits_has_crashed),
         STORY(the_time_limit_kills_all_processes_of_a_handler),
         STORY(the_time_limit_kills_all_processes_of_a_command),
+        STORY(what_a_task_started_dies_with_a_worker_that_is_killed),
+        STORY(a_keeper_that_was_killed_is_replaced_with_the_next_slot),
         STORY(hundreds_of_processes_of_a_task_die_with_it),
         STORY(a_command_says_by_its_status_how_it_ended),
         STORY(a_worker_serves_the_queues_it_is_told),
