@@ -106,7 +106,7 @@ void sink_actions_done(struct sink_actions *a)
 
 static bool reserve_action(struct sink_actions *a)
 {
-    uint32_t size = a->size != 0 ? 2 * a->size : 64;
+    uint32_t size = dtqi_more_room(a->size, 64);
     struct sink_action *items;
 
     if (a->n < a->size)
@@ -407,7 +407,7 @@ static struct group *forming_for(struct sink *s, uint32_t entries)
 
 static struct proposal *group_add(struct group *g)
 {
-    uint32_t size = g->size != 0 ? 2 * g->size : 16;
+    uint32_t size = dtqi_more_room(g->size, 16);
     struct proposal *items;
 
     if (g->n == g->size) {

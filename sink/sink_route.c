@@ -32,7 +32,7 @@ static uint32_t take_record(void *table, size_t record_bytes, uint32_t *n, uint3
                             uint32_t max)
 {
     void **at = table;
-    uint32_t wanted = *size != 0 ? 2 * *size : 64;
+    uint32_t wanted = dtqi_more_room(*size, 64);
     void *grown;
 
     if (*n < *size)

@@ -64,8 +64,7 @@ void vent_actions_reset(struct vent_actions *actions)
     if (b == NULL || b->chunks == NULL)
         return;
     if (b->chunks->next == NULL && b->chunks->size <= SCRATCH_KEPT_BYTES) {
-        b->chunks->used = 0;
-        b->total = 0;
+        dtqi_buf_reset(b);
         return;
     }
     dtqi_buf_unref(b);
@@ -83,12 +82,12 @@ bool vent_grow(void *array, uint32_t n, uint32_t *room, size_t bytes)
 {
     void *at;
     void *grown;
-    uint32_t more = *room != 0 ? 2 * *room : 16;
+    uint32_t more = dtqi_more_room(*room, 16);
 
     if (n < *room)
         return true;
     memcpy(&at, array, sizeof at);
-    grown = realloc(at, more * bytes);
+    grown = realloc(at, (size_t)more * bytes);
     if (grown == NULL)
         return false;
     memcpy(array, &grown, sizeof grown);

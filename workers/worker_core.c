@@ -46,7 +46,7 @@ struct worker_action *wk_act(struct worker *w, enum worker_action_type type)
     struct worker_actions *out = w->out;
 
     if (out->n == out->room) {
-        uint32_t room = out->room != 0 ? 2 * out->room : ACTIONS_MIN;
+        uint32_t room = dtqi_more_room(out->room, ACTIONS_MIN);
         struct worker_action *at = realloc(out->at, room * sizeof *at);
 
         if (at == NULL) {
@@ -133,7 +133,7 @@ uint64_t wk_random_below(struct worker *w, uint64_t bound)
 bool wk_ids_add(struct ids *ids, const dtq_id *id)
 {
     if (ids->n == ids->room) {
-        uint32_t room = ids->room != 0 ? 2 * ids->room : 64;
+        uint32_t room = dtqi_more_room(ids->room, 64);
         dtq_id *at = realloc(ids->at, room * sizeof *at);
 
         if (at == NULL)
@@ -148,7 +148,7 @@ bool wk_ids_add(struct ids *ids, const dtq_id *id)
 bool wk_indexes_add(struct indexes *x, uint32_t index)
 {
     if (x->n == x->room) {
-        uint32_t room = x->room != 0 ? 2 * x->room : 256;
+        uint32_t room = dtqi_more_room(x->room, 256);
         uint32_t *at = realloc(x->at, room * sizeof *at);
 
         if (at == NULL)

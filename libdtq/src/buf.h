@@ -7,6 +7,8 @@
 #ifndef DTQI_BUF_H
 #define DTQI_BUF_H
 
+#include "poison.h"
+
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,6 +43,7 @@ static inline struct dtqi_buf_chunk *dtqi_buf_add_chunk(struct dtqi_buf *b, size
         return NULL;
     *c = (struct dtqi_buf_chunk){.next = b->chunks, .size = size};
     b->chunks = c;
+    dtqi_poison(c->bytes, c->size);
     return c;
 }
 
@@ -79,6 +82,7 @@ static inline void *dtqi_buf_alloc(struct dtqi_buf *b, size_t size)
     at = c->bytes + c->used;
     c->used += want;
     b->total += want;
+    dtqi_unpoison(at, size);
     return at;
 }
 
@@ -105,6 +109,7 @@ static inline void dtqi_buf_reset(struct dtqi_buf *b)
         free(c);
     }
     keep->used = 0;
+    dtqi_poison(keep->bytes, keep->size);
     b->total = 0;
 }
 

@@ -21,7 +21,7 @@ struct client_action *client_emit(struct client *c, enum client_action_type type
     struct client_actions *a = c->out;
 
     if (a->n == a->size) {
-        uint32_t size = a->size != 0 ? 2 * a->size : 16;
+        uint32_t size = dtqi_more_room(a->size, 16);
         struct client_action *at = realloc(a->at, size * sizeof *at);
 
         if (at == NULL) {

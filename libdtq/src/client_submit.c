@@ -134,7 +134,7 @@ static bool grow_column(void *column, uint32_t n, size_t bytes_each)
 
 static bool has_room(struct batch *b)
 {
-    uint32_t size = b->size != 0 ? 2 * b->size : 8;
+    uint32_t size = dtqi_more_room(b->size, 8);
 
     if (b->n < b->size)
         return true;

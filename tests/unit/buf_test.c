@@ -59,6 +59,25 @@ static void a_size_that_overflows_is_refused(void **state)
     dtqi_buf_unref(b);
 }
 
+#ifdef DTQI_HAS_ASAN
+static void what_is_not_given_out_may_not_be_touched(void **state)
+{
+    struct dtqi_buf *b = dtqi_buf_new(100, SIZE_MAX);
+    char *at = dtqi_buf_alloc(b, 10);
+
+    (void)state;
+    assert_true(dtqi_is_readable(at + 9));
+    assert_false(dtqi_is_readable(at + 10));
+    assert_ptr_equal(dtqi_buf_alloc(b, 10), at + 16);
+    dtqi_buf_reset(b);
+    assert_false(dtqi_is_readable(at));
+    assert_ptr_equal(dtqi_buf_alloc(b, 4), at);
+    assert_true(dtqi_is_readable(at + 3));
+    assert_false(dtqi_is_readable(at + 4));
+    dtqi_buf_unref(b);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -66,6 +85,9 @@ int main(void)
         cmocka_unit_test(the_last_holder_frees_it),
         cmocka_unit_test(the_bound_is_kept),
         cmocka_unit_test(a_size_that_overflows_is_refused),
+#ifdef DTQI_HAS_ASAN
+        cmocka_unit_test(what_is_not_given_out_may_not_be_touched),
+#endif
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
