@@ -91,6 +91,52 @@ static dtq_err unseal(struct store *s, unsigned table, struct dtqi_slice key, st
     return DTQ_OK;
 }
 
+/* ---- what is borrowed */
+
+/*
+ * A backend lends its own memory, which nobody sees going: pages of a map can be read after the
+ * transaction, and mostly say the same after a write. So with AddressSanitizer copies are lent,
+ * which are freed when the loan is over.
+ */
+#define LOAN_BYTES_MAX (64ull * 1024 * 1024) /* what is borrowed above that is not looked after */
+
+struct store_loan {
+    struct store_loan *next;
+    uint8_t bytes[];
+};
+
+static void take_loans_back(struct store_tx *tx)
+{
+    while (tx->loans != NULL) {
+        struct store_loan *loan = tx->loans;
+
+        tx->loans = loan->next;
+        free(loan);
+    }
+    tx->loan_bytes = 0;
+}
+
+static struct dtqi_slice lend(struct store_tx *tx, struct dtqi_slice own)
+{
+#ifdef DTQI_HAS_ASAN
+    struct store_loan *loan = NULL;
+
+    if (tx->loan_bytes + own.len <= LOAN_BYTES_MAX)
+        loan = malloc(sizeof *loan + own.len);
+    if (loan == NULL)
+        return own;
+    if (own.len != 0)
+        memcpy(loan->bytes, own.at, own.len);
+    loan->next = tx->loans;
+    tx->loans = loan;
+    tx->loan_bytes += own.len;
+    return (struct dtqi_slice){loan->bytes, own.len};
+#else
+    (void)tx;
+    return own;
+#endif
+}
+
 /* ---- the interface */
 
 void store_close(struct store *s)
@@ -142,6 +188,7 @@ static struct store *tx_ends(struct store_tx *tx)
 
     assert(tx->cursors_open == 0);
     assert(s->txs_open > 0);
+    take_loans_back(tx);
     s->txs_open--;
     if (tx->write)
         s->write_open = false;
@@ -214,6 +261,7 @@ dtq_err store_put_pieces(struct store_tx *tx, unsigned table, struct dtqi_slice 
     for (unsigned i = 0; i < pieces_n; i++)
         raw_bytes += pieces[i].len;
     assert(raw_bytes <= STORE_VALUE_BYTES_MAX);
+    take_loans_back(tx);
     err = tx->store->ops->put(tx, table, key, (uint32_t)raw_bytes, flags, &raw);
     if (err != DTQ_OK)
         return written(tx, err);
@@ -242,6 +290,7 @@ dtq_err store_del(struct store_tx *tx, unsigned table, struct dtqi_slice key)
     assert(table < tx->store->tables_n);
     if (tx->failed != DTQ_OK)
         return tx->failed;
+    take_loans_back(tx);
     if (tx->redo != NULL)
         store_redo_del(tx->redo, table, key);
     return written(tx, tx->store->ops->del(tx, table, key));
@@ -259,7 +308,10 @@ dtq_err store_get(struct store_tx *tx, unsigned table, struct dtqi_slice key,
     err = tx->store->ops->get(tx, table, key, &raw);
     if (err != DTQ_OK)
         return err;
-    return unseal(tx->store, table, key, raw, ret_value);
+    err = unseal(tx->store, table, key, raw, ret_value);
+    if (err == DTQ_OK)
+        *ret_value = lend(tx, *ret_value);
+    return err;
 }
 
 uint64_t store_count(struct store_tx *tx, unsigned table)
@@ -298,9 +350,11 @@ static dtq_err cursor_found(struct store_cursor *c, dtq_err err, const struct st
     }
     if (err == DTQ_OK)
         err = unseal(c->tx->store, c->table, found->key, found->raw, ret_value);
-    if (err == DTQ_OK)
-        *ret_key = found->key;
-    return err;
+    if (err != DTQ_OK)
+        return err;
+    *ret_key = lend(c->tx, found->key);
+    *ret_value = lend(c->tx, *ret_value);
+    return DTQ_OK;
 }
 
 dtq_err store_seek(struct store_cursor *c, struct dtqi_slice key, struct dtqi_slice *ret_key,
@@ -331,6 +385,7 @@ dtq_err store_cursor_del(struct store_cursor *c)
     assert(c->tx->write);
     if (c->tx->failed != DTQ_OK)
         return c->tx->failed;
+    take_loans_back(c->tx);
     if (c->tx->redo != NULL)
         store_redo_del(c->tx->redo, c->table, (struct dtqi_slice){c->key, c->key_bytes});
     return written(c->tx, c->tx->store->ops->cursor_del(c));

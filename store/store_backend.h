@@ -44,6 +44,8 @@ struct store_tx {
     dtq_err failed;          /* a write of this transaction failed: it cannot be committed */
     struct store_redo *redo; /* the backend's, where writes are noted; NULL: they are not */
     unsigned cursors_open;
+    struct store_loan *loans; /* with AddressSanitizer: copies, in place of what is borrowed */
+    uint64_t loan_bytes;
 };
 
 struct store_cursor {

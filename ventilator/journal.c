@@ -67,7 +67,7 @@ const char *journal_errmsg(const struct journal *j)
 /* Room for one more; false: no memory, and nothing changed. */
 static bool grow(void **array, uint32_t n, uint32_t *room, size_t entry_bytes)
 {
-    uint32_t wanted = *room == 0 ? 16 : 2 * *room;
+    uint32_t wanted = dtqi_more_room(*room, 16);
     void *grown;
 
     if (n < *room)
@@ -625,6 +625,21 @@ static dtq_err copy_record(struct journal *j, struct store_tx *tx, const dtq_id 
     return DTQ_OK;
 }
 
+/* More of what the store lends, behind the copy that was made last. */
+static dtq_err copy_behind(struct journal *j, struct dtqi_slice *copied, struct dtqi_slice *more)
+{
+    struct journal_out out;
+    dtq_err err = scratch_of(j, (size_t)copied->len + more->len, &out);
+
+    if (err != DTQ_OK)
+        return err;
+    out.len = copied->len;
+    journal_out_bytes(&out, more->at, more->len);
+    *copied = (struct dtqi_slice){out.at, copied->len};
+    *more = (struct dtqi_slice){out.at + copied->len, more->len};
+    return DTQ_OK;
+}
+
 /* Put at `to` what was read at entry->key: the record, and the counters if there are any. */
 static dtq_err move_records(struct journal *j, struct store_tx *tx, const dtq_id *id,
                             const struct journal_entry *entry, const struct journal_key *to)
@@ -890,6 +905,10 @@ static dtq_err put_dead(struct journal *j, struct store_tx *tx, const struct jou
     dtq_err err = copy_record(j, tx, id, entry, &raw);
 
     dead.key.queue = journal_queue_of(j, entry->key.queue);
+    if (err == DTQ_OK)
+        err = find_history(j, tx, id, entry, &dead.history);
+    if (err == DTQ_OK)
+        err = copy_behind(j, &raw, &dead.history);
     if (err == DTQ_OK && !journal_record_in(raw, &record))
         err = journal_bad_task(j, id);
     if (err == DTQ_OK)
@@ -898,8 +917,6 @@ static dtq_err put_dead(struct journal *j, struct store_tx *tx, const struct jou
         dead.counters = op->task.counters;
     else if (err == DTQ_OK)
         err = journal_find_counters(j, tx, id, entry, &dead.counters);
-    if (err == DTQ_OK)
-        err = find_history(j, tx, id, entry, &dead.history);
     return err == DTQ_OK ? write_dead(tx, id, &dead, &record) : err;
 }
 

@@ -415,6 +415,7 @@ static dtq_err put_cron_state(struct repair *p, struct store_cursor *c, struct d
                               struct dtqi_slice value)
 {
     uint64_t wall_ms = (uint64_t)time(NULL) * 1000;
+    uint8_t name[STORE_KEY_BYTES_MAX]; /* what the store lends is not given to a write */
     uint8_t room[JOURNAL_CRON_STATE_BYTES_MAX];
     struct journal_out out = {.at = room};
     struct journal_cron cron;
@@ -427,7 +428,9 @@ static dtq_err put_cron_state(struct repair *p, struct store_cursor *c, struct d
     cron.state = (struct journal_cron_state){
         .uid = cron.uid, .paused = true, .cursor_wall_ms = wall_ms, .anchor_wall_ms = wall_ms};
     journal_cron_state_out(&out, &cron.state);
-    return store_put(p->tx, TABLE_CRON_STATES, key, journal_out_slice(&out), STORE_SPARE);
+    memcpy(name, key.at, key.len);
+    return store_put(p->tx, TABLE_CRON_STATES, (struct dtqi_slice){name, key.len},
+                     journal_out_slice(&out), STORE_SPARE);
 }
 
 /* ---- numbers of the journal itself */

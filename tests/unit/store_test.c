@@ -300,6 +300,55 @@ static void a_write_sees_its_own_changes(void **state)
     assert_int_equal(store_commit(tx), DTQ_OK);
 }
 
+#ifdef DTQI_HAS_ASAN
+static struct dtqi_slice borrow(struct store_tx *tx, const char *key)
+{
+    struct dtqi_slice value;
+
+    assert_int_equal(store_get(tx, FRUIT, text(key), &value), DTQ_OK);
+    assert_true(dtqi_is_readable(value.at));
+    return value;
+}
+
+static void what_was_borrowed_goes_with_the_next_write(void **state)
+{
+    struct world *w = *state;
+    struct store_tx *tx = begin(w->store, true);
+    struct dtqi_slice value;
+
+    assert_int_equal(store_put(tx, FRUIT, text("apple"), text("red"), 0), DTQ_OK);
+    value = borrow(tx, "apple");
+    assert_int_equal(store_put(tx, FRUIT, text("pear"), text("green"), 0), DTQ_OK);
+    assert_false(dtqi_is_readable(value.at));
+    value = borrow(tx, "apple");
+    assert_int_equal(store_del(tx, FRUIT, text("pear")), DTQ_OK);
+    assert_false(dtqi_is_readable(value.at));
+    value = borrow(tx, "apple");
+    assert_int_equal(store_commit(tx), DTQ_OK);
+    assert_false(dtqi_is_readable(value.at));
+}
+
+static void what_was_borrowed_goes_with_its_transaction(void **state)
+{
+    struct world *w = *state;
+    struct store_cursor *c;
+    struct store_tx *tx;
+    struct dtqi_slice value;
+    struct dtqi_slice key;
+
+    put(w->store, "apple", "red");
+    tx = begin(w->store, false);
+    assert_int_equal(store_cursor_open(tx, FRUIT, false, &c), DTQ_OK);
+    assert_int_equal(store_seek(c, text(""), &key, &value), DTQ_OK);
+    store_cursor_close(c);
+    assert_true(dtqi_is_readable(key.at));
+    assert_true(dtqi_is_readable(value.at));
+    store_abort(tx);
+    assert_false(dtqi_is_readable(key.at));
+    assert_false(dtqi_is_readable(value.at));
+}
+#endif
+
 static void pieces_become_one_value(void **state)
 {
     struct world *w = *state;
@@ -1677,6 +1726,10 @@ int main(void)
         BOTH(an_abort_drops_everything),
         BOTH(a_reader_keeps_the_state_of_its_begin),
         BOTH(a_write_sees_its_own_changes),
+#ifdef DTQI_HAS_ASAN
+        BOTH(what_was_borrowed_goes_with_the_next_write),
+        BOTH(what_was_borrowed_goes_with_its_transaction),
+#endif
         BOTH(pieces_become_one_value),
         BOTH(large_values_are_kept),
         BOTH(a_walk_goes_in_key_order_both_ways),
