@@ -10,7 +10,7 @@ dtq_core(worker_core
   worker_slots.c)
 
 foreach(test worker_session worker_credit worker_results worker_slots worker_random)
-  dtq_unit_test(${test} worker_core)
+  dtq_unit_test(${test} worker_core dtq_wire)
 endforeach()
 if(DTQ_TESTS) # allocations of the core fail at random
   target_link_options(worker_random_test PRIVATE LINKER:--wrap=malloc,--wrap=calloc,--wrap=realloc)

@@ -7,6 +7,7 @@
 
 #include "client_core.h"
 #include "talk.h"
+#include "touch.h"
 
 #define WALL_MS 1700000000000ull
 #define STEPS_MAX 400u
@@ -49,7 +50,10 @@ static void do_action(struct bench *b, const struct client_action *a)
 {
     assert(a->peer < CLIENT_PEERS_MAX);
     switch (a->type) {
-    case CLIENT_OPEN: b->open[a->peer] = true; break;
+    case CLIENT_OPEN:
+        touch_str(a->endpoint);
+        b->open[a->peer] = true;
+        break;
     case CLIENT_CLOSE: b->open[a->peer] = false; break;
     case CLIENT_SEND:
         assert(b->open[a->peer]);

@@ -8,6 +8,7 @@
 #include "sink_core.h"
 #include "store.h"
 #include "talk.h"
+#include "touch.h"
 
 #define WALL_MS 1700000000000ull
 #define STEPS_MAX 400u
@@ -59,6 +60,12 @@ static void add_job(struct bench *b, struct results_batch *batch, struct results
     b->jobs[b->jobs_n++].read = read;
 }
 
+static void touch_log(const struct sink_log *log)
+{
+    for (uint32_t i = 0; i < log->pairs_n; i++)
+        touch_str(log->pairs[i].text);
+}
+
 static void do_action(struct bench *b, const struct sink_action *a)
 {
     switch (a->type) {
@@ -68,9 +75,12 @@ static void do_action(struct bench *b, const struct sink_action *a)
     case SINK_ACT_READ: add_job(b, NULL, a->read); break;
     case SINK_ACT_INTAKE_PAUSE: b->paused = true; break;
     case SINK_ACT_INTAKE_RESUME: b->paused = false; break;
-    case SINK_ACT_EXIT: b->over = true; break;
-    case SINK_ACT_CONTROL_RECONNECT:
-    case SINK_ACT_LOG: break;
+    case SINK_ACT_EXIT:
+        touch_str(a->text);
+        b->over = true;
+        break;
+    case SINK_ACT_LOG: touch_log(&a->log); break;
+    case SINK_ACT_CONTROL_RECONNECT: break;
     }
 }
 

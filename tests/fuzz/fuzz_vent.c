@@ -8,6 +8,7 @@
 
 #include "bounds.h"
 #include "talk.h"
+#include "touch.h"
 #include "vent_core.h"
 
 #define WALL_MS 1700000000000ull
@@ -55,6 +56,12 @@ static void check_bounds(const struct bench *b)
     assert(c.submits <= b->cfg.submits_max);
 }
 
+static void touch_log(const struct vent_log *log)
+{
+    for (uint32_t i = 0; i < log->pairs_n; i++)
+        touch_str(log->pairs[i].value);
+}
+
 static void do_action(struct bench *b, const struct vent_action *a)
 {
     switch (a->type) {
@@ -73,11 +80,14 @@ static void do_action(struct bench *b, const struct vent_action *a)
         b->jobs[b->jobs_n++].read = a->read;
         break;
     case VENT_FATAL:
+        touch_str(a->text);
+        b->over = true;
+        break;
     case VENT_STOPPED: b->over = true; break;
+    case VENT_SINK_CONNECT: touch_str(a->endpoint); break;
+    case VENT_LOG: touch_log(&a->log); break;
     case VENT_LANE_CLOSE:
-    case VENT_SINK_CONNECT:
-    case VENT_SINK_DISCONNECT:
-    case VENT_LOG: break;
+    case VENT_SINK_DISCONNECT: break;
     }
 }
 

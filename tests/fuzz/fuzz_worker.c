@@ -7,6 +7,7 @@
 #include "fuzz.h"
 
 #include "talk.h"
+#include "touch.h"
 #include "worker_core.h"
 
 #define WALL_MS 1700000000000ull
@@ -39,6 +40,14 @@ struct bench {
     bool over;
 };
 
+static void feed(struct bench *b, const struct worker_feed *t)
+{
+    b->handles[b->handles_n++ % HANDLES] = t->handle;
+    touch_str(t->name);
+    touch_str(t->queue);
+    touch_bytes(t->body.at, t->body.len);
+}
+
 static void do_action(struct bench *b, const struct worker_action *a)
 {
     switch (a->type) {
@@ -48,8 +57,14 @@ static void do_action(struct bench *b, const struct worker_action *a)
         b->sends = a->send.number;
         talk_hear(&b->talk, &a->send.msg);
         break;
-    case WORKER_ACT_LANE_OPEN: b->lane = a->lane.number; break;
-    case WORKER_ACT_SINK_OPEN: b->sinks[a->sink.index] = true; break;
+    case WORKER_ACT_LANE_OPEN:
+        touch_str(a->lane.endpoint);
+        b->lane = a->lane.number;
+        break;
+    case WORKER_ACT_SINK_OPEN:
+        touch_str(a->sink.endpoint);
+        b->sinks[a->sink.index] = true;
+        break;
     case WORKER_ACT_SINK_CLOSE: b->sinks[a->sink.index] = false; break;
     case WORKER_ACT_SLOT_START:
         assert(!b->up[a->slot.index]);
@@ -58,15 +73,18 @@ static void do_action(struct bench *b, const struct worker_action *a)
     case WORKER_ACT_SLOT_FEED:
         assert(b->up[a->feed.index]);
         for (uint32_t i = 0; i < a->feed.n; i++)
-            b->handles[b->handles_n++ % HANDLES] = a->feed.tasks[i].handle;
+            feed(b, &a->feed.tasks[i]);
         break;
     case WORKER_ACT_SLOT_TAKE_BACK:
     case WORKER_ACT_SLOT_RETIRE:
     case WORKER_ACT_SLOT_KILL: assert(b->up[a->slot.index]); break;
-    case WORKER_ACT_EXIT: b->over = true; break;
+    case WORKER_ACT_EXIT:
+        touch_str(a->exit.text);
+        b->over = true;
+        break;
+    case WORKER_ACT_LOG: touch_str(a->log.text); break;
     case WORKER_ACT_CONTROL_RECONNECT:
-    case WORKER_ACT_LANE_CLOSE:
-    case WORKER_ACT_LOG: break;
+    case WORKER_ACT_LANE_CLOSE: break;
     }
 }
 

@@ -6,6 +6,7 @@
 #define CLIENT_WORLD_H
 
 #include "client_core.h"
+#include "touch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -90,8 +91,11 @@ static inline void note(struct world *w, const struct client_action *a)
 
     assert_true(w->sent_n < SENT_MAX);
     *s = (struct sent){.type = a->type, .peer = a->peer};
+    if (a->type == CLIENT_OPEN)
+        touch_str(a->endpoint);
     if (a->type != CLIENT_SEND)
         return;
+    touch_msg(&a->msg);
     s->msg = a->msg.type;
     if (s->msg == DTQI_SUBMIT)
         note_submit(s, &a->msg.submit);

@@ -17,6 +17,7 @@
 
 #include "codec.h"
 #include "journal.h"
+#include "touch.h"
 #include "vent_core.h"
 
 #define WORLD_WALL_MS 1700000000000ull
@@ -179,6 +180,12 @@ static inline void world_lane_opened(struct world *w, uint64_t session)
     world_event(w, &ev);
 }
 
+static inline void world_log(const struct vent_log *log)
+{
+    for (uint32_t i = 0; i < log->pairs_n; i++)
+        touch_str(log->pairs[i].value);
+}
+
 static inline void world_execute(struct world *w)
 {
     struct vent_actions out = w->out; /* answering steps again */
@@ -202,7 +209,10 @@ static inline void world_execute(struct world *w)
             w->lane_closed = a->session;
             w->lanes_closed++;
             break;
-        case VENT_SINK_CONNECT: w->sink_connects++; break;
+        case VENT_SINK_CONNECT:
+            touch_str(a->endpoint);
+            w->sink_connects++;
+            break;
         case VENT_SINK_DISCONNECT: break;
         case VENT_JOURNAL_WRITE:
             assert_true(w->jobs_n < WORLD_QUEUE_MAX);
@@ -217,8 +227,11 @@ static inline void world_execute(struct world *w)
             w->jobs[w->jobs_n].batch = NULL;
             w->jobs[w->jobs_n++].read = a->read;
             break;
-        case VENT_LOG: break;
-        case VENT_FATAL: w->fatal = true; break;
+        case VENT_LOG: world_log(&a->log); break;
+        case VENT_FATAL:
+            touch_str(a->text);
+            w->fatal = true;
+            break;
         case VENT_STOPPED: w->stopped = true; break;
         }
     }

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "touch.h"
 #include "worker_core.h"
 
 /* A test may put something around each step. */
@@ -180,11 +181,44 @@ static inline void world_carry_out(struct world *t, const struct worker_action a
     }
 }
 
+static inline void world_touch_feed(const struct worker_feed *tasks, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        touch_str(tasks[i].name);
+        touch_str(tasks[i].queue);
+        touch_bytes(tasks[i].body.at, tasks[i].body.len);
+    }
+}
+
+static inline void world_touch(const struct worker_action *a)
+{
+    switch (a->type) {
+    case WORKER_ACT_CONTROL_SEND: touch_msg(&a->msg); break;
+    case WORKER_ACT_SINK_SEND: touch_msg(&a->send.msg); break;
+    case WORKER_ACT_LANE_OPEN: touch_str(a->lane.endpoint); break;
+    case WORKER_ACT_SINK_OPEN: touch_str(a->sink.endpoint); break;
+    case WORKER_ACT_SLOT_FEED: world_touch_feed(a->feed.tasks, a->feed.n); break;
+    case WORKER_ACT_LOG: touch_str(a->log.text); break;
+    case WORKER_ACT_EXIT: touch_str(a->exit.text); break;
+    case WORKER_ACT_CONTROL_RECONNECT:
+    case WORKER_ACT_LANE_CLOSE:
+    case WORKER_ACT_SINK_CLOSE:
+    case WORKER_ACT_SLOT_START:
+    case WORKER_ACT_SLOT_TAKE_BACK:
+    case WORKER_ACT_SLOT_RETIRE:
+    case WORKER_ACT_SLOT_KILL: break;
+    }
+}
+
 static inline void world_step(struct world *t, struct worker_event ev)
 {
+    uint32_t before = t->out.n;
+
     ev.now_ms = t->now_ms;
     ev.wall_ms = WORLD_WALL_MS + t->now_ms;
     WORLD_STEP(t->w, &ev, &t->out);
+    for (uint32_t i = before; i < t->out.n; i++) /* the rest may be gone with the next step */
+        world_touch(&t->out.at[i]);
     while (t->done_n < t->out.n)
         world_carry_out(t, t->out.at[t->done_n++]);
 }

@@ -26,6 +26,7 @@
 #include "results.h"
 #include "sink_core.h"
 #include "store.h"
+#include "touch.h"
 #include "vent_core.h"
 #include "worker_core.h"
 

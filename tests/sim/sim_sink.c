@@ -84,6 +84,8 @@ static void write_log(struct sim *s, const struct node *n, const struct sink_log
     char text[600] = "";
     size_t at = 0;
 
+    for (uint32_t i = 0; i < l->pairs_n; i++)
+        touch_str(l->pairs[i].text);
     if (!s->cfg.trace)
         return;
     for (uint32_t i = 0; i < l->pairs_n && at < sizeof text; i++) {

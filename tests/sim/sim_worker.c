@@ -414,6 +414,7 @@ static void execute(struct sim *s, struct node *n, const struct worker_action *a
     case WORKER_ACT_SLOT_RETIRE: die(s, n, a->slot.index, false, 0); return;
     case WORKER_ACT_SLOT_KILL: kill_slot(s, n, a); return;
     case WORKER_ACT_LOG:
+        touch_str(a->log.text);
         trace(s, "%s: %s %.*s", n->name, a->log.event, (int)a->log.text.len, a->log.text.at);
         return;
     case WORKER_ACT_EXIT: sim_exit(s, n, a->exit.status, a->exit.text); return;

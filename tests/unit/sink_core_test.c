@@ -11,6 +11,7 @@
 #include "sink_core.h"
 
 #include "store.h"
+#include "touch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -94,6 +95,7 @@ static void say_settled(struct fixture *f, const struct dtqi_settled *m)
 
 static void say_msg(struct fixture *f, const struct dtqi_msg *m)
 {
+    touch_msg(m);
     if (m->type == DTQI_HELLO)
         say(f, "HELLO");
     else if (m->type == DTQI_SINK_HEARTBEAT)
@@ -129,6 +131,8 @@ static void queue_work(struct fixture *f, struct results_batch *batch, struct re
 
 static void say_log(struct fixture *f, const struct sink_log *log)
 {
+    for (uint32_t i = 0; i < log->pairs_n; i++)
+        touch_str(log->pairs[i].text);
     if (f->logs)
         say(f, "log %s\n", log->event);
 }
