@@ -143,8 +143,9 @@ const struct opt submit_table[] = {
      OPT_AT(struct submit_options, timeout_ms),
      OPT_GIVEN(struct submit_options, timeout_given),
      .meta = "D",
-     .help = "longest time that the whole command waits (default: 30 s for a confirmation, of many "
-             "lines for the next one; for ever for results)"},
+     .help = "longest time that the whole command waits for the cluster; of many lines, it begins "
+             "anew when all have their answers (default: 30 s for a confirmation, of many lines "
+             "for the next one; for ever for results)"},
 };
 const size_t submit_table_n = sizeof submit_table / sizeof *submit_table;
 
@@ -288,6 +289,29 @@ static int wait_for_result(struct cli *c, const dtq_id *id, int32_t timeout_ms)
     return cli_flush(c, cli_status_of_state(r.state));
 }
 
+void submit_say_busy(const struct cli *c, const struct submit_options *o, int status)
+{
+    const char *queue = o->jsonl != NULL ? NULL : o->queue; /* each line may name another */
+
+    if (status == CLI_BUSY)
+        cli_error(c, status,
+                  "%s%s%swait for workers, raise the limit or give a longer --timeout; `dtq queue "
+                  "list` shows what waits",
+                  queue != NULL ? "queue " : "", queue != NULL ? queue : "",
+                  queue != NULL ? ": " : "");
+}
+
+static int say_unconfirmed(const struct cli *c, const struct submit_options *o, dtq_err err,
+                           const char *id)
+{
+    bool is_unknown = err == DTQ_EUNKNOWN;
+    int status = cli_fail(c, err, "not confirmed%s%s",
+                          is_unknown ? ", it may run all the same: " : "", is_unknown ? id : "");
+
+    submit_say_busy(c, o, status);
+    return status;
+}
+
 static int submit_one(struct cli *c, const struct submit_options *o, const char *name,
                       struct submit_payload payload)
 {
@@ -309,9 +333,7 @@ static int submit_one(struct cli *c, const struct submit_options *o, const char 
     if (err == DTQ_EEXISTS)
         cli_error(c, 0, "the key stands for a task that was submitted before; this is its id");
     else if (err != DTQ_OK)
-        return cli_fail(c, err, "not confirmed%s%s",
-                        err == DTQ_EUNKNOWN ? ", it may run all the same: " : "",
-                        err == DTQ_EUNKNOWN ? text : "");
+        return say_unconfirmed(c, o, err, text);
     if (o->wait)
         say_id_when_interrupted(text);
     last_begin(&last);

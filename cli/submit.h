@@ -49,6 +49,8 @@ struct submit_payload {
 int submit_payload_get(const struct cli *c, const struct submit_options *o, char *operand,
                        struct submit_payload *ret);
 void submit_payload_done(struct submit_payload *payload);
+/* What to do about a cluster that is full, if `status` says that it is. */
+void submit_say_busy(const struct cli *c, const struct submit_options *o, int status);
 /* A "--" and what follows it. @return OPT_GO: there is none; or the status after a message. */
 int submit_refuse_command(const struct cli *c);
 

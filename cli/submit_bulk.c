@@ -39,7 +39,7 @@ struct bulk {
     uint64_t answered;  /* of those submitted: confirmed, or refused */
     uint64_t looked_ms; /* at the clock */
     uint64_t heard_ms;  /* of the last answer; or when the first of those that wait was submitted */
-    uint64_t deadline_ms; /* UINT64_MAX: none */
+    uint64_t deadline_ms; /* of --timeout; UINT64_MAX: none */
     bool is_late;
     struct last last;
     struct progress bar;
@@ -241,11 +241,22 @@ static uint64_t end_ms(const struct bulk *b)
  */
 static void note_stall(struct bulk *b, uint64_t now_ms)
 {
-    uint64_t stood_ms = b->looked_ms != 0 ? now_ms - b->looked_ms : 0;
+    uint64_t stood_ms = now_ms - b->looked_ms;
 
-    if (stood_ms > STALL_MS)
-        b->heard_ms = b->heard_ms + stood_ms < now_ms ? b->heard_ms + stood_ms : now_ms;
     b->looked_ms = now_ms;
+    if (stood_ms <= STALL_MS)
+        return;
+    b->heard_ms = b->heard_ms + stood_ms < now_ms ? b->heard_ms + stood_ms : now_ms;
+    if (b->deadline_ms != UINT64_MAX)
+        b->deadline_ms += stood_ms;
+}
+
+/* From here on the cluster is waited for. */
+static void start_clock(struct bulk *b)
+{
+    b->looked_ms = proc_now_ms();
+    if (b->o->timeout_given)
+        b->deadline_ms = b->looked_ms + b->o->timeout_ms;
 }
 
 static int32_t time_left(struct bulk *b, int32_t at_most_ms)
@@ -279,6 +290,12 @@ static dtq_err take_events(struct bulk *b, int32_t timeout_ms)
     return first;
 }
 
+/* Of waiting for events: more may come if it is gone on with. */
+static bool may_pass(dtq_err err)
+{
+    return err == DTQ_ETIMEOUT || err == DTQ_EAGAIN || err == DTQ_EUNREACHABLE || err == DTQ_EBUSY;
+}
+
 /* The library has no room while confirmations (or results) are under way: taking events makes some.
  */
 static dtq_err queue_task(struct bulk *b, dtq_task *task)
@@ -294,10 +311,18 @@ static dtq_err queue_task(struct bulk *b, dtq_task *task)
         if (time_left(b, ROOM_MS) == 0)
             return DTQ_ETIMEOUT;
         taken = take_events(b, time_left(b, ROOM_MS));
-        if (taken != DTQ_OK && taken != DTQ_ETIMEOUT && taken != DTQ_EAGAIN &&
-            taken != DTQ_EUNREACHABLE)
+        if (taken != DTQ_OK && !may_pass(taken))
             return taken;
     }
+}
+
+/* Silence of the input is not the cluster's: while every line has its answer, no time passes. */
+static bool is_late(struct bulk *b)
+{
+    if (b->head != b->tail)
+        return time_left(b, ROOM_MS) == 0;
+    start_clock(b);
+    return false;
 }
 
 /* While there is no input, the client works: `tail -f` may be the other end. false: no more is to
@@ -308,24 +333,37 @@ static bool wait_for_input(void *arg, int fd)
     struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
 
     while (!is_interrupted) {
-        if (time_left(b, ROOM_MS) == 0) {
-            b->is_late = true;
+        b->is_late = is_late(b);
+        if (b->is_late)
             return false;
-        }
         if (poll(fds, 1, 0) > 0)
             return true;
         fds[1].fd = dtq_client_fd(b->c->client);
         take_events(b, 0);
         fflush(stdout);
-        poll(fds, 2, time_left(b, ROOM_MS));
+        poll(fds, 2, b->head != b->tail ? time_left(b, ROOM_MS) : ROOM_MS);
     }
     return false;
+}
+
+/* The time is up, for want of `err`. If the ventilator refuses tasks for now, that is the reason;
+ * if all are confirmed, it is results that did not come. */
+static int say_late(struct bulk *b, dtq_err err, const char *what)
+{
+    dtq_err unconfirmed = dtq_flush(b->c->client, 0);
+
+    if (unconfirmed != DTQ_OK)
+        return cli_fail(b->c, unconfirmed, "%s", what);
+    if (err == DTQ_EUNREACHABLE)
+        return cli_fail(b->c, err, "%s", what);
+    return cli_error(b->c, CLI_TIMED_OUT, "%s: %s", what, dtq_strerror(DTQ_ETIMEOUT));
 }
 
 static int submit_all(struct bulk *b, struct bulk_source *source)
 {
     dtq_task task;
     enum bulk_next next;
+    char what[96];
     dtq_err err;
     unsigned since = 0;
 
@@ -354,23 +392,27 @@ static int submit_all(struct bulk *b, struct bulk_source *source)
         }
         if (err != DTQ_OK) {
             line_at(b, index)->state = LINE_REFUSED;
-            return cli_fail(b->c, err, "line %llu and those behind it were not submitted",
-                            (unsigned long long)source->line);
+            snprintf(what, sizeof what, "line %llu and those behind it were not submitted",
+                     (unsigned long long)source->line);
+            return err == DTQ_ETIMEOUT ? say_late(b, err, what) : cli_fail(b->c, err, "%s", what);
         }
         if (b->submitted++ == b->answered)
             b->heard_ms = proc_now_ms();
         if (++since % 256 == 0)
             take_events(b, 0);
     }
-    if (b->is_late)
-        return cli_fail(b->c, DTQ_ETIMEOUT, "nothing behind line %llu was submitted",
-                        (unsigned long long)source->line);
-    return CLI_DONE;
+    if (!b->is_late)
+        return CLI_DONE;
+    snprintf(what, sizeof what, "nothing behind line %llu was submitted",
+             (unsigned long long)source->line);
+    return say_late(b, DTQ_ETIMEOUT, what);
 }
 
 /* Until every line has its answer. DTQ_ENOTFOUND: no further event will come. */
 static int collect(struct bulk *b)
 {
+    char what[96];
+
     while (b->head != b->tail) {
         dtq_err err = take_events(b, time_left(b, ROOM_MS));
 
@@ -378,14 +420,14 @@ static int collect(struct bulk *b)
             continue;
         if (is_interrupted)
             break;
-        if ((err == DTQ_ETIMEOUT || err == DTQ_EAGAIN || err == DTQ_EUNREACHABLE) &&
-            time_left(b, ROOM_MS) > 0)
+        if (may_pass(err) && time_left(b, ROOM_MS) > 0)
             continue;
         if (b->head == b->tail)
             break;
-        return cli_fail(b->c, err == DTQ_EAGAIN ? DTQ_ETIMEOUT : err,
-                        "%llu of %llu lines have no answer",
-                        (unsigned long long)(b->tail - b->head), (unsigned long long)b->tail);
+        snprintf(what, sizeof what, "%llu of %llu lines %s",
+                 (unsigned long long)(b->tail - b->head), (unsigned long long)b->tail,
+                 b->o->wait ? "have no outcome" : "are not confirmed");
+        return may_pass(err) ? say_late(b, err, what) : cli_fail(b->c, err, "%s", what);
     }
     return CLI_DONE;
 }
@@ -433,8 +475,7 @@ int submit_bulk(struct cli *c, const struct submit_options *o, struct bulk_sourc
     b.ring = malloc((b.mask + 1) * sizeof *b.ring);
     if (b.ring == NULL)
         cli_out_of_memory();
-    if (o->timeout_given)
-        b.deadline_ms = proc_now_ms() + o->timeout_ms;
+    start_clock(&b);
     catch_signals();
     last_begin(&b.last);
     progress_start(&b.bar, o->wait ? "finished" : "confirmed", source->total);
@@ -448,5 +489,6 @@ int submit_bulk(struct cli *c, const struct submit_options *o, struct bulk_sourc
     free(b.ring);
     if (is_interrupted)
         status = say_interrupted(&b, unanswered);
+    submit_say_busy(c, o, status);
     return cli_flush(c, status == CLI_DONE ? b.status : status);
 }

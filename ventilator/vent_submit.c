@@ -286,9 +286,9 @@ static struct refusal refusal_of_queue(const struct vent *v, const struct queue 
 {
     q = head_of(v, q);
     if (v->cfg.queue_tasks_max != 0 && tasks_of(q) >= v->cfg.queue_tasks_max)
-        return (struct refusal){DTQI_BUSY, "max_queue_tasks is reached"};
+        return (struct refusal){DTQI_BUSY, "the queue is full: max_queue_tasks is reached"};
     if (v->cfg.queue_bytes_max != 0 && bytes_of(q) >= v->cfg.queue_bytes_max)
-        return (struct refusal){DTQI_BUSY, "max_queue_bytes is reached"};
+        return (struct refusal){DTQI_BUSY, "the queue is full: max_queue_bytes is reached"};
     return accepted;
 }
 

@@ -60,6 +60,17 @@ dtq_err shell_timed_out(struct dtq_client *c)
     return shell_fail(c, err, "%s", dtq_strerror(err));
 }
 
+/* While tasks are unconfirmed: a ventilator that answers says why. */
+static dtq_err unconfirmed(struct dtq_client *c)
+{
+    struct dtqi_str text;
+    dtq_err err = client_put_off(c->core, &text);
+
+    if (err == DTQ_OK || !client_is_welcome(c->core))
+        return shell_timed_out(c);
+    return shell_fail_with(c, err, text);
+}
+
 /* ---------------------------------------------------------------- what is lent */
 
 void shell_enter(struct dtq_client *c)
@@ -656,7 +667,7 @@ dtq_err dtq_flush(dtq_client *client, int32_t timeout_ms)
     err = io_pump(client, 0);
     while (err == DTQ_OK && client_unconfirmed(client->core) != 0) {
         if (io_time().now_ms >= end_ms)
-            err = shell_timed_out(client);
+            err = unconfirmed(client);
         else
             err = io_pump(client, end_ms);
     }
@@ -852,7 +863,7 @@ static dtq_err await_event(struct dtq_client *c, bool results_only, int32_t time
     err = io_pump(c, 0);
     while (err == DTQ_OK && !is_there(c, results_only)) {
         if (!is_expected(c, results_only))
-            return shell_fail(c, DTQ_ENOTFOUND, "nothing is expected");
+            return shell_fail(c, DTQ_ENOTFOUND, "no result is to come, and no other event");
         err = refusal(c);
         if (err == DTQ_OK && timeout_ms == 0)
             return shell_fail(c, DTQ_EAGAIN, "%s", dtq_strerror(DTQ_EAGAIN));

@@ -438,6 +438,38 @@ uint32_t client_unconfirmed(const struct client *c)
     return c->unconfirmed;
 }
 
+/* Sent again, and without an answer for longer than one takes: it is not the refusal that keeps it.
+ */
+static bool is_unanswered(const struct client *c, const struct batch *b)
+{
+    return b->place == BATCH_SENT && c->now.now_ms - b->sent_ms >= CLIENT_RETRY_MS_MIN;
+}
+
+static const struct record *find_put_off(const struct client *c, const struct batch *b)
+{
+    for (uint32_t i = 0; i < b->n && !is_unanswered(c, b); i++)
+        if (b->records[i] != NONE && c->records[b->records[i]].err != DTQ_OK)
+            return &c->records[b->records[i]];
+    return NULL;
+}
+
+/* The batch that was refused last is the last one of those that wait. */
+dtq_err client_put_off(const struct client *c, struct dtqi_str *ret_text)
+{
+    static const enum batch_place places[] = {BATCH_RETRY, BATCH_SENT, BATCH_READY};
+    const struct record *r = NULL;
+
+    *ret_text = dtqi_str("");
+    for (size_t i = 0; r == NULL && i < sizeof places / sizeof *places; i++)
+        for (const struct batch *b = c->places[places[i]].last; r == NULL && b != NULL;
+             b = b->previous)
+            r = find_put_off(c, b);
+    if (r == NULL)
+        return DTQ_OK;
+    *ret_text = dtqi_str(r->text != NULL ? r->text : "");
+    return (dtq_err)r->err;
+}
+
 /* ---------------------------------------------------------------- verdicts */
 
 static void settle(struct client *c, uint32_t index, dtq_err err, struct dtqi_str text)

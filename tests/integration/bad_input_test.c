@@ -317,10 +317,10 @@ static void lines_that_nobody_confirms_end_after_half_a_minute(void **state)
     setenv("LD_PRELOAD", CLOCK_SHIM, 1);
     setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0);
     expect_error(dtq_run(c, NULL, "submit", "-V", nowhere, "--each-line", lines, "echo", NULL), 69,
-                 "2 of 2 lines have no answer");
+                 "2 of 2 lines are not confirmed");
     expect_error(
         dtq_run(c, NULL, "submit", "-V", nowhere, "--each-line", lines, "echo", "--wait", NULL), 69,
-        "2 of 2 lines have no answer");
+        "2 of 2 lines have no outcome");
     unsetenv("LD_PRELOAD");
     close(fd);
 }
@@ -338,8 +338,9 @@ static void lines_that_a_full_queue_keeps_out_end_after_half_a_minute(void **sta
     setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0);
     r = dtq_run(c, NULL, "submit", "--each-line", lines, "echo", NULL);
     unsetenv("LD_PRELOAD");
-    expect_in(r, r->said, "1 of 3 lines have no answer");
-    assert_int_equal(r->status, 124);
+    expect_in(r, r->said, "1 of 3 lines are not confirmed");
+    expect_in(r, r->said, "max_queue_tasks is reached");
+    assert_int_equal(r->status, 75);
     assert_int_equal(r->lines, 2);
 }
 

@@ -261,6 +261,25 @@ static void an_interrupted_submit_keeps_the_ids_of_what_is_safe(void **state)
     assert_string_equal(dtq_expect(c, 0, NULL, "result", "last", NULL), "one\ntwo\n");
 }
 
+/* --timeout is for the cluster: an input that is silent for longer ends nothing. */
+static void a_silent_input_is_no_time_out(void **state)
+{
+    struct cluster *c = *state;
+    struct trickle t;
+    char id[64];
+
+    start_trickle(c, &t, "--timeout=2s");
+    trickle(&t, "one\n");
+    run_wait_lines(t.submit, 1);
+    dtq_submit_id(c, id, "echo", "x", "--delay=1h", NULL);
+    dtq_expect(c, 124, NULL, "wait", id, "--timeout=3s", NULL);
+    trickle(&t, "two\n");
+    run_wait_lines(t.submit, 2);
+    assert_int_equal(run_stop(t.submit, SIGTERM), 130);
+    close(t.fd);
+    assert_null(strstr(t.submit->said, "nothing behind"));
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +293,7 @@ int main(int argc, char **argv)
         STORY(tasks_that_wait_outlive_a_restart_of_everything),
         STORY(lines_that_come_slowly_do_not_wait_for_each_other),
         STORY(an_interrupted_submit_keeps_the_ids_of_what_is_safe),
+        STORY(a_silent_input_is_no_time_out),
     };
 
     return RUN_STORIES(argc, argv, tests);

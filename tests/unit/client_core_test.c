@@ -628,6 +628,28 @@ static void busy_until_the_deadline_is_told_with_its_text(void **state)
     assert_true(copies < 30);
 }
 
+/* .. and as long as the ventilator answers, what it said last is why a task is not confirmed. */
+static void why_a_task_is_put_off_is_known_until_the_ventilator_is_silent(void **state)
+{
+    struct world *w = *state;
+    struct dtqi_str text;
+
+    connect_up(w);
+    submit(w, "x");
+    assert_int_equal(client_put_off(w->c, &text), DTQ_OK);
+    tick(w);
+    assert_int_equal(client_put_off(w->c, &text), DTQ_OK);
+    refused(w, next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT)->request, 0, DTQI_NO_SPACE, "full");
+    assert_int_equal(client_put_off(w->c, &text), DTQ_ENOSPC);
+    assert_int_equal(text.len, strlen("full"));
+    pass(w, CLIENT_RETRY_MS_MIN);
+    assert_non_null(next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT));
+    assert_int_equal(client_put_off(w->c, &text), DTQ_ENOSPC);
+    pass(w, CLIENT_RETRY_MS_MIN);
+    tick(w);
+    assert_int_equal(client_put_off(w->c, &text), DTQ_OK);
+}
+
 static void of_a_batch_only_what_was_refused_goes_out_again(void **state)
 {
     struct world *w = *state;
@@ -1847,6 +1869,7 @@ int main(void)
         STORY(a_resend_names_the_sink_of_the_first_copy),
         STORY(busy_is_tried_again_and_is_no_resend),
         STORY(busy_until_the_deadline_is_told_with_its_text),
+        STORY(why_a_task_is_put_off_is_known_until_the_ventilator_is_silent),
         STORY(of_a_batch_only_what_was_refused_goes_out_again),
         STORY(a_final_refusal_is_told_with_its_text),
         STORY(a_task_that_was_sent_and_not_answered_ends_as_unknown),

@@ -1370,11 +1370,11 @@ static void a_queue_that_is_full_refuses_and_no_other_does(void **state)
     world_producer(w, PRODUCER);
     world_submit(w, 1, 12, (struct world_task){0});
     refused_why(w, text, sizeof text, &n);
-    assert_string_equal(text, "max_queue_tasks is reached");
+    assert_string_equal(text, "the queue is full: max_queue_tasks is reached");
     assert_int_equal(n, 2);
     world_submit(w, 21, 5, (struct world_task){.queue = "large", .body_len = 200, .body = body});
     refused_why(w, text, sizeof text, &n);
-    assert_string_equal(text, "max_queue_bytes is reached");
+    assert_string_equal(text, "the queue is full: max_queue_bytes is reached");
     assert_in_range(n, 3, 4);
     world_restart(w); /* what is in the journal counts */
     w->sink_session = 0;
@@ -1382,7 +1382,7 @@ static void a_queue_that_is_full_refuses_and_no_other_does(void **state)
     world_producer(w, PRODUCER);
     world_submit(w, 31, 1, (struct world_task){0});
     refused_why(w, text, sizeof text, &n);
-    assert_string_equal(text, "max_queue_tasks is reached");
+    assert_string_equal(text, "the queue is full: max_queue_tasks is reached");
     world_settle(w, 1, DTQ_SUCCEEDED);
     world_submit(w, 31, 1, (struct world_task){0});
     refused_why(w, text, sizeof text, &n);

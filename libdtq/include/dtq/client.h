@@ -218,7 +218,9 @@ DTQ_API DTQ_MUST_USE dtq_err dtq_submit_async(dtq_client *client, const dtq_task
  * Send everything that is queued and wait until all of it is confirmed or refused. The events stay
  * to be read.
  * @return DTQ_OK: nothing is unconfirmed any more (some may have been refused: see their events).
- *         DTQ_ETIMEOUT, DTQ_EUNREACHABLE: the time is up; the client goes on in later calls.
+ *         DTQ_ETIMEOUT, DTQ_EUNREACHABLE, or DTQ_EBUSY and DTQ_ENOSPC (the ventilator refuses some
+ *         for now, and dtq_client_errmsg() has its reason): the time is up; the client goes on in
+ *         later calls.
  */
 DTQ_API DTQ_MUST_USE dtq_err dtq_flush(dtq_client *client, int32_t timeout_ms);
 
