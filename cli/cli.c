@@ -129,6 +129,8 @@ int cli_connect(struct cli *c, dtq_follow follow)
     dtq_options_init(&options);
     options.ventilator = c->ventilator.endpoints.at[0];
     options.follow = follow;
+    options.on_silence = cli_say_silence;
+    options.silence_arg = c;
     err = dtq_client_open(&options, &c->client);
     if (err != DTQ_OK)
         return cli_error(c, err == DTQ_EINVAL ? CLI_USAGE : CLI_FAILED,
@@ -180,10 +182,7 @@ int cli_fail(const struct cli *c, dtq_err err, const char *format, ...)
     va_end(args);
     fprintf(stderr, ": %s\n", detail[0] != '\0' ? detail : dtq_strerror(err));
     if (err == DTQ_EUNREACHABLE)
-        fprintf(stderr,
-                "dtq %s: is it running at %s? -V or DTQ_VENTILATOR names another; `dtq up` starts "
-                "one here\n",
-                c->command, c->ventilator.endpoints.at[0]);
+        cli_hint_unreachable(c);
     return status_of(err);
 }
 

@@ -102,6 +102,10 @@ int cli_fail(const struct cli *c, dtq_err err, const char *format, ...)
 int cli_error(const struct cli *c, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void cli_out_of_memory(void) __attribute__((noreturn));
+/* For dtq_options.on_silence, `arg` is the struct cli: somebody does not answer yet. */
+void cli_say_silence(void *arg, const dtq_silence *silence);
+/* After DTQ_EUNREACHABLE: who it is, and what to do about it. */
+void cli_hint_unreachable(const struct cli *c);
 /* stdout could not be written (a full disk, a closed pipe): a command that prints ends with this.
  * @return the status, `status` itself if all went well. */
 int cli_flush(const struct cli *c, int status);

@@ -9,10 +9,21 @@
 #define BAR_WIDTH 30
 #define REDRAW_MS 100
 
+static bool is_terminal(void)
+{
+    return isatty(STDERR_FILENO) && getenv("NO_COLOR") == NULL;
+}
+
+void progress_clear_line(void)
+{
+    if (is_terminal())
+        fputs("\r\033[K", stderr);
+}
+
 void progress_start(struct progress *p, const char *label, uint64_t total)
 {
     *p = (struct progress){
-        .on = isatty(STDERR_FILENO) && getenv("NO_COLOR") == NULL,
+        .on = is_terminal(),
         .label = label,
         .total = total,
         .started_ms = proc_now_ms(),

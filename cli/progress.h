@@ -14,6 +14,8 @@ struct progress {
     uint64_t drawn_ms;
 };
 
+/* Take away a bar that may stand there, so that a line of text can stand in its place. */
+void progress_clear_line(void);
 void progress_start(struct progress *p, const char *label, uint64_t total);
 void progress_show(struct progress *p, uint64_t done, uint64_t failed);
 /* Take the bar away, so that other text can follow. */

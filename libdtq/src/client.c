@@ -49,6 +49,20 @@ static dtq_err refusal(struct dtq_client *c)
     return err != DTQ_OK ? shell_fail_with(c, err, text) : DTQ_OK;
 }
 
+void shell_note_silence(struct dtq_client *c, uint32_t peer)
+{
+    struct dtqi_str endpoint = client_endpoint(c->core, peer);
+
+    snprintf(c->silent_endpoint, sizeof c->silent_endpoint, "%.*s", (int)endpoint.len, endpoint.at);
+    c->silence.is_sink = peer != CLIENT_VENTILATOR;
+}
+
+void dtq_client_silence(const dtq_client *client, dtq_silence *ret_silence)
+{
+    if (client != NULL && ret_silence != NULL)
+        *ret_silence = client->silence;
+}
+
 dtq_err shell_timed_out(struct dtq_client *c)
 {
     struct dtqi_str text;
@@ -56,8 +70,11 @@ dtq_err shell_timed_out(struct dtq_client *c)
 
     if (err != DTQ_OK || (text.len != 0 && !client_is_welcome(c->core)))
         return shell_fail_with(c, err != DTQ_OK ? err : DTQ_EBUSY, text);
-    err = client_is_cut_off(c->core) ? DTQ_EUNREACHABLE : DTQ_ETIMEOUT;
-    return shell_fail(c, err, "%s", dtq_strerror(err));
+    if (!client_is_cut_off(c->core))
+        return shell_fail(c, DTQ_ETIMEOUT, "%s", dtq_strerror(DTQ_ETIMEOUT));
+    shell_note_silence(c, client_silent_peer(c->core, CLIENT_SILENT_MS));
+    return shell_fail(c, DTQ_EUNREACHABLE, "the %s at %s cannot be reached",
+                      c->silence.is_sink ? "sink" : "ventilator", c->silence.endpoint);
 }
 
 /* While tasks are unconfirmed: a ventilator that answers says why. */
@@ -227,7 +244,14 @@ static dtq_err open_client(struct dtq_client *c, const dtq_options *options)
     err = make_core(c, &o);
     if (err == DTQ_OK)
         err = io_open(c);
-    return err;
+    if (err != DTQ_OK)
+        return err;
+    c->on_silence = o.on_silence;
+    c->silence_arg = o.silence_arg;
+    c->told_peer = CLIENT_NOBODY;
+    c->silence.endpoint = c->silent_endpoint;
+    shell_note_silence(c, CLIENT_VENTILATOR);
+    return DTQ_OK;
 }
 
 dtq_err dtq_client_open(const dtq_options *options, dtq_client **ret_client)
@@ -564,6 +588,7 @@ static dtq_err submit_all(struct dtq_client *c, struct many *m)
 
 static dtq_err first_error(struct dtq_client *c, const struct many *m)
 {
+    shell_note_silence(c, CLIENT_VENTILATOR);
     for (size_t i = 0; i < m->n; i++)
         if (m->ret[i].err != DTQ_OK)
             return m->ret[i].text[0] != 0

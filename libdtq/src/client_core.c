@@ -798,21 +798,36 @@ dtq_err client_refusal(const struct client *c, struct dtqi_str *ret_text)
     return c->is_refused ? c->hello_err : DTQ_OK;
 }
 
-static bool is_silent(const struct client *c, uint32_t peer)
+uint64_t client_silence_ms(const struct client *c, uint32_t peer)
 {
     const struct peer *p = &c->peers[peer];
 
-    return p->silent_ms != 0 && c->now.now_ms - p->silent_ms >= CLIENT_SILENT_MS;
+    assert(peer < CLIENT_PEERS_MAX);
+    return p->silent_ms != 0 && c->now.now_ms > p->silent_ms ? c->now.now_ms - p->silent_ms : 0;
+}
+
+uint32_t client_silent_peer(const struct client *c, uint64_t for_ms)
+{
+    if (c->question != NULL)
+        return c->answer == NULL && client_silence_ms(c, c->question_peer) >= for_ms
+                   ? c->question_peer
+                   : CLIENT_NOBODY;
+    if (!client_can_send(c))
+        return client_silence_ms(c, CLIENT_VENTILATOR) >= for_ms ? CLIENT_VENTILATOR
+                                                                 : CLIENT_NOBODY;
+    for (uint32_t i = 1; i < CLIENT_PEERS_MAX; i++)
+        if (c->peers[i].is_used && is_wanted(c, i) && client_silence_ms(c, i) >= for_ms)
+            return i;
+    return CLIENT_NOBODY;
+}
+
+struct dtqi_str client_endpoint(const struct client *c, uint32_t peer)
+{
+    assert(peer < CLIENT_PEERS_MAX);
+    return c->peers[peer].endpoint;
 }
 
 bool client_is_cut_off(const struct client *c)
 {
-    if (c->question != NULL)
-        return c->answer == NULL && is_silent(c, c->question_peer);
-    if (!client_can_send(c))
-        return is_silent(c, CLIENT_VENTILATOR);
-    for (uint32_t i = 1; i < CLIENT_PEERS_MAX; i++)
-        if (c->peers[i].is_used && is_wanted(c, i) && is_silent(c, i))
-            return true;
-    return false;
+    return client_silent_peer(c, CLIENT_SILENT_MS) != CLIENT_NOBODY;
 }

@@ -211,6 +211,12 @@ bool client_read_answer(const struct client *, const dtq_id *id, struct client_r
 void client_answer_taken(struct client *, const dtq_id *id);
 /* Give up all LOOK and WAIT; what came for an id that is followed too becomes an event. */
 void client_ask_done(struct client *);
+#define CLIENT_NOBODY CLIENT_PEERS_MAX
+/* Somebody who must answer, and has been tried for `for_ms` (1 or more) without a word from him. */
+uint32_t client_silent_peer(const struct client *, uint64_t for_ms);
+/* How long he has been tried so; 0: he has been heard since, or nobody has tried. */
+uint64_t client_silence_ms(const struct client *, uint32_t peer);
+struct dtqi_str client_endpoint(const struct client *, uint32_t peer);
 /* Is somebody who must answer out of reach? */
 bool client_is_cut_off(const struct client *);
 

@@ -13,6 +13,7 @@
 
 #define READS_MAX 1000u /* of one connection, before others have their turn */
 #define CONNECT_TIMEOUT_MS 5000
+#define SILENCE_MS 2500         /* of somebody who must answer, then it is told */
 #define VENTILATOR_RCVHWM 32768 /* answers to as many tasks as may be unconfirmed */
 #define SINK_RCVHWM 64          /* batches of results; more wait in TCP, and at the sink */
 #define POLL_ITEMS_MAX (2 * CLIENT_PEERS_MAX)
@@ -291,12 +292,39 @@ static int fill_items(const struct dtq_client *c, zmq_pollitem_t *items, uint32_
     return n;
 }
 
+/* When somebody will have been silent for so long that it is to be told. */
+static uint64_t silence_due_ms(const struct dtq_client *c, uint64_t now_ms)
+{
+    uint32_t peer = c->on_silence != NULL ? client_silent_peer(c->core, 1) : CLIENT_NOBODY;
+    uint64_t silent_ms;
+
+    if (peer == CLIENT_NOBODY || peer == c->told_peer)
+        return UINT64_MAX;
+    silent_ms = client_silence_ms(c->core, peer);
+    return silent_ms < SILENCE_MS ? now_ms + SILENCE_MS - silent_ms : now_ms;
+}
+
+static void tell_silence(struct dtq_client *c)
+{
+    uint32_t peer = c->on_silence != NULL ? client_silent_peer(c->core, SILENCE_MS) : CLIENT_NOBODY;
+
+    if (c->told_peer != CLIENT_NOBODY && client_silence_ms(c->core, c->told_peer) == 0)
+        c->told_peer = CLIENT_NOBODY;
+    if (peer == CLIENT_NOBODY || peer == c->told_peer)
+        return;
+    c->told_peer = peer;
+    shell_note_silence(c, peer);
+    c->on_silence(c->silence_arg, &c->silence);
+}
+
 static long wait_ms(const struct dtq_client *c, uint64_t end_ms)
 {
     uint64_t until = client_deadline_ms(c->core);
     uint64_t now_ms = clock_ms(CLOCK_BOOTTIME);
+    uint64_t silence_due = silence_due_ms(c, now_ms);
 
     until = end_ms < until ? end_ms : until;
+    until = silence_due < until ? silence_due : until;
     if (until == UINT64_MAX)
         return -1;
     if (until <= now_ms)
@@ -334,6 +362,7 @@ dtq_err io_pump(struct dtq_client *c, uint64_t end_ms)
         tick(c);
     err = receive(c, end_ms != 0 ? wait_ms(c, end_ms) : 0);
     tick(c);
+    tell_silence(c);
     return err;
 }
 

@@ -48,6 +48,13 @@ struct dtq_client {
     uint32_t slab_used;
     struct dtqi_buf *lent;
 
+    /* Who does not answer. */
+    void (*on_silence)(void *arg, const dtq_silence *silence); /* NULL: nobody is to be told */
+    void *silence_arg;
+    uint32_t told_peer;  /* it has been told of this one; CLIENT_NOBODY: of none */
+    dtq_silence silence; /* after DTQ_EUNREACHABLE */
+    char silent_endpoint[DTQI_ENDPOINT_BYTES_MAX + 1];
+
     char errmsg[ERRMSG_BYTES];
 };
 
@@ -68,6 +75,9 @@ void io_settle(struct dtq_client *c);
 int io_fd(struct dtq_client *c);
 
 /* ---- client.c */
+
+/* Keeps who this is in c->silence. */
+void shell_note_silence(struct dtq_client *c, uint32_t peer);
 
 /* Keeps the sentence for dtq_client_errmsg(). @return err */
 __attribute__((format(printf, 3, 4))) dtq_err shell_fail(struct dtq_client *c, dtq_err err,

@@ -709,7 +709,9 @@ static void give_up_reason(const struct client *c, const struct record *r, dtq_e
         *ret_text = dtqi_str(r->text != NULL ? r->text : "");
     } else if (!client_can_send(c)) {
         *ret_err = c->hello_err != DTQ_OK ? c->hello_err : DTQ_EUNREACHABLE;
-        *ret_text = (struct dtqi_str){c->hello_text, c->hello_text_len};
+        *ret_text = *ret_err != DTQ_EUNREACHABLE
+                        ? (struct dtqi_str){c->hello_text, c->hello_text_len}
+                        : dtqi_str("the ventilator cannot be reached");
     } else if (c->sinks_n == 0) {
         *ret_err = DTQ_EBUSY;
         *ret_text = dtqi_str("no sink is registered with the ventilator");

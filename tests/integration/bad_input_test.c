@@ -306,6 +306,53 @@ static void nobody_there_is_told_with_a_hint(void **state)
     close(fd);
 }
 
+static void expect_once(const struct run *r, const char *part)
+{
+    const char *at = strstr(r->said, part);
+
+    expect_in(r, r->said, part);
+    assert_null(strstr(at + 1, part));
+}
+
+/* A command that waits says after a while for whom, once. */
+static void who_is_waited_for_is_told_after_a_while(void **state)
+{
+    struct cluster *c = *state;
+    char nowhere[64];
+    int fd = take_port(nowhere);
+    struct run *r = dtq_run(c, NULL, "wait", "-V", nowhere, NO_ID, "--timeout=4s", NULL);
+
+    assert_int_equal(r->status, 69);
+    expect_in(r, r->said, nowhere);
+    expect_once(r, "does not answer yet, still trying; is the ventilator running?");
+    r = dtq_run(c, NULL, "wait", "-V", nowhere, NO_ID, "--json", "--timeout=1s", NULL);
+    assert_null(strstr(r->said, "still trying"));
+    assert_string_equal(r->text, "");
+    close(fd);
+    r = dtq_run(c, NULL, "submit", "-V", "tcp://nobody.invalid:5570", "echo", "--timeout=1s", NULL);
+    assert_int_equal(r->status, 69);
+    expect_in(r, r->said, "the name 'nobody.invalid' is not known");
+}
+
+static void a_sink_that_is_not_there_is_told_from_the_ventilator(void **state)
+{
+    struct cluster *c = *state;
+    char id[64];
+    struct run *r;
+
+    cluster_start(c);
+    dtq_submit_id(c, id, "echo", "x", NULL);
+    dtq_expect(c, 0, NULL, "wait", id, NULL);
+    run_stop(c->sink, SIGTERM);
+    r = dtq_run(c, NULL, "result", id, "--wait", "--timeout=4s", NULL);
+    assert_int_equal(r->status, 69);
+    expect_in(r, r->said, "the sink at tcp://");
+    expect_in(r, r->said, "is dtq-sink running there? `dtq sink list`");
+    expect_once(r, "does not answer yet, still trying; is it running?");
+    assert_null(strstr(r->said, "is the ventilator running"));
+    assert_null(strstr(r->said, "dtq up"));
+}
+
 /* A line waits for its confirmation as long as a single task does, not for ever. */
 static void lines_that_nobody_confirms_end_after_half_a_minute(void **state)
 {
@@ -622,6 +669,8 @@ int main(int argc, char **argv)
         STORY(a_prefix_of_several_tasks_names_none),
         STORY(last_needs_a_submit_before_it),
         STORY(nobody_there_is_told_with_a_hint),
+        STORY(who_is_waited_for_is_told_after_a_while),
+        STORY(a_sink_that_is_not_there_is_told_from_the_ventilator),
         STORY(lines_that_nobody_confirms_end_after_half_a_minute),
         STORY(lines_that_a_full_queue_keeps_out_end_after_half_a_minute),
         STORY(a_port_in_use_is_named),

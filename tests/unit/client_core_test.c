@@ -1647,13 +1647,17 @@ static void who_is_out_of_reach_is_told_apart_from_who_is_slow(void **state)
     pass(w, CLIENT_SILENT_MS);
     tick(w);
     assert_true(client_is_cut_off(w->c));
+    assert_int_equal(client_silent_peer(w->c, CLIENT_SILENT_MS), CLIENT_VENTILATOR);
+    assert_int_equal(client_silent_peer(w->c, CLIENT_SILENT_MS + 1), CLIENT_NOBODY);
     connect_up(w);
     assert_false(client_is_cut_off(w->c));
+    assert_int_equal(client_silence_ms(w->c, CLIENT_VENTILATOR), 0);
     ask(w, &foreign, CLIENT_WAIT);
     assert_false(client_is_cut_off(w->c));
     pass(w, CLIENT_SILENT_MS);
     tick(w);
     assert_true(client_is_cut_off(w->c));
+    assert_int_equal(client_silent_peer(w->c, CLIENT_SILENT_MS), 1);
     prove(w, 1);
     assert_false(client_is_cut_off(w->c));
     step(w, CLIENT_DOWN, 1, NULL);

@@ -153,6 +153,38 @@ static void without_a_ventilator_calls_end_as_unreachable(void **state)
 }
 
 /* libzmq would end the process. */
+static void count_silence(void *arg, const dtq_silence *silence)
+{
+    int *told = arg;
+
+    assert_string_equal(silence->endpoint, "tcp://127.0.0.1:1");
+    assert_false(silence->is_sink);
+    ++*told;
+}
+
+static void a_silent_ventilator_is_told_of_once_while_it_is_waited_for(void **state)
+{
+    dtq_options options;
+    dtq_client *client;
+    dtq_status status;
+    int told = 0;
+
+    (void)state;
+    dtq_options_init(&options);
+    options.ventilator = "tcp://127.0.0.1:1";
+    options.on_silence = count_silence;
+    options.silence_arg = &told;
+    assert_int_equal(dtq_client_open(&options, &client), DTQ_OK);
+    assert_int_equal(dtq_status_get(client, 500, &status), DTQ_EUNREACHABLE);
+    assert_int_equal(told, 0);
+    assert_int_equal(dtq_status_get(client, 3000, &status), DTQ_EUNREACHABLE);
+    assert_int_equal(told, 1);
+    assert_int_equal(dtq_status_get(client, 300, &status), DTQ_EUNREACHABLE);
+    assert_int_equal(told, 1);
+    assert_non_null(strstr(dtq_client_errmsg(client), "the ventilator at tcp://127.0.0.1:1 "));
+    dtq_client_close(client);
+}
+
 static void without_descriptors_there_is_no_client(void **state)
 {
     struct rlimit limit;
@@ -515,10 +547,20 @@ static void a_silent_sink_is_unreachable_and_not_not_found(void **state)
 {
     struct fixture *x = *state;
     dtq_id id = submit(x, "x");
+    dtq_filter filter = {0};
+    dtq_cursor cursor = {{0}};
+    dtq_outcome_list list;
+    dtq_silence silence;
     dtq_result r;
 
     x->flags->deaf_sink = true;
     assert_int_equal(dtq_wait_one(x->client, &id, 200, &r), DTQ_EUNREACHABLE);
+    assert_non_null(strstr(dtq_client_errmsg(x->client), "the sink at tcp://"));
+    dtq_client_silence(x->client, &silence);
+    assert_true(silence.is_sink);
+    assert_non_null(strstr(dtq_client_errmsg(x->client), silence.endpoint));
+    assert_int_equal(dtq_outcomes(x->client, &filter, &cursor, 200, &list), DTQ_EUNREACHABLE);
+    assert_non_null(strstr(dtq_client_errmsg(x->client), "the sink at tcp://"));
 }
 
 static void a_watched_task_becomes_an_event(void **state)
@@ -903,6 +945,7 @@ int main(void)
         cmocka_unit_test(options_that_were_not_initialised_are_refused),
         cmocka_unit_test(without_descriptors_there_is_no_client),
         cmocka_unit_test(without_a_ventilator_calls_end_as_unreachable),
+        cmocka_unit_test(a_silent_ventilator_is_told_of_once_while_it_is_waited_for),
         STORY(a_task_is_submitted_and_waited_for),
         STORY(an_empty_payload_gives_an_empty_result),
         STORY(a_payload_of_4_mib_comes_back_and_one_byte_more_is_too_big),

@@ -42,6 +42,12 @@ typedef enum dtq_follow {
     DTQ_FOLLOW_ALL = 2
 } dtq_follow;
 
+/** Somebody who is needed and does not answer. */
+typedef struct dtq_silence {
+    const char *endpoint; /**< where; borrowed until the next call with this client */
+    int is_sink;          /**< not 0: it is a sink; else the ventilator */
+} dtq_silence;
+
 /** How to open a client. Fill it with dtq_options_init(), then change what you like. */
 typedef struct dtq_options {
     size_t size;            /**< set by dtq_options_init() */
@@ -59,6 +65,11 @@ typedef struct dtq_options {
     /** Bytes of results kept that nobody took yet, at most. What does not fit is left at the sink
      * and fetched when there is room. 0: 64 MiB. */
     uint64_t results_bytes_max;
+    /** Called with silence_arg, from inside a call that waits, when somebody who is needed for it
+     * has not answered for 2.5 s; the call goes on. Once, until he has answered. It must not use
+     * the client. NULL: nothing is called. */
+    void (*on_silence)(void *silence_arg, const dtq_silence *silence);
+    void *silence_arg;
 } dtq_options;
 
 /** Set every field to its default. */
@@ -87,6 +98,9 @@ DTQ_API void dtq_client_close(dtq_client *client);
 
 /** One sentence about the last error of this client, for people; never NULL. */
 DTQ_API const char *dtq_client_errmsg(const dtq_client *client);
+
+/** After DTQ_EUNREACHABLE: who did not answer. */
+DTQ_API void dtq_client_silence(const dtq_client *client, dtq_silence *ret_silence);
 
 /* ------------------------------------------------------------------------------- submitting */
 
