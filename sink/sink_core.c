@@ -7,6 +7,7 @@
 void sink_cfg_init(struct sink_cfg *cfg)
 {
     *cfg = (struct sink_cfg){
+        .ventilator = "",
         .name = "",
         .program = "",
         .intake = "",

@@ -17,9 +17,10 @@ struct sink_cfg {
     dtqi_uid store;    /* identity of the data directory */
     dtqi_uid run;      /* of this start; the one results_open() was given */
     dtqi_uid instance; /* of this start */
-    const char *name;  /* for people; borrowed for the sink's life, as the next three */
+    const char *name;  /* for people; borrowed for the sink's life, as the next four */
     const char *program;
-    const char *intake; /* endpoints that are announced */
+    const char *ventilator; /* its endpoint, for the log */
+    const char *intake;     /* endpoints that are announced */
     const char *results;
     uint64_t outcome_memory_ms; /* R31 */
     uint32_t result_bytes_max;  /* larger results are refused */

@@ -263,6 +263,7 @@ static void note_rejected(struct sink_io *io, uint64_t now_ms)
 
     if (log_rate_pass(&io->rejected_rate, now_ms, &left_out))
         log_warn("connection_rejected", log_str("endpoint", io->control.endpoint),
+                 log_str("why", "what listens there does not seem to be a ventilator"),
                  log_u64("more", left_out));
 }
 
@@ -491,6 +492,7 @@ static dtq_err open_core(struct sink_io *io, const dtqi_uid *run)
     proc_random(&cfg.instance, sizeof cfg.instance);
     cfg.name = io->name;
     cfg.program = "dtq-sink " DTQ_VERSION;
+    cfg.ventilator = io->cfg->ventilator;
     cfg.intake = io->intake_told;
     cfg.results = io->answers_told;
     return sink_new(&cfg, &io->sink);

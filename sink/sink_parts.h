@@ -90,8 +90,9 @@ struct peer {
     uint64_t heartbeat_at_ms;
     uint64_t hello_at_ms;
     uint64_t hello_wait_ms;
-    uint32_t hellos;  /* unanswered */
-    int64_t clock_ms; /* its wall clock - ours */
+    uint32_t hellos;   /* unanswered */
+    bool silence_told; /* the log says that it does not answer */
+    int64_t clock_ms;  /* its wall clock - ours */
 
     /* Its settlement stream (R28). */
     bool has_resumed;  /* in this session */

@@ -37,6 +37,16 @@ static uint64_t silence_ms(const struct peer *p)
     return p->liveness * p->heartbeat_ms;
 }
 
+/* Once, until it answers. */
+static void tell_silence(struct sink *s, struct peer *p)
+{
+    struct sink_log_pair pairs[] = {{"endpoint", dtqi_str(s->cfg.ventilator), 0}};
+
+    if (!p->silence_told)
+        sink_log(s, SINK_WARN, "ventilator_silent", pairs, 1);
+    p->silence_told = true;
+}
+
 static void say_hello(struct sink *s, struct peer *p)
 {
     struct sink_action *act = NULL;
@@ -48,7 +58,7 @@ static void say_hello(struct sink *s, struct peer *p)
             act->peer = (uint32_t)(p - s->peers);
     }
     if (p->hellos == HELLOS_PER_CONNECTION)
-        sink_log(s, SINK_WARN, "ventilator_silent", NULL, 0); /* once, until it answers */
+        tell_silence(s, p);
     p->hellos++;
     p->hello_at_ms = s->now_ms + p->hello_wait_ms;
     p->hello_wait_ms = sink_min(2 * p->hello_wait_ms, HELLO_MS_MAX);
@@ -130,6 +140,7 @@ static void on_welcome(struct sink *s, struct peer *p, const struct dtqi_welcome
     p->is_welcome = true;
     p->was_welcome = true;
     p->has_resumed = false;
+    p->silence_told = false;
     p->store = w->store;
     p->session = w->session;
     p->heartbeat_ms = w->heartbeat_ms != 0 ? w->heartbeat_ms : DTQI_HEARTBEAT_MS;
@@ -148,6 +159,7 @@ static void on_refused(struct sink *s, struct peer *p, const struct dtqi_refused
 
     if (p->is_welcome)
         return;
+    p->silence_told = false;
     p->hellos = 1; /* somebody answers: the connection is good */
     p->hello_wait_ms = HELLO_MS_MAX;
     p->hello_at_ms = s->now_ms + HELLO_MS_MAX;

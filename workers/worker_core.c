@@ -218,7 +218,7 @@ static struct dtqi_str copy_text(char **at, struct dtqi_str text)
 /* Own what the configuration points to. */
 static dtq_err copy_texts(struct worker *w)
 {
-    size_t bytes = w->cfg.name.len + w->cfg.program.len + 1;
+    size_t bytes = w->cfg.name.len + w->cfg.program.len + w->cfg.ventilator.len + 1;
     char *at;
 
     for (uint32_t i = 0; i < w->cfg.queues_n; i++)
@@ -230,6 +230,7 @@ static dtq_err copy_texts(struct worker *w)
         return DTQ_ENOMEM;
     w->cfg.name = copy_text(&at, w->cfg.name);
     w->cfg.program = copy_text(&at, w->cfg.program);
+    w->cfg.ventilator = copy_text(&at, w->cfg.ventilator);
     for (uint32_t i = 0; i < w->cfg.queues_n; i++)
         w->queues[i] = copy_text(&at, w->cfg.queues[i]);
     for (uint32_t i = 0; w->cfg.queue_weights != NULL && i < w->cfg.queues_n; i++)

@@ -28,6 +28,7 @@ struct worker_cfg {
     uint64_t seed;     /* of the core's random numbers */
     struct dtqi_str name;
     struct dtqi_str program;       /* for people: "dtq-worker 0.1.0" */
+    struct dtqi_str ventilator;    /* its endpoint, for the log */
     const struct dtqi_str *queues; /* none: every queue */
     uint32_t queues_n;
     const uint32_t *queue_weights; /* NULL: 1 for each */

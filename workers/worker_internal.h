@@ -188,6 +188,9 @@ struct session {
     uint64_t hello_wait_ms; /* backoff */
     uint64_t reconnect_ms;  /* unanswered until then: a new connection */
     uint32_t hello_holdings;
+    uint64_t
+        silent_ms; /* HELLO has been said since then without an answer; UINT64_MAX: it has not .. */
+    bool silence_told; /* .. and the log says so */
     bool list_due;
 
     uint64_t beat; /* sequence of the last heartbeat */
@@ -213,7 +216,7 @@ struct session {
 
 struct worker {
     struct worker_cfg cfg;
-    char *texts; /* name, program, queues */
+    char *texts; /* name, program, ventilator, queues */
     struct dtqi_str *queues;
     uint32_t *queue_weights;
     uint64_t now_ms;

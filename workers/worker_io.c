@@ -99,6 +99,9 @@ static void note_rejected(struct worker_io *io, const struct link *l)
 
     if (log_rate_pass(&io->rejected_rate, io->now_ms, &left_out))
         log_warn("connection_rejected", log_str("endpoint", l->endpoint),
+                 log_str("why", l == &io->control
+                                    ? "what listens there does not seem to be a ventilator"
+                                    : "what listens there is not what was expected"),
                  log_u64("more", left_out));
 }
 
@@ -499,6 +502,7 @@ static dtq_err open_core(struct worker_io *io)
 
     proc_random(&cfg.instance, sizeof cfg.instance);
     proc_random(&cfg.seed, sizeof cfg.seed);
+    cfg.ventilator = dtqi_str(io->cfg->ventilator);
     return worker_new(&cfg, &io->core);
 }
 

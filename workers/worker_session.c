@@ -2,6 +2,7 @@
 
 #define HELLO_WAIT_MS_MIN 100u
 #define HELLO_WAIT_MS_MAX 1000u
+#define SILENCE_MS 2500u /* HELLO is not answered: told in the log */
 #define HEARTBEAT_MS_MIN 10u
 #define HEARTBEAT_MS_MAX 60000u
 #define LIVENESS_MAX 100u
@@ -21,6 +22,7 @@ void wk_session_init(struct worker *w)
     s->result_bytes_max = w->cfg.result_bytes_max;
     s->hello_wait_ms = HELLO_WAIT_MS_MIN;
     s->reconnect_ms = UINT64_MAX;
+    s->silent_ms = UINT64_MAX;
 }
 
 static void lane_close(struct worker *w)
@@ -98,6 +100,8 @@ static void say_hello(struct worker *w)
         s->hello_wait_ms = HELLO_WAIT_MS_MAX;
     if (s->reconnect_ms == UINT64_MAX)
         s->reconnect_ms = w->now_ms + s->liveness_ms;
+    if (s->silent_ms == UINT64_MAX)
+        s->silent_ms = w->now_ms;
     if (msg == NULL)
         return;
     s->hello_holdings = w->held;
@@ -119,6 +123,28 @@ static void say_hello(struct worker *w)
     };
 }
 
+/* Once, until it answers. */
+static void tell_silence(struct worker *w)
+{
+    struct session *s = &w->session;
+
+    if (s->silent_ms == UINT64_MAX || s->silence_told)
+        return;
+    if (w->now_ms < s->silent_ms + SILENCE_MS) {
+        due(w, s->silent_ms + SILENCE_MS);
+        return;
+    }
+    s->silence_told = true;
+    wk_log(w, WORKER_LOG_WARN, "ventilator_silent", "endpoint=\"%.*s\"", (int)w->cfg.ventilator.len,
+           w->cfg.ventilator.at);
+}
+
+static void it_answers(struct session *s)
+{
+    s->silent_ms = UINT64_MAX;
+    s->silence_told = false;
+}
+
 static void hello_tick(struct worker *w)
 {
     struct session *s = &w->session;
@@ -131,6 +157,7 @@ static void hello_tick(struct worker *w)
         reconnect(w);
     if (w->now_ms >= s->hello_ms)
         say_hello(w);
+    tell_silence(w);
     due(w, s->hello_ms);
     due(w, s->reconnect_ms);
 }
@@ -249,6 +276,7 @@ static void on_welcome(struct worker *w, const struct dtqi_welcome *m)
     if (!set_origin(w, m))
         return; /* no memory: HELLO comes again */
     set_times(s, m);
+    it_answers(s);
     s->id = m->session;
     s->list_due = s->hello_holdings != 0;
     s->report_seq = 0;
@@ -275,6 +303,7 @@ static void on_refused(struct worker *w, const struct dtqi_refused *m)
 
     if (w->session.id != 0)
         return;
+    it_answers(&w->session);
     if (text.len == 0)
         text = dtqi_str("the ventilator refused this worker");
     if (m->reason == DTQI_BAD_VERSION || m->reason == DTQI_BAD_PEER) {

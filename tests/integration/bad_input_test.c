@@ -2,6 +2,7 @@
 #include "cluster.h"
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -332,6 +333,50 @@ static void who_is_waited_for_is_told_after_a_while(void **state)
     r = dtq_run(c, NULL, "submit", "-V", "tcp://nobody.invalid:5570", "echo", "--timeout=1s", NULL);
     assert_int_equal(r->status, 69);
     expect_in(r, r->said, "the name 'nobody.invalid' is not known");
+}
+
+/* Until its standard error has this line, as the log writes it. */
+static void wait_said(struct run *r, const char *event, const char *part)
+{
+    char line[1024];
+    FILE *f;
+
+    for (int tries = 0; tries < 3000 * DTQ_SLOWNESS; tries++) {
+        bool is_there = false;
+
+        assert_true(run_is_alive(r));
+        f = fopen(r->said_path, "re");
+        assert_non_null(f);
+        while (!is_there && fgets(line, sizeof line, f) != NULL)
+            is_there = strstr(line, event) != NULL && strstr(line, part) != NULL;
+        fclose(f);
+        if (is_there)
+            return;
+        poll(NULL, 0, 20);
+    }
+    fail_msg("%s did not say %s %s", r->program, event, part);
+}
+
+static void daemons_name_the_ventilator_that_does_not_answer(void **state)
+{
+    struct cluster *c = *state;
+    char data[PATH_MAX];
+    char nowhere[64];
+    int fd = take_port(nowhere);
+    struct run *worker;
+    struct run *lost;
+    struct run *sink;
+
+    cluster_start(c);
+    cluster_path(c, "other", data, sizeof data);
+    worker = run_start(c, NULL, "dtq-worker", "-V", nowhere, "--exec=a=cat", NULL);
+    sink = run_start(c, NULL, "dtq-sink", "-V", nowhere, "--intake=tcp://127.0.0.1:*",
+                     "--results=tcp://127.0.0.1:*", "--data", data, NULL);
+    lost = run_start(c, NULL, "dtq-worker", "-V", c->intake, "--exec=a=cat", NULL);
+    wait_said(worker, "ventilator_silent", nowhere);
+    wait_said(sink, "ventilator_silent", nowhere);
+    wait_said(lost, "connection_rejected", "does not seem to be a ventilator");
+    close(fd);
 }
 
 static void a_sink_that_is_not_there_is_told_from_the_ventilator(void **state)
@@ -670,6 +715,7 @@ int main(int argc, char **argv)
         STORY(last_needs_a_submit_before_it),
         STORY(nobody_there_is_told_with_a_hint),
         STORY(who_is_waited_for_is_told_after_a_while),
+        STORY(daemons_name_the_ventilator_that_does_not_answer),
         STORY(a_sink_that_is_not_there_is_told_from_the_ventilator),
         STORY(lines_that_nobody_confirms_end_after_half_a_minute),
         STORY(lines_that_a_full_queue_keeps_out_end_after_half_a_minute),

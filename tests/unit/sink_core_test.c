@@ -133,8 +133,12 @@ static void say_log(struct fixture *f, const struct sink_log *log)
 {
     for (uint32_t i = 0; i < log->pairs_n; i++)
         touch_str(log->pairs[i].text);
-    if (f->logs)
-        say(f, "log %s\n", log->event);
+    if (!f->logs)
+        return;
+    say(f, "log %s", log->event);
+    if (log->pairs_n != 0 && strcmp(log->pairs[0].key, "endpoint") == 0)
+        say(f, " %.*s", (int)log->pairs[0].text.len, log->pairs[0].text.at);
+    say(f, "\n");
 }
 
 static void do_action(struct fixture *f, const struct sink_action *a)
@@ -828,6 +832,29 @@ static void unanswered_hellos_make_a_new_connection(void **state)
     forget_said(f);
     run_until(f, 3600);
     expect(f, "reconnect\nV< HELLO\n");
+}
+
+static void a_ventilator_that_does_not_answer_is_told_once(void **state)
+{
+    struct fixture *f = *state;
+
+    f->cfg.ventilator = "tcp://v:1";
+    begin_anew(f);
+    f->logs = true;
+    run_until(f, 3400);
+    assert_null(strstr(f->said, "ventilator_silent"));
+    run_until(f, 3600);
+    assert_non_null(strstr(f->said, "log ventilator_silent tcp://v:1\n"));
+    forget_said(f);
+    step(f, (struct sink_event){.type = SINK_EV_CONNECTED});
+    run_until(f, 20000);
+    assert_null(strstr(f->said, "ventilator_silent"));
+    forget_said(f);
+    say_welcome(f, 5, DTQI_DEDUPE_WINDOW_MS);
+    assert_non_null(strstr(f->said, "log session_open"));
+    forget_said(f);
+    run_until(f, 40000); /* lost again */
+    assert_non_null(strstr(f->said, "log ventilator_silent tcp://v:1\n"));
 }
 
 /* R31 */
@@ -1590,6 +1617,7 @@ int main(void)
         TEST(store_used_up_to_its_bound_is_full),
         TEST(says_hello_until_it_is_welcome),
         TEST(unanswered_hellos_make_a_new_connection),
+        TEST(a_ventilator_that_does_not_answer_is_told_once),
         TEST(ventilator_that_needs_a_longer_memory_is_not_served),
         TEST(silent_ventilator_loses_its_session),
         TEST(own_stall_is_not_the_ventilators_silence),

@@ -83,6 +83,44 @@ static void hello_is_repeated_with_backoff_and_on_a_new_connection(void **state)
     world_free(t);
 }
 
+static uint32_t silences(const struct world *t)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < t->out.n; i++) {
+        const struct worker_action *a = &t->out.at[i];
+
+        if (a->type != WORKER_ACT_LOG || strcmp(a->log.event, "ventilator_silent") != 0)
+            continue;
+        assert_int_equal(a->log.level, WORKER_LOG_WARN);
+        assert_true(dtqi_str_eq(a->log.text, dtqi_str("endpoint=\"tcp://v:1\"")));
+        n++;
+    }
+    return n;
+}
+
+static void a_ventilator_that_does_not_answer_is_told_once(void **state)
+{
+    struct worker_cfg cfg = world_cfg(1);
+    struct world *t;
+
+    (void)state;
+    cfg.ventilator = dtqi_str("tcp://v:1");
+    t = world_new(&cfg);
+    world_pass(t, 2000);
+    assert_int_equal(silences(t), 0);
+    world_pass(t, 1000);
+    assert_int_equal(silences(t), 1);
+    world_step(t, (struct worker_event){.type = WORKER_EV_CONTROL_CONNECTED});
+    world_pass(t, 20000);
+    assert_int_equal(silences(t), 1);
+    world_welcome(t);
+    world_clear(t);
+    world_pass(t, 40000); /* lost again */
+    assert_int_equal(silences(t), 1);
+    world_free(t);
+}
+
 static void welcome_opens_lane_and_sinks_and_credit_is_told(void **state)
 {
     struct worker_cfg cfg = world_cfg(2);
@@ -1239,6 +1277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_says_hello_when_its_first_slot_is_ready),
         cmocka_unit_test(hello_is_repeated_with_backoff_and_on_a_new_connection),
+        cmocka_unit_test(a_ventilator_that_does_not_answer_is_told_once),
         cmocka_unit_test(welcome_opens_lane_and_sinks_and_credit_is_told),
         cmocka_unit_test(a_version_that_nobody_speaks_ends_the_worker),
         cmocka_unit_test(a_busy_ventilator_is_asked_again),
