@@ -274,8 +274,13 @@ static void append_ids(struct cli_ids *ids, const dtq_id *more, size_t n)
 static int append_last(struct cli *c, struct cli_ids *ids)
 {
     size_t n = 0;
-    dtq_id *last = last_read(&n);
+    bool is_forgotten;
+    dtq_id *last = last_read(&n, &is_forgotten);
 
+    if (last == NULL && is_forgotten)
+        return cli_error(
+            c, CLI_USAGE,
+            "the last `dtq submit` was not accepted, or has not ended yet: give an ID");
     if (last == NULL)
         return cli_error(c, CLI_USAGE,
                          "nothing was submitted from here yet: name a task by its id");

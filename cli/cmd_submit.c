@@ -312,12 +312,20 @@ static int say_unconfirmed(const struct cli *c, const struct submit_options *o, 
     return status;
 }
 
+static void remember(const dtq_id *id)
+{
+    struct last last;
+
+    last_begin(&last);
+    last_add(&last, id);
+    last_end(&last);
+}
+
 static int submit_one(struct cli *c, const struct submit_options *o, const char *name,
                       struct submit_payload payload)
 {
     char text[DTQ_ID_TEXT_BYTES];
     uint64_t started_ms = proc_now_ms();
-    struct last last;
     dtq_task task;
     dtq_err err;
     dtq_id id;
@@ -328,17 +336,16 @@ static int submit_one(struct cli *c, const struct submit_options *o, const char 
     task.payload_bytes = payload.bytes;
     err = dtq_submit(c->client, &task,
                      o->timeout_given ? cli_timeout(true, o->timeout_ms) : SUBMIT_CONFIRM_MS, &id);
-    if (err == DTQ_OK || err == DTQ_EUNKNOWN || err == DTQ_EEXISTS)
+    if (err == DTQ_OK || err == DTQ_EUNKNOWN || err == DTQ_EEXISTS) {
         dtq_id_format(&id, text);
+        if (o->wait)
+            say_id_when_interrupted(text);
+        remember(&id);
+    }
     if (err == DTQ_EEXISTS)
         cli_error(c, 0, "the key stands for a task that was submitted before; this is its id");
     else if (err != DTQ_OK)
         return say_unconfirmed(c, o, err, text);
-    if (o->wait)
-        say_id_when_interrupted(text);
-    last_begin(&last);
-    last_add(&last, &id);
-    last_end(&last);
     if (o->wait) {
         uint64_t spent_ms = proc_now_ms() - started_ms;
 
@@ -435,6 +442,10 @@ int cmd_submit(int argc, char **argv)
                   "the default for all. A line that is not valid is named and left out, the others "
                   "are submitted;\n"
                   "the status is then 1.\n\n"
+                  "Without an id, `dtq wait`, `result`, `show` and `explain` mean the tasks of the "
+                  "last submit, as `last` does;\n"
+                  "where none was accepted, none. Scripts that run at once share it: keep the ids, "
+                  "or set XDG_STATE_HOME.\n\n"
                   "  dtq submit primes.check 3333333333333301 --wait\n"
                   "  printf 'a\\nb\\n' | dtq submit --each-line - upper\n"
                   "  echo '{\"name\":\"upper\",\"payload\":\"x\",\"delay\":\"5s\"}' | dtq submit "
@@ -446,6 +457,8 @@ int cmd_submit(int argc, char **argv)
     };
     int status = cli_parse(&c, &spec, argc, argv);
 
+    if (status != CLI_DONE)
+        last_forget();
     if (status == OPT_GO)
         status = check(&c, &o);
     if (status == OPT_GO)

@@ -22,6 +22,15 @@ static void make_folders(const char *path)
     }
 }
 
+/* In place: that a disk is full does not keep the old ids. */
+void last_forget(void)
+{
+    char path[PATH_MAX];
+
+    if (opt_data_dir("last", path, sizeof path) != NULL && truncate(path, 0) != 0)
+        unlink(path);
+}
+
 void last_begin(struct last *l)
 {
     *l = (struct last){0};
@@ -50,18 +59,20 @@ void last_end(struct last *l)
     l->file = NULL;
 }
 
-dtq_id *last_read(size_t *ret_n)
+dtq_id *last_read(size_t *ret_n, bool *ret_is_forgotten)
 {
     char path[PATH_MAX];
-    struct stat st;
+    struct stat st = {0};
     dtq_id *ids = NULL;
+    size_t n;
     FILE *f;
 
+    *ret_is_forgotten = false;
     if (opt_data_dir("last", path, sizeof path) == NULL || (f = fopen(path, "re")) == NULL)
         return NULL;
-    if (fstat(fileno(f), &st) == 0 && st.st_size >= (off_t)sizeof *ids) {
-        size_t n = (size_t)st.st_size / sizeof *ids;
-
+    *ret_is_forgotten = fstat(fileno(f), &st) == 0 && st.st_size == 0;
+    n = (size_t)st.st_size / sizeof *ids;
+    if (n != 0) {
         ids = malloc(n * sizeof *ids);
         if (ids != NULL && fread(ids, sizeof *ids, n, f) == n) {
             *ret_n = n;

@@ -280,6 +280,39 @@ static void last_needs_a_submit_before_it(void **state)
     expect_error(dtq_run(c, NULL, "result", NULL), 2, "nothing was submitted");
 }
 
+static void last_is_never_a_submit_before_one_that_failed(void **state)
+{
+    static const char text[] = "the last `dtq submit` was not accepted";
+    struct cluster *c = *state;
+    char id[64];
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    dtq_submit_id(c, id, "echo", "the one before", NULL);
+    dtq_expect(c, 0, NULL, "submit", "--help", NULL);
+    dtq_expect(c, 75, NULL, "result", NULL); /* that was no submission */
+
+    dtq_expect(c, 2, NULL, "submit", "bad name", "x", NULL);
+    expect_error(dtq_run(c, NULL, "show", NULL), 2, text);
+    expect_error(dtq_run(c, NULL, "wait", NULL), 2, text);
+    expect_error(dtq_run(c, NULL, "result", NULL), 2, text);
+    expect_error(dtq_run(c, NULL, "explain", NULL), 2, text);
+    expect_error(dtq_run(c, NULL, "cancel", "last", NULL), 2, text);
+    dtq_expect(c, 75, NULL, "result", id, NULL);
+
+    dtq_submit_id(c, id, "echo", NULL);
+    dtq_expect(c, 2, NULL, "submit", "--frob", NULL);
+    expect_error(dtq_run(c, NULL, "show", NULL), 2, text);
+
+    dtq_submit_id(c, id, "echo", NULL);
+    dtq_expect(c, 69, NULL, "submit", "-V", "ipc:///nowhere", "--timeout=1s", "echo", NULL);
+    expect_error(dtq_run(c, NULL, "show", NULL), 2, text);
+
+    dtq_submit_id(c, id, "echo", NULL);
+    dtq_expect(c, 1, "{}\n", "submit", "--jsonl", "-", NULL);
+    expect_error(dtq_run(c, NULL, "show", NULL), 2, text);
+}
+
 /* A port that is taken, where nobody listens. */
 static int take_port(char ret_endpoint[64])
 {
@@ -713,6 +746,7 @@ int main(int argc, char **argv)
         STORY(prefixes_need_eight_digits),
         STORY(a_prefix_of_several_tasks_names_none),
         STORY(last_needs_a_submit_before_it),
+        STORY(last_is_never_a_submit_before_one_that_failed),
         STORY(nobody_there_is_told_with_a_hint),
         STORY(who_is_waited_for_is_told_after_a_while),
         STORY(daemons_name_the_ventilator_that_does_not_answer),
