@@ -798,7 +798,7 @@ static void note_jump(struct sink *s)
 
 uint64_t sink_host_wall_ms(const struct sink *s, uint64_t wall_ms)
 {
-    uint64_t host_ms = wall_ms + s->host_wall_ms - s->wall_ms;
+    uint64_t host_ms = wall_ms + s->shown_ahead_ms;
 
     return host_ms <= DTQI_WALL_MS_MAX ? host_ms : 0;
 }
@@ -811,6 +811,7 @@ void sink_step(struct sink *s, const struct sink_event *event, struct sink_actio
     s->now_ms = event->now_ms;
     s->wall_ms = event->wall_ms;
     s->host_wall_ms = event->host_wall_ms;
+    s->shown_ahead_ms = steady_shown_ahead_ms(s->shown_ahead_ms, s->wall_ms, s->host_wall_ms);
     note_jump(s);
     on_event(s, event);
     update_intake(s);

@@ -144,9 +144,10 @@ struct sink {
     struct sink_counters counters;
     struct sink_actions *out; /* of this step */
     uint64_t now_ms;
-    uint64_t wall_ms;       /* of the steady clock .. */
-    uint64_t host_wall_ms;  /* .. and of the host .. */
-    uint64_t host_ahead_ms; /* .. which was ahead by so much when that was noted */
+    uint64_t wall_ms;        /* of the steady clock .. */
+    uint64_t host_wall_ms;   /* .. and of the host .. */
+    uint64_t host_ahead_ms;  /* .. which was ahead by so much when that was noted .. */
+    uint64_t shown_ahead_ms; /* .. and is by so much in what people are told */
     bool is_stopping;
     bool must_exit;
     bool has_exited;

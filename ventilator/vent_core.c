@@ -450,6 +450,7 @@ void vent_step(struct vent *v, const struct vent_event *event, struct vent_actio
         v->now_ms = event->now_ms;
     v->wall_ms = event->wall_ms;
     v->host_wall_ms = event->host_wall_ms;
+    v->shown_ahead_ms = steady_shown_ahead_ms(v->shown_ahead_ms, v->wall_ms, v->host_wall_ms);
     note_stall(v, last_ms);
     v->deadline_ms = v->now_ms;
     switch (event->type) {

@@ -728,8 +728,9 @@ struct vent {
     bool stopped;
 
     uint64_t now_ms;
-    uint64_t wall_ms;      /* of the steady clock: ids, durations .. */
-    uint64_t host_wall_ms; /* .. and of the host, which may jump */
+    uint64_t wall_ms;        /* of the steady clock: ids, durations .. */
+    uint64_t host_wall_ms;   /* .. and of the host, which may jump .. */
+    uint64_t shown_ahead_ms; /* .. and is ahead by so much in what people are told */
     uint64_t start_ms;
     uint64_t deadline_ms;
     uint64_t stall_ms; /* sum of what the loop was late by (R13) */

@@ -183,14 +183,14 @@ bool vent_is_due(const struct vent *v, uint64_t due_wall_ms)
 
 uint64_t vent_host_wall_ms(const struct vent *v, uint64_t wall_ms)
 {
-    uint64_t host_ms = wall_ms + v->host_wall_ms - v->wall_ms;
+    uint64_t host_ms = wall_ms + v->shown_ahead_ms;
 
     return host_ms <= DTQI_WALL_MS_MAX ? host_ms : 0;
 }
 
 uint64_t vent_steady_wall_ms(const struct vent *v, uint64_t host_wall_ms)
 {
-    uint64_t at_ms = host_wall_ms + v->wall_ms - v->host_wall_ms;
+    uint64_t at_ms = host_wall_ms - v->shown_ahead_ms;
 
     return at_ms <= DTQI_WALL_MS_MAX ? at_ms : 0;
 }

@@ -19,6 +19,8 @@
 #define STEADY_MARK_MS 10000u /* a mark of the last so many ms need not be made again .. */
 #define STEADY_JUMP_MS 1000u  /* .. unless the wall clock has jumped by so much since */
 
+#define STEADY_SHOWN_MS 50u /* two clocks that are read one after the other differ by less */
+
 struct host_time {
     uint64_t boot;  /* differs from boot to boot */
     uint64_t up_ms; /* since then, also while the host was suspended */
@@ -63,6 +65,20 @@ static inline uint64_t steady_ms(const struct steady *s, const struct host_time 
 static inline struct steady_mark steady_mark(const struct steady *s, const struct host_time *now)
 {
     return (struct steady_mark){steady_ms(s, now), *now};
+}
+
+/*
+ * How far the host's wall clock is ahead of the steady one, for times that people are told: what
+ * was `kept` until that clock is set. The two are read one after the other, in whole ms, so that
+ * the difference itself is another one at each reading, and so would be the time of one event. It
+ * begins with 0: a start changes no time either, unless the clock has been set.
+ */
+static inline uint64_t steady_shown_ahead_ms(uint64_t kept_ms, uint64_t steady_ms, uint64_t wall_ms)
+{
+    uint64_t ahead_ms = wall_ms - steady_ms;
+    bool is_near = ahead_ms - kept_ms < STEADY_SHOWN_MS || kept_ms - ahead_ms < STEADY_SHOWN_MS;
+
+    return is_near ? kept_ms : ahead_ms;
 }
 
 /* Should the mark on the disk be replaced by this one? */

@@ -615,6 +615,31 @@ static void a_jump_is_told_and_changes_no_age(void **state)
     assert_int_equal(f->told_committed_ms, START_MS + f->now_ms + day_ms);
 }
 
+/* The two clocks are read one after the other, in whole ms. */
+static void an_outcome_has_the_same_time_whenever_it_is_told(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t at_ms;
+
+    connect(f);
+    follow(f, 7, 77);
+    work(f);
+    propose(f, "1", DTQ_SUCCEEDED, "x");
+    tick(f);
+    at_ms = START_MS + f->now_ms;
+    work(f);
+    for (uint32_t i = 0; i < 5; i++) {
+        f->host_ahead_ms = (uint64_t)(int64_t[]){1, 0, -1, 2, 40}[i];
+        wait_for(f, 7, "1", true, 3 + i);
+        work(f);
+        assert_int_equal(f->told_committed_ms, at_ms);
+    }
+    f->host_ahead_ms = 100; /* it was set */
+    wait_for(f, 7, "1", true, 10);
+    work(f);
+    assert_int_equal(f->told_committed_ms, at_ms + 100);
+}
+
 /* A start after a boot is not to take it for time that has passed. */
 static void a_jump_is_written_down_at_once(void **state)
 {
@@ -1606,6 +1631,7 @@ int main(void)
         TEST(outcomes_that_slept_too_long_are_dropped),
         TEST(age_is_told_by_the_ventilators_clock),
         TEST(a_jump_is_told_and_changes_no_age),
+        TEST(an_outcome_has_the_same_time_whenever_it_is_told),
         TEST(a_jump_is_written_down_at_once),
         TEST(too_large_a_result_does_not_keep_its_neighbours),
         TEST(what_is_no_outcome_is_not_committed),

@@ -206,23 +206,42 @@ static void a_time_of_day_that_is_later_than_a_delay_is_waited_for(void **state)
     expect_the_later(*state, 2000, 5000);
 }
 
-/* People are shown the time of their clocks, whatever that has done. */
-static void the_time_a_task_is_due_is_told_by_the_wall_clock(void **state)
+static uint64_t told_due_ms(struct world *w)
 {
-    struct world *w = *state;
     struct dtqi_msg msg = {.type = DTQI_QUERY,
                            .query = {.request = 1, .kind = DTQI_QUERY_TASK, .prefix_bits = 128}};
 
-    world_submit(w, 1, 1, in(w, 60000));
-    jump(w, DAY_MS);
-    world_pass(w, 1000);
     msg.query.prefix = world_id(1);
     world_clear(w);
     world_msg(w, PRODUCER, &msg);
     world_tick(w);
-    assert_int_equal(
-        world_take(w, WORLD_SEND, DTQI_QUERY_REPLY)->msg.query_reply.tasks[0].due_wall_ms,
-        world_host(w).wall_ms + 59000);
+    return world_take(w, WORLD_SEND, DTQI_QUERY_REPLY)->msg.query_reply.tasks[0].due_wall_ms;
+}
+
+/* People are shown the time of their clocks, whatever that has done. */
+static void the_time_a_task_is_due_is_told_by_the_wall_clock(void **state)
+{
+    struct world *w = *state;
+
+    world_submit(w, 1, 1, in(w, 60000));
+    jump(w, DAY_MS);
+    world_pass(w, 1000);
+    assert_int_equal(told_due_ms(w), world_host(w).wall_ms + 59000);
+}
+
+/* The host's two clocks are read one after the other, in whole ms. */
+static void the_time_a_task_is_due_is_the_same_whenever_it_is_told(void **state)
+{
+    static const int64_t apart_ms[] = {1, -1, -1, 2};
+    struct world *w = *state;
+    uint64_t due_ms;
+
+    world_submit(w, 1, 1, in(w, 60000));
+    due_ms = told_due_ms(w);
+    for (uint32_t i = 0; i < 4; i++) {
+        jump(w, apart_ms[i]);
+        assert_int_equal(told_due_ms(w), due_ms);
+    }
 }
 
 static void a_jump_forgets_no_key(void **state)
@@ -561,6 +580,7 @@ int main(void)
         T(a_delay_that_is_longer_than_a_time_of_day_is_waited_for),
         T(a_time_of_day_that_is_later_than_a_delay_is_waited_for),
         T(the_time_a_task_is_due_is_told_by_the_wall_clock),
+        T(the_time_a_task_is_due_is_the_same_whenever_it_is_told),
         T(a_jump_forgets_no_key),
         T(ids_of_producers_are_as_good_after_a_jump),
         T(an_id_of_another_clock_is_as_old_as_it_says),
