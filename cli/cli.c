@@ -97,6 +97,31 @@ int cli_check_options(const struct cli *c, const struct cli_spec *spec, const ch
     return cli_error(c, CLI_USAGE, "%s has no option %s", verb, stray.where);
 }
 
+/* What one visit to all options looks for. */
+struct typed {
+    const char *name;
+    bool is_typed;
+};
+
+static void look_for_typed(void *arg, const struct opt *opt, const char *value,
+                           enum opt_source source, const char *where)
+{
+    struct typed *t = arg;
+
+    (void)value;
+    (void)where;
+    if (source == OPT_FROM_COMMAND_LINE && strcmp(opt->name, t->name) == 0)
+        t->is_typed = true;
+}
+
+bool cli_is_typed(const struct cli *c, const char *name)
+{
+    struct typed typed = {name, false};
+
+    opt_each(&c->parsed, look_for_typed, &typed);
+    return typed.is_typed;
+}
+
 int cli_check_name(const struct cli *c, const char *what, const char *name)
 {
     if (name == NULL || dtqi_is_name(dtqi_str(name)))

@@ -87,6 +87,8 @@ void cli_done(struct cli *c);
  * among `takes`, long names with spaces between. @return OPT_GO, or the status after a message. */
 int cli_check_options(const struct cli *c, const struct cli_spec *spec, const char *verb,
                       const char *takes);
+/* Was this option given on the command line? */
+bool cli_is_typed(const struct cli *c, const char *name);
 /* `name` (NULL: not given) can be the name of a task, queue, .., or a key. @return as above. */
 int cli_check_name(const struct cli *c, const char *what, const char *name);
 /* The same for each operand behind the verb, whatever became of those before it, unless nobody

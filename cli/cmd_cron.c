@@ -1,5 +1,6 @@
 /* dtq cron: entries that make a task again and again. */
 #include "cron.h"
+#include "cron_zone.h"
 
 #include "proc.h"
 #include "submit.h"
@@ -413,7 +414,29 @@ static int add(struct cli *c, const struct cron_options *o)
     return status;
 }
 
-/* A zone that this machine does not know may be one of the ventilator's. */
+/* Where there is no database of zones, only the ventilator can tell. */
+static bool can_tell_zones(void)
+{
+    struct cron_zone *any = cron_zone_open(dtqi_str("Etc/UTC"));
+    bool is_there = any != NULL;
+
+    cron_zone_close(any);
+    return is_there;
+}
+
+static int check_zone(const struct cli *c, const struct cron_options *o)
+{
+    struct cron *cron = NULL;
+    char why[WHY_BYTES] = "out of memory";
+
+    if (o->zone == NULL || !can_tell_zones() ||
+        cron_parse(dtqi_str("@daily"), dtqi_str(o->zone), &cron, why, sizeof why) == DTQ_OK) {
+        cron_free(cron);
+        return OPT_GO;
+    }
+    return cli_error(c, CLI_USAGE, "--tz: %s", why);
+}
+
 static int check_when(const struct cli *c, const struct cron_options *o)
 {
     struct cron *cron = NULL;
@@ -429,15 +452,13 @@ static int check_when(const struct cli *c, const struct cron_options *o)
         cron_parse(dtqi_str(o->expression), dtqi_str(""), &cron, why, sizeof why) != DTQ_OK)
         return cli_error(c, CLI_USAGE, "--cron: %s", why);
     cron_free(cron);
-    return OPT_GO;
+    return check_zone(c, o);
 }
 
 /* What can be said without asking anybody. */
 static int check_add(const struct cli *c, const struct cron_options *o)
 {
     dtq_cron scratch;
-    uint64_t min_ms;
-    uint64_t max_ms;
 
     if (submit_refuse_command(c) != OPT_GO || check_when(c, o) != OPT_GO)
         return CLI_USAGE;
@@ -445,15 +466,12 @@ static int check_add(const struct cli *c, const struct cron_options *o)
         return cli_error(c, CLI_USAGE,
                          "--missed: '%s' is not skip, once, all or all:N with N from 1 to 1000",
                          o->missed);
-    if (!submit_parse_backoff(o->submit.backoff, &min_ms, &max_ms))
-        return cli_error(c, CLI_USAGE, "--backoff: '%s' is not MIN..MAX, as in 1s..10m",
-                         o->submit.backoff);
     if (o->submit.ordered && o->submit.group == NULL)
         return cli_error(c, CLI_USAGE, "--ordered: of which group? Give --group KEY");
     if (cli_check_name(c, "NAME", c->parsed.operands[1]) != OPT_GO ||
         cli_check_name(c, "TASK", c->parsed.operands[2]) != OPT_GO)
         return CLI_USAGE;
-    return submit_check_names(c, &o->submit);
+    return submit_check_task(c, &o->submit);
 }
 
 /* ---------------------------------------------------------------- rm, pause, resume, run */

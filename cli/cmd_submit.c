@@ -4,6 +4,7 @@
 #include "bounds.h"
 #include "last.h"
 #include "proc.h"
+#include "retry_rules.h"
 #include "text.h"
 
 #include <errno.h>
@@ -66,31 +67,34 @@ const struct opt submit_table[] = {
      .type = OPT_STRING,
      OPT_AT(struct submit_options, retry_on),
      .meta = "LIST",
-     .help = "repeat only these failures, as in exit:75,exit:100-120,timeout,signal:KILL"},
+     .help = "repeat only these failures, as in exit:75,exit:100-120,timeout,signal:KILL; exit "
+             "statuses are 1 to 255, signals 1 to 64"},
     {.name = "no-retry-on",
      .type = OPT_STRING,
      OPT_AT(struct submit_options, no_retry_on),
      .meta = "LIST",
-     .help = "never repeat these failures"},
+     .help = "never repeat these failures, also if --retry-on names them"},
     {.name = "key",
      .type = OPT_STRING,
      OPT_AT(struct submit_options, key),
      .meta = "K",
      .command_line_only = true,
-     .help = "idempotency key: while it is remembered, the same task is not accepted twice; the "
-             "first one's id is printed"},
+     .help =
+         "idempotency key, 1 to 128 letters, digits and any of _ . : -; while it is remembered, "
+         "the same task is not accepted twice; the first one's id is printed"},
     {.name = "key-ttl",
      .type = OPT_DURATION,
      OPT_AT(struct submit_options, key_ttl_ms),
      .meta = "D",
-     .help = "how long the key is remembered (default: 1d)"},
+     .help = "with --key: how long it is remembered (default: 1d)"},
     {.name = "group",
      .letter = 'g',
      .type = OPT_STRING,
      OPT_AT(struct submit_options, group),
      .meta = "KEY",
      .command_line_only = true,
-     .help = "say one for each user: the groups of a queue get fair shares of it"},
+     .help = "say one for each user: the groups of a queue get fair shares of it; 1 to 128 "
+             "letters, digits and any of _ . : -"},
     {.name = "ordered",
      .type = OPT_FLAG,
      OPT_AT(struct submit_options, ordered),
@@ -105,7 +109,7 @@ const struct opt submit_table[] = {
      .type = OPT_DURATION,
      OPT_AT(struct submit_options, result_ttl_ms),
      .meta = "D",
-     .help = "how long the sink keeps the result"},
+     .help = "how long the sink keeps the outcome and the result"},
     {.name = "no-result",
      .type = OPT_FLAG,
      OPT_AT(struct submit_options, no_result),
@@ -149,17 +153,20 @@ const struct opt submit_table[] = {
 };
 const size_t submit_table_n = sizeof submit_table / sizeof *submit_table;
 
-bool submit_parse_backoff(const char *text, uint64_t *ret_min_ms, uint64_t *ret_max_ms)
+const char *submit_parse_backoff(const char *text, uint64_t *ret_min_ms, uint64_t *ret_max_ms)
 {
+    static const char no_range[] = "is not MIN..MAX, as in 1s..10m";
     const char *dots = strstr(text, "..");
     char min[64];
 
     if (dots == NULL || (size_t)(dots - text) >= sizeof min)
-        return false;
+        return no_range;
     memcpy(min, text, (size_t)(dots - text));
     min[dots - text] = '\0';
-    return text_parse_duration(min, ret_min_ms) == DTQ_OK &&
-           text_parse_duration(dots + 2, ret_max_ms) == DTQ_OK && *ret_min_ms <= *ret_max_ms;
+    if (text_parse_duration(min, ret_min_ms) != DTQ_OK ||
+        text_parse_duration(dots + 2, ret_max_ms) != DTQ_OK)
+        return no_range;
+    return *ret_min_ms <= *ret_max_ms ? NULL : "has a MIN that is above its MAX";
 }
 
 void submit_task_init(const struct submit_options *o, dtq_task *ret_task)
@@ -381,8 +388,26 @@ int submit_refuse_command(const struct cli *c)
                      "handler of the workers instead");
 }
 
-int submit_check_names(const struct cli *c, const struct submit_options *o)
+static int check_rules(const struct cli *c, const char *option, const char *rules)
 {
+    const char *flaw = rules != NULL ? dtqi_retry_rules_flaw(dtqi_str(rules)) : NULL;
+
+    if (rules != NULL && rules[0] == '\0')
+        return cli_error(c, CLI_USAGE, "%s: the list is empty", option);
+    return flaw == NULL ? OPT_GO : cli_error(c, CLI_USAGE, "%s: '%s' %s", option, rules, flaw);
+}
+
+int submit_check_task(const struct cli *c, const struct submit_options *o)
+{
+    uint64_t min_ms;
+    uint64_t max_ms;
+    const char *flaw = submit_parse_backoff(o->backoff, &min_ms, &max_ms);
+
+    if (flaw != NULL)
+        return cli_error(c, CLI_USAGE, "--backoff: '%s' %s", o->backoff, flaw);
+    if (check_rules(c, "--retry-on", o->retry_on) != OPT_GO ||
+        check_rules(c, "--no-retry-on", o->no_retry_on) != OPT_GO)
+        return CLI_USAGE;
     if (cli_check_name(c, "--queue", o->queue) != OPT_GO ||
         cli_check_name(c, "--key", o->key) != OPT_GO ||
         cli_check_name(c, "--group", o->group) != OPT_GO)
@@ -393,8 +418,6 @@ int submit_check_names(const struct cli *c, const struct submit_options *o)
 /* What goes together, before anything is sent. */
 static int check(const struct cli *c, const struct submit_options *o)
 {
-    uint64_t min_ms;
-    uint64_t max_ms;
     int ways =
         o->from_stdin + (o->payload_file != NULL) + (o->each_line != NULL) + (o->jsonl != NULL);
     size_t operands = c->parsed.operands_n;
@@ -404,13 +427,12 @@ static int check(const struct cli *c, const struct submit_options *o)
     if (ways > 1)
         return cli_error(c, CLI_USAGE,
                          "give one of --stdin, --payload-file, --each-line and --jsonl");
-    if (!submit_parse_backoff(o->backoff, &min_ms, &max_ms))
-        return cli_error(c, CLI_USAGE, "--backoff: '%s' is not MIN..MAX, as in 1s..10m",
-                         o->backoff);
     if (o->delay_ms != 0 && o->eta_wall_ms != 0)
         return cli_error(c, CLI_USAGE, "give one of --delay and --eta");
     if (o->ordered && o->group == NULL && o->jsonl == NULL)
         return cli_error(c, CLI_USAGE, "--ordered: of which group? Give --group KEY");
+    if (o->key == NULL && o->jsonl == NULL && cli_is_typed(c, "key-ttl"))
+        return cli_error(c, CLI_USAGE, "--key-ttl: of which key? Give --key K");
     if (o->jsonl != NULL && operands != 0)
         return cli_error(c, CLI_USAGE, "--jsonl: the objects name their tasks; '%s' is too much",
                          c->parsed.operands[0]);
@@ -421,7 +443,7 @@ static int check(const struct cli *c, const struct submit_options *o)
                          c->parsed.operands[1]);
     if (o->jsonl == NULL && cli_check_name(c, "NAME", c->parsed.operands[0]) != OPT_GO)
         return CLI_USAGE;
-    return submit_check_names(c, o);
+    return submit_check_task(c, o);
 }
 
 int cmd_submit(int argc, char **argv)

@@ -54,10 +54,10 @@ void submit_say_busy(const struct cli *c, const struct submit_options *o, int st
 /* A "--" and what follows it. @return OPT_GO: there is none; or the status after a message. */
 int submit_refuse_command(const struct cli *c);
 
-/* "1s..10m". @return false: it is not of that form, or MIN is larger than MAX. */
-bool submit_parse_backoff(const char *text, uint64_t *ret_min_ms, uint64_t *ret_max_ms);
-/* --queue, --key and --group. @return OPT_GO, or the status after a message. */
-int submit_check_names(const struct cli *c, const struct submit_options *o);
+/* "1s..10m". @return what is wrong with it, to be said behind it; NULL: nothing. */
+const char *submit_parse_backoff(const char *text, uint64_t *ret_min_ms, uint64_t *ret_max_ms);
+/* What can be said of the options of any task. @return OPT_GO, or the status after a message. */
+int submit_check_task(const struct cli *c, const struct submit_options *o);
 /* A task with everything but its name and payload from the options. Strings are borrowed. */
 void submit_task_init(const struct submit_options *o, dtq_task *ret_task);
 

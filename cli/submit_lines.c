@@ -206,10 +206,11 @@ static bool take_base64(struct lines *l, const char *key, json_t *value, dtq_tas
 
 static bool take_backoff(struct lines *l, const char *key, json_t *value, dtq_task *task)
 {
-    if (json_is_string(value) && submit_parse_backoff(json_string_value(value),
-                                                      &task->backoff_min_ms, &task->backoff_max_ms))
+    if (json_is_string(value) &&
+        submit_parse_backoff(json_string_value(value), &task->backoff_min_ms,
+                             &task->backoff_max_ms) == NULL)
         return true;
-    return bad(l, key, "\"MIN..MAX\", as in \"1s..10m\"");
+    return bad(l, key, "\"MIN..MAX\", as in \"1s..10m\", and MIN not above MAX");
 }
 
 static bool take_time(struct lines *l, const char *key, json_t *value, uint64_t *ret)
@@ -287,6 +288,11 @@ static bool take_object(struct lines *l, dtq_task *task)
     json_object_foreach(l->object, key, value) if (!take_field(l, key, value, task)) return false;
     if (task->name == NULL)
         return bad(l, "name", "given");
+    if (task->group_ordered && (task->group == NULL || task->group[0] == '\0'))
+        return bad(l, "ordered", "given with \"group\"");
+    if (json_object_get(l->object, "key_ttl") != NULL &&
+        (task->key == NULL || task->key[0] == '\0'))
+        return bad(l, "key_ttl", "given with \"key\"");
     if (task->delay_ms != 0 && task->not_before_wall_ms != 0)
         return bad(l, "delay", "given without \"eta\"");
     return true;

@@ -47,7 +47,7 @@ static const struct opt table[] = {
     {.name = "strict-queues",
      .type = OPT_FLAG,
      OPT_AT(struct values, strict_queues),
-     .help = "take from a queue only when those named before it have nothing"},
+     .help = "with -Q: take from a queue only when those named before it have nothing"},
     {.name = "name",
      .letter = 'n',
      .type = OPT_STRING,
@@ -239,6 +239,13 @@ static int run(const struct opt_spec *spec, const struct values *v, const char *
     return status;
 }
 
+static int check_queues(const struct opt_spec *spec, const struct values *v)
+{
+    if (!v->strict_queues || v->queues.n != 0)
+        return OPT_GO;
+    return opt_error(spec, "--strict-queues: in which order? Name the queues: -Q high,low");
+}
+
 static int worker_main(int argc, char **argv)
 {
     struct values values;
@@ -268,6 +275,8 @@ static int worker_main(int argc, char **argv)
     status = opt_parse(&spec, argc, argv, &parsed);
     if (status == OPT_GO)
         status = opt_ventilator_check(&spec, &ventilator);
+    if (status == OPT_GO)
+        status = check_queues(&spec, &values);
     if (status == OPT_GO)
         status = check_handlers(&spec, &values);
     if (status == OPT_GO) {

@@ -409,10 +409,19 @@ static dtq_err find_spec(struct dtq_client *c, const dtq_task *t, struct dtqi_sl
     return encode_spec(c, &spec, ret);
 }
 
+/* A list that is there and names nothing. */
+static bool is_empty(const char *list)
+{
+    return list != NULL && list[0] == '\0';
+}
+
 static dtq_err check_task(struct dtq_client *c, const dtq_task *t)
 {
     if (t->name == NULL || t->queue == NULL)
         return shell_fail(c, DTQ_EINVAL, "a task needs a name and a queue");
+    if (is_empty(t->retry_on) || is_empty(t->no_retry_on))
+        return shell_fail(c, DTQ_EINVAL, "%sretry_on: the list is empty",
+                          is_empty(t->retry_on) ? "" : "no_");
     if (t->group_ordered != 0 && (t->group == NULL || t->group[0] == '\0'))
         return shell_fail(c, DTQ_EINVAL, "group_ordered: a task needs a group for that");
     if (t->payload == NULL && t->payload_bytes != 0)

@@ -41,14 +41,15 @@ static inline void dtqi_msg_done(struct dtqi_msg *msg)
 }
 
 /*
- * Is every field of `spec` within its limits? `raw` is not read. @return DTQ_OK, or DTQ_EPROTO with
- * a sentence in `why` that names the field.
+ * Can `spec` be submitted: is every field within its limits, and can its rules of retries be met?
+ * `raw` is not read. @return DTQ_OK, or DTQ_EPROTO with a sentence in `why` that names the field.
  */
 DTQ_MUST_USE dtq_err dtqi_spec_check(const struct dtqi_spec *spec, char *why, size_t why_bytes);
 
 /*
- * Encode a Spec that dtqi_spec_check() accepts; `spec->raw` is not read. @return its bytes in
- * memory of `buf`, at most DTQI_SPEC_BYTES_MAX; an empty slice (at NULL): no memory or too large.
+ * Encode a Spec that dtqi_spec_check() accepts, or that was decoded; `spec->raw` is not read.
+ * @return its bytes in memory of `buf`, at most DTQI_SPEC_BYTES_MAX; an empty slice (at NULL): no
+ * memory or too large.
  */
 struct dtqi_slice dtqi_spec_encode(const struct dtqi_spec *spec, struct dtqi_buf *buf);
 

@@ -28,13 +28,22 @@ static bool check_argv(struct codec_reader *r, const struct dtqi_spec *spec)
     return true;
 }
 
+static bool refuse_rules(struct codec_reader *r, const char *field, struct dtqi_str rules)
+{
+    return codec_refuse(r, "%s: '%.*s' %s", field, rules.len < 64 ? (int)rules.len : 64, rules.at,
+                        dtqi_retry_rules_flaw(rules));
+}
+
 static bool check_rules(struct codec_reader *r, const char *field, struct dtqi_str rules)
 {
     if (dtqi_retry_rules_are_valid(rules))
         return true;
-    return codec_refuse(
-        r, "%s: '%.*s' is no list of reasons, as in exit:75,exit:100-120,timeout,signal:KILL",
-        field, rules.len < 64 ? (int)rules.len : 64, rules.at);
+    return refuse_rules(r, field, rules);
+}
+
+static bool check_new_rules(struct codec_reader *r, const char *field, struct dtqi_str rules)
+{
+    return dtqi_retry_rules_flaw(rules) == NULL || refuse_rules(r, field, rules);
 }
 
 static bool check_spec(struct codec_reader *r, const struct dtqi_spec *spec)
@@ -66,11 +75,19 @@ static bool check_spec(struct codec_reader *r, const struct dtqi_spec *spec)
            check_rules(r, "no_retry_on", spec->no_retry_on) && check_argv(r, spec);
 }
 
+/* One that is submitted now. What was accepted once is read for ever, so that what is asked of new
+ * ones only is not asked of the journal, nor of what goes to workers. */
+static bool check_new_spec(struct codec_reader *r, const struct dtqi_spec *spec)
+{
+    return check_spec(r, spec) && check_new_rules(r, "retry_on", spec->retry_on) &&
+           check_new_rules(r, "no_retry_on", spec->no_retry_on);
+}
+
 dtq_err dtqi_spec_check(const struct dtqi_spec *spec, char *why, size_t why_bytes)
 {
     struct codec_reader r = {.what = "task", .why = why, .why_bytes = why_bytes};
 
-    return check_spec(&r, spec) ? DTQ_OK : r.err;
+    return check_new_spec(&r, spec) ? DTQ_OK : r.err;
 }
 
 static bool read_argv(struct codec_reader *r, const Dtq__V1__Spec *in, struct dtqi_spec *out)
@@ -141,7 +158,7 @@ bool codec_read_foreign_spec(struct codec_reader *r, struct dtqi_slice raw, stru
 
     if (!unpack_spec(r, raw, ret))
         return false;
-    if (check_spec(&own, ret))
+    if (check_new_spec(&own, ret))
         return true;
     flaw = codec_room(r, sizeof why, 1);
     if (flaw == NULL)
@@ -208,7 +225,7 @@ struct dtqi_slice dtqi_spec_encode(const struct dtqi_spec *spec, struct dtqi_buf
     size_t bytes;
     void *at;
 
-    assert(dtqi_spec_check(spec, NULL, 0) == DTQ_OK);
+    assert(check_spec(&(struct codec_reader){.what = "task"}, spec));
     w.used = 0;
     w.more = NULL;
     dtq__v1__spec__init(&out);

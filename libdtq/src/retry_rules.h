@@ -125,6 +125,35 @@ static inline bool dtqi_retry_rules_are_valid(struct dtqi_str rules)
     return true;
 }
 
+/* Is there a failure that it is about? */
+static inline bool dtqi_retry_rule_can_be_met(const struct dtqi_retry_rule *rule)
+{
+    if (!rule->has_code)
+        return true;
+    if (rule->reason == DTQ_REASON_EXIT)
+        return rule->lo >= 1 && rule->hi <= 255;
+    return rule->reason != DTQ_REASON_SIGNAL || (rule->lo >= 1 && rule->hi <= 64);
+}
+
+/* What is wrong with the rules of a new task, to be said behind them; NULL: nothing. Rules that are
+ * valid and can never be met are a mistake of who submits them, and of nobody who reads them later.
+ */
+static inline const char *dtqi_retry_rules_flaw(struct dtqi_str rules)
+{
+    struct dtqi_retry_rule rule;
+
+    if (rules.len > DTQI_RETRY_RULES_BYTES_MAX)
+        return "is longer than 256 bytes";
+    if (!dtqi_retry_rules_are_valid(rules))
+        return "is no list of reasons, as in exit:75,exit:100-120,timeout,signal:KILL";
+    while (rules.len != 0 && dtqi_retry_next(&rules, &rule))
+        if (!dtqi_retry_rule_can_be_met(&rule))
+            return rule.reason == DTQ_REASON_EXIT
+                       ? "names an exit status that no failure has: they are 1 to 255"
+                       : "names a signal that there is not: they are 1 to 64";
+    return NULL;
+}
+
 /* Does a failure meet one of the rules? */
 static inline bool dtqi_retry_rules_match(struct dtqi_str rules, dtq_reason reason, int32_t code)
 {

@@ -24,6 +24,14 @@ static void expect_error(struct run *r, int status, const char *part)
     assert_string_equal(r->text, "");
 }
 
+static struct run *run_of(struct cluster *c, const char *program, const char *option)
+{
+    struct run *r = run_start(c, NULL, program, option, NULL);
+
+    run_end(r);
+    return r;
+}
+
 /* The cluster still works. */
 static void expect_service(struct cluster *c)
 {
@@ -200,6 +208,55 @@ static void what_does_not_go_together_is_an_error_of_usage(void **state)
     expect_error(dtq_run(c, NULL, "status", "-V", "127.0.0.1:5570", NULL), 2, "tcp://");
     expect_error(dtq_run(c, NULL, "status", "-V", "tcp://a:1,tcp://b:1", NULL), 2,
                  "one ventilator only");
+}
+
+/* Nobody is asked. */
+static void options_that_can_do_nothing_are_errors_of_usage(void **state)
+{
+    struct cluster *c = *state;
+
+    expect_error(dtq_run(c, NULL, "submit", "--retry-on=foo", "echo", NULL), 2,
+                 "--retry-on: 'foo' is no list of reasons");
+    expect_error(dtq_run(c, NULL, "submit", "--retry-on=exit:300", "echo", NULL), 2, "1 to 255");
+    expect_error(dtq_run(c, NULL, "submit", "--retry-on=exit:0", "echo", NULL), 2, "1 to 255");
+    expect_error(dtq_run(c, NULL, "submit", "--no-retry-on=signal:99", "echo", NULL), 2,
+                 "--no-retry-on: 'signal:99' names a signal");
+    expect_error(dtq_run(c, NULL, "submit", "--retry-on=", "echo", NULL), 2, "the list is empty");
+    expect_error(dtq_run(c, NULL, "cron", "add", "x", "--every=1h", "--retry-on=foo", "echo", NULL),
+                 2, "--retry-on: 'foo'");
+    expect_error(
+        dtq_run(c, NULL, "cron", "add", "x", "--cron=@daily", "--tz=Mars/Phobos", "echo", NULL), 2,
+        "--tz: ");
+    expect_error(dtq_run(c, NULL, "submit", "--key-ttl=1h", "echo", NULL), 2, "of which key?");
+    expect_error(dtq_run(c, NULL, "submit", "--backoff=5s..1s", "echo", NULL), 2,
+                 "'5s..1s' has a MIN that is above its MAX");
+    expect_error(dtq_run(c, NULL, "submit", "--backoff=5s", "echo", NULL), 2, "is not MIN..MAX");
+    expect_error(run_of(c, "dtq-worker", "--strict-queues"), 2, "Name the queues");
+}
+
+static void fields_that_can_do_nothing_are_named(void **state)
+{
+    struct cluster *c = *state;
+    struct run *r;
+
+    cluster_start(c);
+    r = dtq_run(c,
+                "{\"name\":\"echo\",\"retry_on\":\"exit:300\"}\n"
+                "{\"name\":\"echo\",\"retry_on\":\"\"}\n"
+                "{\"name\":\"echo\",\"no_retry_on\":\"signal:99\"}\n"
+                "{\"name\":\"echo\",\"key_ttl\":\"1h\"}\n"
+                "{\"name\":\"echo\",\"ordered\":true}\n"
+                "{\"name\":\"echo\",\"backoff\":\"5s..1s\"}\n"
+                "{\"name\":\"echo\",\"payload\":\"fine\",\"retry_on\":\"exit:255,signal:64\"}\n",
+                "submit", "--jsonl", "-", "--wait", NULL);
+    assert_int_equal(r->status, 1);
+    expect_in(r, r->said, "line 1: task: retry_on: 'exit:300'");
+    expect_in(r, r->said, "line 2: retry_on: the list is empty");
+    expect_in(r, r->said, "line 3: task: no_retry_on: 'signal:99'");
+    expect_in(r, r->said, "line 4: \"key_ttl\" must be given with \"key\"");
+    expect_in(r, r->said, "line 5: \"ordered\" must be given with \"group\"");
+    expect_in(r, r->said, "line 6: \"backoff\"");
+    assert_string_equal(r->text, "fine\n");
 }
 
 static void a_backlog_that_is_full_refuses_and_keeps_what_it_has(void **state)
@@ -741,6 +798,8 @@ int main(int argc, char **argv)
         STORY(names_have_their_characters),
         STORY(bad_lines_of_json_are_named_and_the_good_ones_run),
         STORY(what_does_not_go_together_is_an_error_of_usage),
+        STORY(options_that_can_do_nothing_are_errors_of_usage),
+        STORY(fields_that_can_do_nothing_are_named),
         STORY(a_backlog_that_is_full_refuses_and_keeps_what_it_has),
         STORY(unknown_ids_are_not_found),
         STORY(prefixes_need_eight_digits),

@@ -818,6 +818,49 @@ static void every_field_of_a_spec_is_checked(void **state)
     expect_bad_spec(s, "word 0 of argv holds a NUL");
 }
 
+/* A spec of a version that did not look so closely is still read, run, moved and requeued. */
+static void rules_that_nothing_meets_are_refused_when_they_are_new_only(void **state)
+{
+    static const struct {
+        const char *rules;
+        const char *because;
+    } bad[] = {
+        {"exit:300", "an exit status that no failure has"},
+        {"exit:0", "an exit status that no failure has"},
+        {"exit:0-5", "an exit status that no failure has"},
+        {"timeout,exit:1-256", "an exit status that no failure has"},
+        {"signal:0", "a signal that there is not"},
+        {"signal:99", "a signal that there is not"},
+        {"signal:1-65", "a signal that there is not"},
+    };
+    static const char *const good[] = {"exit:1-255", "signal:1-64", "signal:KILL,exit", "timeout"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct dtqi_buf *buf = memory();
+        struct dtqi_spec s = good_spec();
+        struct dtqi_spec read;
+        struct dtqi_slice raw;
+
+        s.retry_on = dtqi_str(bad[i].rules);
+        expect_bad_spec(s, bad[i].because);
+        raw = dtqi_spec_encode(&s, buf);
+        assert_non_null(raw.at);
+        assert_int_equal(dtqi_spec_decode(raw, buf, &read, NULL, 0), DTQ_OK);
+        assert_true(dtqi_str_eq(read.retry_on, s.retry_on));
+        s.no_retry_on = s.retry_on;
+        s.retry_on = dtqi_str("");
+        expect_bad_spec(s, "no_retry_on: '");
+        dtqi_buf_unref(buf);
+    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        struct dtqi_spec s = good_spec();
+
+        s.retry_on = dtqi_str(good[i]);
+        assert_int_equal(dtqi_spec_check(&s, NULL, 0), DTQ_OK);
+    }
+}
+
 static void a_string_ends_at_its_first_nul(void **state)
 {
     static const unsigned char raw[] = {0x0a, 3, 'a', 0, 'b', 0x12, 1, 'q'};
@@ -977,6 +1020,7 @@ int main(void)
         cmocka_unit_test(a_frame_of_empty_submessages_is_refused_within_bounds),
         cmocka_unit_test(a_frame_that_is_cut_inside_a_field_is_refused),
         cmocka_unit_test(every_field_of_a_spec_is_checked),
+        cmocka_unit_test(rules_that_nothing_meets_are_refused_when_they_are_new_only),
         cmocka_unit_test(a_string_ends_at_its_first_nul),
         cmocka_unit_test(a_spec_over_the_limit_cannot_be_made),
         cmocka_unit_test(a_spec_keeps_words_that_are_not_utf8),

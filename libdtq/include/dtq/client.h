@@ -133,9 +133,11 @@ typedef struct dtq_task {
     int no_result;               /**< not 0: the outcome is kept, its body is not */
     /** Only failures of this list are repeated; NULL: any. Reasons with commas between them, each
      * alone or with a code or a range of codes, as in "exit:75,exit:100-120,timeout,signal:KILL";
-     * the reasons are those of dtq_reason_name(). At most 256 bytes. */
+     * the reasons are those of dtq_reason_name(), exit statuses 1 to 255, signals 1 to 64. At most
+     * 256 bytes; a list that is empty is an error. */
     const char *retry_on;
-    const char *no_retry_on; /**< failures of this list are never repeated; NULL: none */
+    const char *no_retry_on; /**< failures of this list are never repeated, also if the other one
+                                names them; NULL: none */
     /** Idempotency key, of the characters of a name; NULL: none. While the ventilator remembers it,
      * further tasks with this key are not accepted: one with the same content (payload and all
      * fields but tag, again and times) ends with DTQ_EEXISTS and the id of the first one, any other
