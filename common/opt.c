@@ -621,6 +621,30 @@ static dtq_err unknown_key(struct opt_state *s, const char *key)
     return DTQ_EINVAL;
 }
 
+static bool is_key_of_any(const char *key)
+{
+    size_t n;
+    const char *const *keys = opt_file_keys(&n);
+
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(keys[i], key) == 0)
+            return true;
+    return false;
+}
+
+/* Neither this program nor another one, which may share the file, would ever look at it. */
+static dtq_err nobodys_key(struct opt_state *s, const char *key)
+{
+    size_t n;
+    const char *const *keys = opt_file_keys(&n);
+    const char *nearest = text_nearest(key, keys, n);
+
+    snprintf(s->why, sizeof s->why, "%.200s: no program of dtq takes '%.100s' from a file%s%s%s",
+             s->config_path, key, nearest != NULL ? "; did you mean '" : "",
+             nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "");
+    return DTQ_EINVAL;
+}
+
 static dtq_err give_key(struct opt_state *s, struct entry *e, bool in_section, const char *value)
 {
     char *text = take_text(s, value, strlen(value));
@@ -635,7 +659,7 @@ static dtq_err give_key(struct opt_state *s, struct entry *e, bool in_section, c
 }
 
 /* Keys at the top may be another program's, and those in the section "dtq" another command's; in a
- * program's own section, what it does not know is an error. */
+ * program's own section, what it does not know is an error, and anywhere what nobody knows. */
 static bool on_key(void *arg, bool in_section, const char *key, const char *value)
 {
     struct file_walk *walk = arg;
@@ -646,6 +670,8 @@ static bool on_key(void *arg, bool in_section, const char *key, const char *valu
         walk->err = give_key(walk->s, e, in_section, value);
     else if (in_section && spec->command == NULL && !spec->stop_at_operand)
         walk->err = unknown_key(walk->s, key);
+    else if (!is_key_of_any(key))
+        walk->err = nobodys_key(walk->s, key);
     return walk->err == DTQ_OK;
 }
 

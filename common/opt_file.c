@@ -136,6 +136,61 @@ void opt_file_close(struct _zconfig_t *file)
     zconfig_destroy(&file);
 }
 
+static const char *const keys[] = {"advertise-host",
+                                   "backoff",
+                                   "bind",
+                                   "burst",
+                                   "concurrency",
+                                   "config",
+                                   "data",
+                                   "dead-ttl",
+                                   "delay",
+                                   "durability",
+                                   "eta",
+                                   "exec",
+                                   "expires",
+                                   "heartbeat",
+                                   "history-ttl",
+                                   "idle-timeout",
+                                   "insecure",
+                                   "intake",
+                                   "key-ttl",
+                                   "lane-ports",
+                                   "limit",
+                                   "liveness",
+                                   "log-format",
+                                   "log-level",
+                                   "max-backlog-bytes",
+                                   "max-backlog-tasks",
+                                   "max-queue-bytes",
+                                   "max-queue-tasks",
+                                   "max-results-bytes",
+                                   "max-tasks-per-child",
+                                   "module",
+                                   "name",
+                                   "no-result",
+                                   "no-retry",
+                                   "no-retry-on",
+                                   "oldest-first",
+                                   "priority",
+                                   "queue",
+                                   "queues",
+                                   "result-ttl",
+                                   "results",
+                                   "retries",
+                                   "retry-on",
+                                   "state",
+                                   "strict-queues",
+                                   "time-limit",
+                                   "timeout",
+                                   "ventilator"};
+
+const char *const *opt_file_keys(size_t *ret_n)
+{
+    *ret_n = sizeof keys / sizeof *keys;
+    return keys;
+}
+
 static bool each_in(zconfig_t *parent, bool in_section, opt_file_visit *visit, void *arg)
 {
     for (zconfig_t *item = zconfig_child(parent); item != NULL; item = zconfig_next(item)) {

@@ -17,6 +17,10 @@ DTQ_MUST_USE dtq_err opt_file_open(const char *path, struct _zconfig_t **ret_fil
                                    size_t why_bytes);
 void opt_file_close(struct _zconfig_t *file);
 
+/* The keys that some program, or some command of `dtq`, takes from a file: a file is for all of
+ * them. integration.bad_input compares them with what the programs say. */
+const char *const *opt_file_keys(size_t *ret_n);
+
 /* Every key with its value: those at the top first, then those of the section `program`, if there
  * is one. A visit that returns false ends the walk. */
 typedef bool opt_file_visit(void *arg, bool in_section, const char *key, const char *value);

@@ -1,6 +1,8 @@
 /* Bad input gets a clear error, and loses nothing else. */
 #include "cluster.h"
 
+#include "opt_file.h"
+
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -534,6 +536,47 @@ static void expect_no_start(struct run *r, int status, const char *part)
     expect_error(r, status, part);
 }
 
+/* What `--show-config` names, "key = .." or "# key is not set", must be a key of a file. */
+static void expect_keys(const char *text)
+{
+    size_t n;
+    const char *const *keys = opt_file_keys(&n);
+    char key[64];
+
+    for (const char *line = text; *line != '\0'; line = strchr(line, '\n') + 1) {
+        size_t i = 0;
+
+        assert_int_equal(sscanf(line + strspn(line, "# "), "%63[a-z-]", key), 1);
+        while (i < n && strcmp(keys[i], key) != 0)
+            i++;
+        if (i == n)
+            fail_msg("opt_file_keys() has no '%s'", key);
+    }
+}
+
+static void a_key_of_the_configuration_file_that_nobody_takes_is_an_error(void **state)
+{
+    static const char *const programs[] = {"dtq-ventilator", "dtq-sink", "dtq-worker"};
+    static const char *const commands[] = {"submit",  "wait",  "result", "results", "show", "list",
+                                           "explain", "bench", "status", "cancel",  "up"};
+    static const char *const with_verbs[] = {"queue", "cron", "dead", "sink", "store"};
+    struct cluster *c = *state;
+    const char *path = cluster_file(c, "concurency = 8\n", 15);
+
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
+        struct run *r = run_start(c, NULL, programs[i], "--config", path, NULL);
+
+        run_end(r);
+        expect_error(r, 2, "'concurency' from a file; did you mean 'concurrency'?");
+        expect_keys(run_of(c, programs[i], "--show-config")->text);
+    }
+    expect_error(dtq_run(c, NULL, "status", "--config", path, NULL), 2, "'concurency'");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        expect_keys(dtq_expect(c, 0, NULL, commands[i], "--show-config", NULL));
+    for (size_t i = 0; i < sizeof with_verbs / sizeof *with_verbs; i++)
+        expect_keys(dtq_expect(c, 0, NULL, with_verbs[i], "--show-config", "list", "a", NULL));
+}
+
 static void a_port_in_use_is_named(void **state)
 {
     struct cluster *c = *state;
@@ -812,6 +855,7 @@ int main(int argc, char **argv)
         STORY(a_sink_that_is_not_there_is_told_from_the_ventilator),
         STORY(lines_that_nobody_confirms_end_after_half_a_minute),
         STORY(lines_that_a_full_queue_keeps_out_end_after_half_a_minute),
+        STORY(a_key_of_the_configuration_file_that_nobody_takes_is_an_error),
         STORY(a_port_in_use_is_named),
         STORY(a_locked_data_directory_names_its_process),
         STORY(a_data_directory_that_cannot_be_written_is_named),

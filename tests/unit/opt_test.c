@@ -385,7 +385,7 @@ static void a_section_of_the_file_beats_its_top(void **state)
 
     write_config(f, "dtq-thing\n    concurrency = 7   # mine\n    module = x\n    module = 'y z'\n"
                     "dtq-other\n    concurrency = 9\n"
-                    "concurrency = 8\nheartbeat = \"2s\"\nmodule = top\nnot-an-option = 1\n");
+                    "concurrency = 8\nheartbeat = \"2s\"\nmodule = top\nmax-backlog-tasks = 1\n");
     assert_int_equal(parse(f, ""), OPT_GO);
     assert_int_equal(f->values.slots, 7);
     assert_int_equal(f->values.heartbeat_ms, 2000);
@@ -423,6 +423,18 @@ static void a_bad_file_is_refused_by_line_and_nothing_goes_to_stdout(void **stat
     snprintf(sentence, sizeof sentence,
              "%s/dtq/dtq.conf: dtq-thing has no option 'concurency'; did you mean 'concurrency'?",
              f->dir);
+    expect_error(f, "", sentence);
+
+    write_config(f, "concurency = 8\n");
+    snprintf(sentence, sizeof sentence,
+             "%s/dtq/dtq.conf: no program of dtq takes 'concurency' from a file; did you mean "
+             "'concurrency'?",
+             f->dir);
+    expect_error(f, "", sentence);
+
+    write_config(f, "dtq-thing\n    concurrency = 8\nfrobnicate = 8\n");
+    snprintf(sentence, sizeof sentence,
+             "%s/dtq/dtq.conf: no program of dtq takes 'frobnicate' from a file", f->dir);
     expect_error(f, "", sentence);
 
     write_config(f, "concurrency = 0\n");
