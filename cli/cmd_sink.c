@@ -21,7 +21,7 @@ static const struct opt sink_table[] = {
      .type = OPT_FLAG,
      OPT_AT(struct sink_options, yes),
      .command_line_only = true,
-     .help = "accept, remove: do not ask"},
+     .help = "accept, remove: do not ask; where nobody can be asked, remove needs it"},
     {.name = "successor",
      .type = OPT_STRING,
      OPT_AT(struct sink_options, successor),
@@ -120,7 +120,7 @@ static const dtq_sink_info *find(const struct cli *c, const dtq_sink_info *sinks
     return found;
 }
 
-/* Somebody who sits there is asked; a script knows what it does. */
+/* Somebody who sits there is asked; a script knows what it does, and says so before a removal. */
 static bool is_asked(const struct sink_options *o)
 {
     return !o->yes && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
@@ -264,6 +264,9 @@ static int do_remove(struct cli *c, const struct sink_options *o, const dtq_sink
     if (r.sink != NULL && r.sink->reachable && !o->force)
         return cli_error(c, CLI_FAILED,
                          "sink %s is connected: stop it first, or remove it with --force", store);
+    if (r.sink != NULL && !o->yes && !is_asked(o))
+        return cli_error(c, CLI_USAGE, "a sink is removed for ever: --yes says that you mean %s",
+                         store);
     if (r.sink != NULL && is_asked(o) &&
         !remove_is_wanted(&r, store, heir_text(&r, sinks, n, heir)))
         return cli_error(c, CLI_CANCELLED, "sink %s was not removed", store);
@@ -350,7 +353,9 @@ int cmd_sink(int argc, char **argv)
             "the next one that registers. Outcomes that it had recorded\n        are lost. "
             "Tasks whose outcome the ventilator had not heard of get one again, and may run "
             "again. It is for ever:\n        started again with that data directory the sink "
-            "is refused; with an empty one it is a new sink.\n\n"
+            "is refused; with an empty one it is a new sink. At a terminal it asks\n        first, "
+            "anywhere "
+            "else it needs --yes.\n\n"
             "applied     number of the last settlement of the sink that the ventilator applied\n"
             "waiting     tasks of the sink that wait for a worker or for their time; n+: more "
             "are in the journal\n"

@@ -165,7 +165,7 @@ static void without_another_sink_tasks_wait_for_the_next_one(void **state)
     dtq_submit_id(c, id, "echo", "x", NULL);
     assert_int_equal(run_stop(old.run, SIGKILL), 1000 + SIGKILL);
     wait_said(c, "sink", "list", "UNREACHABLE");
-    (void)dtq_expect(c, 0, NULL, "sink", "remove", old.results, NULL);
+    (void)dtq_expect(c, 0, NULL, "sink", "remove", "--yes", old.results, NULL);
     dtq_expect(c, 0, NULL, "queue", "resume", "default", NULL);
     wait_said(c, "explain", id, "its sink was removed");
     wait_said(c, "sink", "list", "REMOVED");
@@ -203,7 +203,7 @@ static void a_removed_sink_that_comes_back_is_refused_and_told_why(void **state)
     wait_said(c, "sink", "list", old.results);
     assert_int_equal(run_stop(old.run, SIGTERM), 0);
     wait_said(c, "sink", "list", "UNREACHABLE");
-    (void)dtq_expect(c, 0, NULL, "sink", "remove", old.results, NULL);
+    (void)dtq_expect(c, 0, NULL, "sink", "remove", "--yes", old.results, NULL);
     again = start_sink(c, "old");
     wait_until(c, has_refusal, again.run);
     assert_null(strstr(dtq_expect(c, 0, NULL, "sink", "list", NULL), again.results));
@@ -225,6 +225,9 @@ static void a_connected_sink_is_removed_by_force_only(void **state)
     wait_said(c, "show", id, "running");
     ours = start_sink(c, "ours");
     wait_said(c, "sink", "list", ours.results);
+    refused = dtq_run(c, NULL, "sink", "remove", "--force", stranger.results, NULL);
+    assert_int_equal(refused->status, 2); /* there is nobody to ask */
+    expect_in(refused, refused->said, "--yes");
     refused = dtq_run(c, NULL, "sink", "remove", "--yes", stranger.results, NULL);
     assert_int_equal(refused->status, 1);
     expect_in(refused, refused->said, "is connected");
@@ -271,7 +274,7 @@ static void a_sink_can_be_removed_again(void **state)
     assert_int_equal(run_stop(old.run, SIGTERM), 0);
     wait_said(c, "sink", "list", "UNREACHABLE");
     assert_non_null(
-        strstr(dtq_expect(c, 0, NULL, "sink", "remove", old.results, NULL), " removed\n"));
+        strstr(dtq_expect(c, 0, NULL, "sink", "remove", "--yes", old.results, NULL), " removed\n"));
     assert_non_null(
         strstr(dtq_expect(c, 0, NULL, "sink", "remove", store, NULL), "removed before"));
     (void)dtq_expect(c, 1, NULL, "sink", "remove", "00000000-0000-7000-8000-000000000000", NULL);
