@@ -302,8 +302,8 @@ void submit_say_busy(const struct cli *c, const struct submit_options *o, int st
 
     if (status == CLI_BUSY)
         cli_error(c, status,
-                  "%s%s%swait for workers, raise the limit or give a longer --timeout; `dtq queue "
-                  "list` shows what waits",
+                  "%s%s%stry again later, or give a longer --timeout; `dtq status` shows sinks and "
+                  "workers, `dtq queue list` what waits",
                   queue != NULL ? "queue " : "", queue != NULL ? queue : "",
                   queue != NULL ? ": " : "");
 }

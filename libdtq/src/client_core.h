@@ -144,8 +144,8 @@ struct client_verdict {
 bool client_wants_tick(const struct client *);
 bool client_is_welcome(const struct client *);
 uint32_t client_unconfirmed(const struct client *);
-/* Of the unconfirmed tasks, why one was refused the last time, which is tried again; DTQ_OK: none
- * was. */
+/* Of the unconfirmed tasks, why one was refused the last time, which is tried again, or that there
+ * is no sink to submit for; DTQ_OK: neither. */
 dtq_err client_put_off(const struct client *, struct dtqi_str *ret_text);
 /* The last final REFUSED of the ventilator, while it stands: its error and text; else DTQ_OK. */
 dtq_err client_refusal(const struct client *, struct dtqi_str *ret_text);

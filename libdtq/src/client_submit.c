@@ -453,6 +453,8 @@ static const struct record *find_put_off(const struct client *c, const struct ba
     return NULL;
 }
 
+static const char no_sink[] = "no sink is registered with the ventilator";
+
 /* The batch that was refused last is the last one of those that wait. */
 dtq_err client_put_off(const struct client *c, struct dtqi_str *ret_text)
 {
@@ -464,10 +466,14 @@ dtq_err client_put_off(const struct client *c, struct dtqi_str *ret_text)
         for (const struct batch *b = c->places[places[i]].last; r == NULL && b != NULL;
              b = b->previous)
             r = find_put_off(c, b);
-    if (r == NULL)
+    if (r != NULL) {
+        *ret_text = dtqi_str(r->text != NULL ? r->text : "");
+        return (dtq_err)r->err;
+    }
+    if (c->unconfirmed == 0 || !client_can_send(c) || c->sinks_n != 0)
         return DTQ_OK;
-    *ret_text = dtqi_str(r->text != NULL ? r->text : "");
-    return (dtq_err)r->err;
+    *ret_text = dtqi_str(no_sink);
+    return DTQ_EBUSY;
 }
 
 /* ---------------------------------------------------------------- verdicts */
@@ -714,7 +720,7 @@ static void give_up_reason(const struct client *c, const struct record *r, dtq_e
                         : dtqi_str("the ventilator cannot be reached");
     } else if (c->sinks_n == 0) {
         *ret_err = DTQ_EBUSY;
-        *ret_text = dtqi_str("no sink is registered with the ventilator");
+        *ret_text = dtqi_str(no_sink);
     } else {
         *ret_err = DTQ_ETIMEOUT;
         *ret_text = dtqi_str("there was no time to send it");

@@ -19,7 +19,7 @@
 #define STEADY_MARK_MS 10000u /* a mark of the last so many ms need not be made again .. */
 #define STEADY_JUMP_MS 1000u  /* .. unless the wall clock has jumped by so much since */
 
-#define STEADY_SHOWN_MS 50u /* two clocks that are read one after the other differ by less */
+#define STEADY_SHOWN_MS 10u /* two clocks that are read one after the other differ by less */
 
 struct host_time {
     uint64_t boot;  /* differs from boot to boot */

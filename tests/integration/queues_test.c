@@ -382,13 +382,13 @@ static void a_full_queue_is_busy_until_it_has_room(void **state)
     r = dtq_run(c, NULL, "submit", "-q", "full", "--timeout", "1s", "echo", "x", NULL);
     assert_int_equal(r->status, 75);
     expect_in(r, r->said, "max_queue_tasks is reached");
-    expect_in(r, r->said, "queue full: wait for workers");
+    expect_in(r, r->said, "queue full: try again later");
     r = dtq_run(c, lines_of("x", 5), "submit", "-q", "full", "--timeout", "1s", "--each-line", "-",
                 "echo", NULL);
     assert_int_equal(r->status, 75); /* many lines are told the same as one */
     expect_in(r, r->said, "5 of 5 lines are not confirmed");
     expect_in(r, r->said, "max_queue_tasks is reached");
-    expect_in(r, r->said, "queue full: wait for workers");
+    expect_in(r, r->said, "queue full: try again later");
     dtq_expect(c, 0, NULL, "submit", "-q", "other", "echo", "x", NULL);
     submit = run_start(c, NULL, "dtq", "submit", "-V", c->control, "-q", "full", "echo", "x", NULL);
     dtq_expect(c, 0, NULL, "queue", "purge", "full", NULL);

@@ -764,6 +764,7 @@ static void a_confirmation_that_comes_too_late_changes_nothing(void **state)
 static void without_a_sink_tasks_wait_and_the_ventilator_is_asked_again(void **state)
 {
     struct world *w = *state;
+    struct dtqi_str why;
     dtq_id id;
 
     tick(w);
@@ -773,12 +774,15 @@ static void without_a_sink_tasks_wait_and_the_ventilator_is_asked_again(void **s
     w->seen_n = w->sent_n;
     pass(w, CLIENT_RETRY_MS_MIN);
     assert_null(next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT));
+    assert_int_equal(client_put_off(w->c, &why), DTQ_EBUSY); /* that is why nothing is confirmed */
+    assert_true(dtqi_str_eq(why, dtqi_str("no sink is registered with the ventilator")));
     w->seen_n = 0;
     next_sent(w, CLIENT_VENTILATOR, DTQI_HELLO);
     assert_non_null(next_sent(w, CLIENT_VENTILATOR, DTQI_HELLO));
     w->sinks_n = 1;
     welcome(w);
     tick(w);
+    assert_int_equal(client_put_off(w->c, &why), DTQ_OK);
     assert_true(has_id(next_sent(w, CLIENT_VENTILATOR, DTQI_SUBMIT), &id));
 }
 
