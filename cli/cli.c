@@ -432,6 +432,17 @@ int cli_worse(int a, int b)
     return CLI_DONE;
 }
 
+int cli_not_found(const struct cli *c, const dtq_id *id)
+{
+    char text[DTQ_ID_TEXT_BYTES];
+
+    dtq_id_format(id, text);
+    if (!c->json)
+        return cli_error(c, CLI_FAILED, "%s: not found", text);
+    cli_print_json(json_pack("{s:s, s:s}", "id", text, "state", dtq_state_name(DTQ_NOT_FOUND)));
+    return CLI_FAILED;
+}
+
 void cli_reason_text(dtq_reason reason, int32_t code, char *ret, size_t bytes)
 {
     const char *name = dtq_reason_name(reason);

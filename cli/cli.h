@@ -134,6 +134,9 @@ int cli_status_of_state(dtq_state state);
 /* The worse of two statuses: failed, then cancelled, then done. */
 int cli_worse(int a, int b);
 
+/* A task that nobody knows. @return the status, after saying so. */
+int cli_not_found(const struct cli *c, const dtq_id *id);
+
 /* "exit 3", "signal KILL", "timeout", ..: what a failure says of itself. */
 void cli_reason_text(dtq_reason reason, int32_t code, char *ret, size_t bytes);
 /* Milliseconds as the library takes them; `given` false: for ever. */

@@ -478,6 +478,8 @@ static int check_add(const struct cli *c, const struct cron_options *o)
 
 struct order {
     const char *done;
+    const char *key; /* of JSON .. */
+    bool is;         /* .. and what it is now */
     dtq_err (*give)(dtq_client *client, const char *name, int32_t timeout_ms);
 };
 
@@ -489,7 +491,7 @@ static int order_one(struct cli *c, const char *name, const void *arg)
     if (err != DTQ_OK)
         return cli_fail(c, err, "cron entry '%s' was not changed", name);
     if (c->json)
-        cli_print_json(json_pack("{s:s, s:b}", "name", name, order->done, 1));
+        cli_print_json(json_pack("{s:s, s:b}", "name", name, order->key, order->is));
     else
         printf("%s %s\n", name, order->done);
     return CLI_DONE;
@@ -498,19 +500,19 @@ static int order_one(struct cli *c, const char *name, const void *arg)
 static int remove_each(struct cli *c, const struct cron_options *o)
 {
     (void)o;
-    return cli_each(c, order_one, &(struct order){"removed", dtq_cron_remove});
+    return cli_each(c, order_one, &(struct order){"removed", "removed", true, dtq_cron_remove});
 }
 
 static int pause_each(struct cli *c, const struct cron_options *o)
 {
     (void)o;
-    return cli_each(c, order_one, &(struct order){"paused", dtq_cron_pause});
+    return cli_each(c, order_one, &(struct order){"paused", "paused", true, dtq_cron_pause});
 }
 
 static int resume_each(struct cli *c, const struct cron_options *o)
 {
     (void)o;
-    return cli_each(c, order_one, &(struct order){"resumed", dtq_cron_resume});
+    return cli_each(c, order_one, &(struct order){"resumed", "paused", false, dtq_cron_resume});
 }
 
 static int run_one(struct cli *c, const char *name, const void *arg)

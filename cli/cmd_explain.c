@@ -155,6 +155,7 @@ static int explain_open(struct cli *c, const dtq_task_info *t)
 
 static int explain_ended(struct cli *c, const dtq_id *id)
 {
+    static const char ended[] = "it has ended; dtq show tells how";
     char text[DTQ_ID_TEXT_BYTES];
     dtq_result result;
     dtq_err err = dtq_look(c->client, id, 1, CLI_ANSWER_MS, &result);
@@ -163,12 +164,15 @@ static int explain_ended(struct cli *c, const dtq_id *id)
     if (err != DTQ_OK)
         return cli_fail(c, err, "%s", text);
     if (result.state == DTQ_NOT_FOUND)
-        return cli_error(c, CLI_FAILED, "%s: not found", text);
-    if (c->json)
-        cli_print_json(cli_json_result(&result, false));
-    else
-        printf("%s  %s\n  why       it has ended; dtq show tells how\n", text,
-               dtq_state_name(result.state));
+        return cli_not_found(c, id);
+    if (c->json) {
+        json_t *o = cli_json_result(&result, false);
+
+        json_object_set_new(o, "why", json_string(ended));
+        cli_print_json(o);
+    } else {
+        printf("%s  %s\n  why       %s\n", text, dtq_state_name(result.state), ended);
+    }
     return CLI_DONE;
 }
 

@@ -66,14 +66,6 @@ static void print_outcome(const dtq_result *r)
         printf("  %-9s  %zu bytes\n", "result", r->body_bytes);
 }
 
-static int not_found(const struct cli *c, const dtq_id *id)
-{
-    char text[DTQ_ID_TEXT_BYTES];
-
-    dtq_id_format(id, text);
-    return cli_error(c, CLI_FAILED, "%s: not found", text);
-}
-
 static int show_open(const struct cli *c, const dtq_task_info *task)
 {
     if (c->json)
@@ -123,7 +115,7 @@ static int show_dead(struct cli *c, const dtq_id *id, json_t *outcome)
     else if (outcome != NULL)
         cli_print_json(add_attempts(c, id, outcome));
     else
-        return err == DTQ_ENOTFOUND ? not_found(c, id) : cli_fail(c, err, "no answer");
+        return err == DTQ_ENOTFOUND ? cli_not_found(c, id) : cli_fail(c, err, "no answer");
     return CLI_DONE;
 }
 
