@@ -122,6 +122,20 @@ bool cli_is_typed(const struct cli *c, const char *name)
     return typed.is_typed;
 }
 
+void cli_no_verb(const struct cli *c, const char *word, const char *const *verbs, size_t n)
+{
+    const char *near = text_nearest(word, verbs, n);
+
+    if (near != NULL) {
+        cli_error(c, CLI_USAGE, "there is no '%s'; did you mean '%s'?", word, near);
+        return;
+    }
+    fprintf(stderr, "dtq %s: there is no '%s'; give", c->command, word);
+    for (size_t i = 0; i < n; i++)
+        fprintf(stderr, "%s %s", i == 0 ? "" : i + 1 < n ? "," : " or", verbs[i]);
+    fputc('\n', stderr);
+}
+
 int cli_check_name(const struct cli *c, const char *what, const char *name)
 {
     if (name == NULL || dtqi_is_name(dtqi_str(name)))
@@ -231,9 +245,10 @@ void cli_out_of_memory(void)
 
 int cli_flush(const struct cli *c, int status)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return status;
-    return cli_error(c, CLI_FAILED, "cannot write to standard output");
+    char who[64];
+
+    snprintf(who, sizeof who, "dtq %s", c->command);
+    return opt_flush(who) ? status : CLI_FAILED;
 }
 
 /* A prefix as people type it: hexadecimal digits, dashes anywhere. @return its bits; 0: it is none.

@@ -87,6 +87,8 @@ void cli_done(struct cli *c);
  * among `takes`, long names with spaces between. @return OPT_GO, or the status after a message. */
 int cli_check_options(const struct cli *c, const struct cli_spec *spec, const char *verb,
                       const char *takes);
+/* `dtq queue WORD`, and it has no such verb: a message with the nearest, or with all of them. */
+void cli_no_verb(const struct cli *c, const char *word, const char *const *verbs, size_t n);
 /* Was this option given on the command line? */
 bool cli_is_typed(const struct cli *c, const char *name);
 /* `name` (NULL: not given) can be the name of a task, queue, .., or a key. @return as above. */
@@ -108,8 +110,8 @@ void cli_out_of_memory(void) __attribute__((noreturn));
 void cli_say_silence(void *arg, const dtq_silence *silence);
 /* After DTQ_EUNREACHABLE: who it is, and what to do about it. */
 void cli_hint_unreachable(const struct cli *c);
-/* stdout could not be written (a full disk, a closed pipe): a command that prints ends with this.
- * @return the status, `status` itself if all went well. */
+/* stdout could not be written (a full disk): a command that prints ends with this. A reader that
+ * has closed its pipe has seen enough. @return the status, `status` itself if all went well. */
 int cli_flush(const struct cli *c, int status);
 
 struct cli_ids {

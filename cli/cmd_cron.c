@@ -617,16 +617,13 @@ static const struct verb *find_verb(const struct cli *c)
 {
     const char *word = c->parsed.operands[0];
     const char *names[VERBS_N];
-    const char *near;
 
     for (size_t i = 0; i < VERBS_N; i++) {
         if (strcmp(word, verbs[i].name) == 0)
             return &verbs[i];
         names[i] = verbs[i].name;
     }
-    near = text_nearest(word, names, VERBS_N);
-    cli_error(c, CLI_USAGE, "there is no '%s'; did you mean '%s'?", word,
-              near != NULL ? near : "list");
+    cli_no_verb(c, word, names, VERBS_N);
     return NULL;
 }
 

@@ -312,7 +312,6 @@ static const struct sink_verb {
 static int run_verb(struct cli *c, const struct cli_spec *spec, const struct sink_options *o)
 {
     const char *word = c->parsed.operands[0];
-    const char *near;
 
     for (const struct sink_verb *v = verbs; v < verbs + sizeof verbs / sizeof *verbs; v++) {
         if (strcmp(word, v->name) != 0)
@@ -323,9 +322,8 @@ static int run_verb(struct cli *c, const struct cli_spec *spec, const struct sin
             return cli_error(c, CLI_USAGE, "usage: dtq sink list|accept SINK|remove SINK");
         return run(c, o, v->run);
     }
-    near = text_nearest(word, (const char *[]){"list", "accept", "remove"}, 3);
-    return cli_error(c, CLI_USAGE, "there is no '%s'; did you mean '%s'?", word,
-                     near != NULL ? near : "list");
+    cli_no_verb(c, word, (const char *[]){"list", "accept", "remove"}, 3);
+    return CLI_USAGE;
 }
 
 int cmd_sink(int argc, char **argv)

@@ -364,7 +364,9 @@ static int submit_one(struct cli *c, const struct submit_options *o, const char 
         cli_print_json(json_pack("{s:s, s:b}", "id", text, "existing", err == DTQ_EEXISTS));
     else
         puts(text);
-    return cli_flush(c, CLI_DONE);
+    return cli_flush(c, CLI_DONE) == CLI_DONE
+               ? CLI_DONE
+               : cli_error(c, CLI_FAILED, "%s was accepted all the same", text);
 }
 
 static int submit_single(struct cli *c, const struct submit_options *o)

@@ -56,10 +56,7 @@ static void print_help(FILE *out)
 
 static int flush(void)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return CLI_DONE;
-    fputs("dtq: cannot write to standard output\n", stderr);
-    return CLI_FAILED;
+    return opt_flush("dtq") ? CLI_DONE : CLI_FAILED;
 }
 
 static int unknown_command(const char *word)

@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <limits.h>
 #include <math.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
@@ -834,6 +835,23 @@ static dtq_err read_line(struct opt_state *s, struct line *line)
     return DTQ_OK;
 }
 
+/* All ways to call it, each on a line of its own if there are several. */
+static void say_usage(struct opt_state *s)
+{
+    const struct opt_spec *spec = s->spec;
+    const char *lead = strchr(spec->usage, '\n') != NULL ? "\n  " : " ";
+    size_t used = (size_t)snprintf(s->why, sizeof s->why, "something is missing; usage:");
+
+    for (const char *usage = spec->usage; *usage != '\0' && used < sizeof s->why;) {
+        size_t n = strcspn(usage, "\n");
+
+        used += (size_t)snprintf(s->why + used, sizeof s->why - used, "%s%s%s%s %.*s", lead,
+                                 spec->program, spec->command != NULL ? " " : "",
+                                 spec->command != NULL ? spec->command : "", (int)n, usage);
+        usage += n + (usage[n] == '\n' ? 1 : 0);
+    }
+}
+
 static dtq_err check_operands(struct opt_state *s, const struct opt_result *result)
 {
     const struct opt_spec *spec = s->spec;
@@ -841,9 +859,7 @@ static dtq_err check_operands(struct opt_state *s, const struct opt_result *resu
     if (spec->stop_at_operand)
         return DTQ_OK;
     if (result->operands_n < spec->operands_min) {
-        snprintf(s->why, sizeof s->why, "something is missing; usage: %s%s%s %.*s", spec->program,
-                 spec->command != NULL ? " " : "", spec->command != NULL ? spec->command : "",
-                 (int)strcspn(spec->usage, "\n"), spec->usage);
+        say_usage(s);
         return DTQ_EINVAL;
     }
     if (result->operands_n > spec->operands_max) {
@@ -1035,12 +1051,21 @@ static int fail(const struct opt_spec *spec, dtq_err err, const char *why)
     return 1;
 }
 
+bool opt_flush(const char *who)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return true;
+    if (poll(&out, 1, 0) > 0 && (out.revents & POLLERR) != 0)
+        return true; /* the other end of the pipe is closed */
+    fprintf(stderr, "%s: cannot write to standard output\n", who);
+    return false;
+}
+
 static int end_of_output(const struct opt_spec *spec)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return 0;
-    fprintf(stderr, "%s: cannot write to standard output\n", spec->program);
-    return 1;
+    return opt_flush(spec->program) ? 0 : 1;
 }
 
 int opt_parse(const struct opt_spec *spec, int argc, char **argv, struct opt_result *ret)

@@ -145,6 +145,10 @@ struct opt_ventilator {
 };
 extern const struct opt opt_ventilator_table[];
 extern const size_t opt_ventilator_table_n;
+/* What was printed is flushed. Whoever reads it and has seen enough (`| head`) is no failure.
+ * @return false: it could not be written, after a message that begins with `who`. */
+bool opt_flush(const char *who);
+
 /* One ventilator is what this version can use. @return OPT_GO, or 2 after opt_error(). */
 int opt_ventilator_check(const struct opt_spec *spec, const struct opt_ventilator *values);
 

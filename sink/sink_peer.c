@@ -155,7 +155,10 @@ static void on_welcome(struct sink *s, struct peer *p, const struct dtqi_welcome
 
 static void on_refused(struct sink *s, struct peer *p, const struct dtqi_refused *r)
 {
-    struct sink_log_pair pairs[] = {{"why", r->text, 0}, {"reason", {NULL, 0}, r->reason}};
+    struct sink_log_pair pairs[] = {{"why", r->text, 0},
+                                    {"reason", {NULL, 0}, r->reason},
+                                    {"again_in_ms", {NULL, 0}, HELLO_MS_MAX}};
+    bool may_pass = r->reason == DTQI_BUSY; /* R38: so it is after a kill -9, for some seconds */
 
     if (p->is_welcome)
         return;
@@ -166,7 +169,7 @@ static void on_refused(struct sink *s, struct peer *p, const struct dtqi_refused
     if (s->now_ms < s->refused_log_at_ms)
         return;
     s->refused_log_at_ms = s->now_ms + LOG_MS;
-    sink_log(s, SINK_ERROR, "refused", pairs, 2);
+    sink_log(s, may_pass ? SINK_WARN : SINK_ERROR, "refused", pairs, 3);
 }
 
 static void on_unknown_session(struct sink *s, struct peer *p, const struct dtqi_unknown_session *u)

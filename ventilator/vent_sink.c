@@ -144,11 +144,8 @@ static bool is_endpoint(struct dtqi_str text)
            memchr(text.at, '\0', text.len) == NULL;
 }
 
-static const char *flaw_of_hello(const struct vent *v, uint32_t route, const struct dtqi_hello *m)
+static const char *flaw_of_hello(const struct vent *v, const struct dtqi_hello *m)
 {
-    uint32_t i = vent_sink_find(v, &m->store);
-    const struct sink *s = i != NONE ? &v->sinks[i] : NULL;
-
     if (dtqi_uid_is_zero(&m->store) || !is_endpoint(m->intake) || !is_endpoint(m->results))
         return "a sink must name its store, its intake and its results endpoint";
     if (m->outcome_memory_ms < memory_needed_ms(v))
@@ -156,9 +153,16 @@ static const char *flaw_of_hello(const struct vent *v, uint32_t route, const str
     if (vent_is_removed(v, &m->store))
         return "it was removed from this ventilator: with an empty data directory it joins as a "
                "new sink"; /* R52 */
-    if (s != NULL && s->live && s->route != route && !dtqi_uid_eq(&s->instance, &m->instance))
-        return "a sink with the same data directory is registered already"; /* R38 */
     return NULL;
+}
+
+/* R38. For a sink that was killed it passes, when its last life has been silent for long enough. */
+static bool has_live_twin(const struct vent *v, uint32_t route, const struct dtqi_hello *m)
+{
+    uint32_t i = vent_sink_find(v, &m->store);
+    const struct sink *s = i != NONE ? &v->sinks[i] : NULL;
+
+    return s != NULL && s->live && s->route != route && !dtqi_uid_eq(&s->instance, &m->instance);
 }
 
 static void set_endpoints(struct vent *v, struct sink *s, const struct dtqi_hello *m)
@@ -241,11 +245,16 @@ static void begin_session(struct vent *v, struct sink *s, uint32_t route,
 
 void vent_on_sink_hello(struct vent *v, uint32_t route, const struct dtqi_hello *m)
 {
-    const char *flaw = flaw_of_hello(v, route, m);
+    const char *flaw = flaw_of_hello(v, m);
     uint32_t i = flaw == NULL ? vent_sink_get(v, &m->store) : NONE;
     struct peer *p = vent_peer_find(v, route);
     struct sink *s;
 
+    if (flaw == NULL && has_live_twin(v, route, m)) {
+        vent_refuse(v, route, DTQI_BUSY,
+                    "a sink with the same data directory is registered already");
+        return;
+    }
     if (flaw != NULL || i == NONE) {
         vent_refuse(v, route, flaw != NULL ? DTQI_BAD_PEER : DTQI_BUSY,
                     flaw != NULL ? flaw : "16 sinks are registered");

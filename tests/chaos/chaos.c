@@ -338,12 +338,10 @@ static void stop_role(struct chaos *x, enum role role)
     }
 }
 
-/* Errors that our faults are the cause of: a slot that we killed, and a sink that is back before
- * the ventilator could learn that its last life is over (R38). */
+/* Errors that our faults are the cause of: a slot that we killed. */
 static bool is_expected(const char *line)
 {
-    return strstr(line, "ev=slot_broken") != NULL ||
-           strstr(line, "a sink with the same data directory is registered already") != NULL;
+    return strstr(line, "ev=slot_broken") != NULL;
 }
 
 /* Reports of sanitizers and asserts, in whatever the programs said. */

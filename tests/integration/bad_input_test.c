@@ -139,6 +139,24 @@ static void an_output_that_cannot_be_written_is_told(void **state)
                  DTQ_BIN_DIR, commands[i]);
         expect_shell(line, 1, "cannot write to standard output");
     }
+    snprintf(line, sizeof line, "DTQ_VENTILATOR=%s %s/dtq submit echo x 2>&1 >/dev/full",
+             c->control, DTQ_BIN_DIR);
+    expect_shell(line, 1, "was accepted all the same");
+}
+
+/* What is behind a `| head` ends without a word, as with other programs. */
+static void a_reader_that_has_seen_enough_is_no_failure(void **state)
+{
+    struct cluster *c = *state;
+    char line[PATH_MAX + 256];
+
+    cluster_start_ventilator(c, NULL);
+    cluster_start_sink(c, NULL);
+    snprintf(line, sizeof line,
+             "{ { DTQ_VENTILATOR=%s %s/dtq status; echo $? >&2; } 2>&3 | true; } 3>&1 | "
+             "sed 's/^/said:/'",
+             c->control, DTQ_BIN_DIR);
+    expect_shell(line, 0, "said:0");
 }
 
 static void names_have_their_characters(void **state)
@@ -202,6 +220,13 @@ static void what_does_not_go_together_is_an_error_of_usage(void **state)
     expect_error(dtq_run(c, NULL, "submit", "--prioriti=1", "echo", NULL), 2,
                  "did you mean --priority?");
     expect_error(dtq_run(c, NULL, "submitt", NULL), 2, "did you mean 'submit'?");
+    expect_error(dtq_run(c, NULL, "queue", "pouse", "q", NULL), 2, "did you mean 'pause'?");
+    expect_error(dtq_run(c, NULL, "queue", "frob", "q", NULL), 2,
+                 "there is no 'frob'; give list, pause, resume,");
+    expect_error(dtq_run(c, NULL, "cron", "frob", NULL), 2, "run or next");
+    expect_error(dtq_run(c, NULL, "sink", "frob", NULL), 2, "accept or remove");
+    expect_error(dtq_run(c, NULL, "queue", NULL), 2,
+                 "\n  dtq queue [OPTION...] ageing QUEUE DURATION|none\n");
     expect_error(dtq_run(c, NULL, "submit", "--", "ls", NULL), 2, "tasks that are commands");
     expect_error(dtq_run(c, NULL, "-V", NULL), 2, "-V needs a value");
     expect_error(dtq_run(c, NULL, "--timeout", "3s", "wait", NULL), 2, "behind the command's name");
@@ -838,6 +863,7 @@ int main(int argc, char **argv)
         STORY(a_line_over_the_limit_is_named_and_the_others_go_on),
         STORY(a_file_without_newlines_takes_no_memory),
         STORY(an_output_that_cannot_be_written_is_told),
+        STORY(a_reader_that_has_seen_enough_is_no_failure),
         STORY(names_have_their_characters),
         STORY(bad_lines_of_json_are_named_and_the_good_ones_run),
         STORY(what_does_not_go_together_is_an_error_of_usage),

@@ -337,6 +337,9 @@ static void too_few_and_too_many_operands_are_refused(void **state)
 
     f->spec.operands_min = 1;
     f->spec.operands_max = 2;
+    expect_error(f, "",
+                 "something is missing; usage:\n  dtq-thing [OPTION...] FILE\n  dtq-thing --other");
+    f->spec.usage = "[OPTION...] FILE";
     expect_error(f, "", "something is missing; usage: dtq-thing [OPTION...] FILE");
     assert_int_equal(parse(f, "a b"), OPT_GO);
     expect_error(f, "a b c", "unexpected argument 'c'");
