@@ -313,6 +313,32 @@ static void a_full_batch_of_distinct_specs_fits(void **state)
     dtqi_buf_unref(buf);
 }
 
+/* It comes from a client that did not look so closely: the ventilator says what is wrong with it.
+ */
+static void a_submitted_spec_says_that_nothing_meets_its_rules(void **state)
+{
+    dtq_id id = {"id"};
+    struct dtqi_slice body = {NULL, 0};
+    struct dtqi_buf *buf = memory();
+    struct dtqi_spec spec = {
+        .name = dtqi_str("w"), .queue = dtqi_str("q"), .retry_on = dtqi_str("exit:300")};
+    struct dtqi_msg made = {.type = DTQI_SUBMIT};
+    struct dtqi_msg read;
+    struct sample_frame f;
+
+    (void)state;
+    spec.raw = dtqi_spec_encode(&spec, buf);
+    made.submit =
+        (struct dtqi_submit){.n = 1, .ids = &id, .specs = &spec, .specs_n = 1, .bodies = &body};
+    f = sample_encode(&made);
+    read = decode_frame(f);
+    assert_non_null(read.submit.specs[0].flaw);
+    assert_non_null(strstr(read.submit.specs[0].flaw, "retry_on: 'exit:300' names"));
+    dtqi_msg_done(&read);
+    free(f.at);
+    dtqi_buf_unref(buf);
+}
+
 static void unknown_fields_are_skipped(void **state)
 {
     struct wire w = wire_of(DTQI_FOLLOW);
@@ -991,6 +1017,7 @@ int main(void)
         cmocka_unit_test(no_field_of_the_schema_is_forgotten),
         cmocka_unit_test(columns_and_bodies_arrive_as_they_were),
         cmocka_unit_test(a_full_batch_of_distinct_specs_fits),
+        cmocka_unit_test(a_submitted_spec_says_that_nothing_meets_its_rules),
         cmocka_unit_test(unknown_fields_are_skipped),
         cmocka_unit_test(a_long_text_is_cut_between_two_characters),
         cmocka_unit_test(what_is_not_utf8_becomes_a_question_mark),
