@@ -96,9 +96,10 @@ static bool is_named(const dtq_sink_info *s, const char *word)
 {
     char store[DTQ_ID_TEXT_BYTES];
 
+    if (strcmp(s->results, word) == 0 || strcmp(s->intake, word) == 0)
+        return true;
     sink_store_text(s->store, store);
-    return (word[0] != 0 && strncmp(store, word, strlen(word)) == 0) ||
-           strcmp(s->results, word) == 0 || strcmp(s->intake, word) == 0;
+    return word[0] != 0 && strncmp(store, word, strlen(word)) == 0;
 }
 
 static const dtq_sink_info *find(const struct cli *c, const dtq_sink_info *sinks, size_t n,

@@ -172,7 +172,7 @@ dtq_err dtqi_spec_decode(struct dtqi_slice raw, struct dtqi_buf *buf, struct dtq
                          char *why, size_t why_bytes)
 {
     struct codec_reader r = {.buf = buf, .what = "task", .why = why, .why_bytes = why_bytes};
-    struct dtqi_spec spec;
+    struct dtqi_spec spec = {0};
 
     if (!codec_read_spec(&r, raw, &spec))
         return r.err;
