@@ -78,7 +78,7 @@ void sock_guard_watch(struct sock_guard *guard, struct sock *sock)
 
     sock->guard = guard;
     if (strncmp(sock->endpoint, "tcp://", 6) == 0 && guard->ports_n < PORTS_MAX)
-        guard->ports[guard->ports_n++] = (uint16_t)atoi(port + 1);
+        guard->ports[guard->ports_n++] = (uint16_t)strtoul(port + 1, NULL, 10);
 }
 
 static bool make_room(struct sock_guard *guard, int fd)
@@ -187,7 +187,7 @@ static void look_at_all(struct sock_guard *guard, enum crowd crowd)
     rewinddir(guard->files);
     while ((entry = readdir(guard->files)) != NULL)
         if (entry->d_name[0] != '.')
-            look_at(guard, atoi(entry->d_name), crowd);
+            look_at(guard, (int)strtol(entry->d_name, NULL, 10), crowd);
 }
 
 /* The lowest descriptor that is free says how many are in use, nearly. */

@@ -33,7 +33,7 @@ static void flush(dtq_client *client)
 
     if (err != DTQ_OK)
         fail(client, "not all are confirmed", err);
-    while ((err = dtq_next_event(client, 0, &event)) == DTQ_OK)
+    while (dtq_next_event(client, 0, &event) == DTQ_OK)
         if (event.submitted.err != DTQ_OK)
             printf("task refused: %s\n", event.submitted.text);
 }

@@ -307,7 +307,7 @@ dtq_err dtq_cron_show(dtq_client *client, const char *name, int32_t timeout_ms,
     err = list(client, query, io_end_ms(timeout_ms), &found);
     if (err == DTQ_OK && (found.n == 0 || found.entries == NULL))
         err = shell_fail(client, DTQ_ENOTFOUND, "there is no cron entry of that name");
-    if (err == DTQ_OK)
+    else if (err == DTQ_OK)
         *ret_entry = found.entries[0];
     io_settle(client);
     return err;
