@@ -150,16 +150,33 @@ dtq_err store_dir_lock(const char *dir, int *ret_fd, struct store_why why)
     return DTQ_OK;
 }
 
-dtq_err store_dir_sync(const char *dir, struct store_why why)
+/* @return 0, or errno. */
+static int flush(const char *dir)
 {
-    dtq_err err = DTQ_OK;
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int error = fd < 0 || fsync(fd) != 0 ? errno : 0;
 
-    if (fd < 0 || fsync(fd) != 0)
-        err = why_errno(why, "sync the directory", dir);
     if (fd >= 0)
         close(fd);
-    return err;
+    return error;
+}
+
+static dtq_err why_not_flushed(int error, const char *dir, struct store_why why)
+{
+    errno = error;
+    return error != 0 ? why_errno(why, "sync the directory", dir) : DTQ_OK;
+}
+
+dtq_err store_dir_sync(const char *dir, struct store_why why)
+{
+    return why_not_flushed(flush(dir), dir, why);
+}
+
+/* One that may not be read was there before. So was what is on a file system that has no flushes,
+ * as a root of squashfs or a directory of an automounter. */
+static bool is_old(int error)
+{
+    return error == EACCES || error == EINVAL || error == EROFS;
 }
 
 dtq_err store_dir_sync_path(const char *dir, struct store_why why)
@@ -171,9 +188,12 @@ dtq_err store_dir_sync_path(const char *dir, struct store_why why)
     if (err == DTQ_OK)
         err = store_dir_sync(dir, why);
     while (err == DTQ_OK && strcmp(at, "/") != 0 && strcmp(at, ".") != 0) {
+        int error;
+
         at = dirname(path);
-        if (access(at, R_OK) == 0) /* one that may not be read was there before */
-            err = store_dir_sync(at, why);
+        error = flush(at);
+        if (!is_old(error))
+            err = why_not_flushed(error, at, why);
     }
     return err;
 }

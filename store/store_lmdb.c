@@ -839,6 +839,8 @@ static dtq_err open_tables(struct lmdb_store *l, const char *dir, struct store_w
     err = open_identity(l, txn, dir, &is_new, why);
     for (unsigned i = 0; i < l->base.tables_n && err == DTQ_OK && rc == 0; i++)
         rc = mdb_dbi_open(txn, l->base.tables[i], MDB_CREATE, &l->tables[i]);
+    if (err == DTQ_OK && rc == 0 && is_new) /* first: with an identity it is not new any more */
+        err = store_dir_sync_path(dir, why);
     if (err != DTQ_OK || rc != 0) {
         mdb_txn_abort(txn);
         return err != DTQ_OK ? err : open_failed(rc, dir, "open the tables", why);
@@ -846,9 +848,7 @@ static dtq_err open_tables(struct lmdb_store *l, const char *dir, struct store_w
     rc = mdb_txn_commit(txn);
     if (rc == 0 && is_new)
         rc = mdb_env_sync(l->env, 1);
-    if (rc != 0)
-        return open_failed(rc, dir, "write to the store", why);
-    return is_new ? store_dir_sync_path(dir, why) : DTQ_OK;
+    return rc == 0 ? DTQ_OK : open_failed(rc, dir, "write to the store", why);
 }
 
 /* Any record that is read stands in the map, and the identity is always there. */

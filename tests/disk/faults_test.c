@@ -481,14 +481,25 @@ static void with_async_durability_a_power_cut_loses_only_what_was_not_flushed(vo
     cut_power(w);
 }
 
-static void expect_entries_flushed(void)
+/* Without these another start makes them anew. */
+static const char *const replaceable[] = {"dtq.lock", "lock.mdb", NULL};
+static const char *const replaceable_or_mark[] = {"dtq.lock", "lock.mdb", "dtq.store", NULL};
+
+static void expect_entries_flushed(const char *const *but)
 {
-    /* Without these another start makes them anew. */
-    static const char *const replaceable[] = {"dtq.lock", "lock.mdb", NULL};
-    const char *path = shim_unflushed_entry(replaceable);
+    const char *path = shim_unflushed_entry(but);
 
     if (path != NULL)
         fail_msg("a power cut may forget '%s'", path);
+}
+
+static void end_inner(struct world *inner)
+{
+    close_run(inner);
+    remove_files(inner->dir);
+    assert_int_equal(rmdir(inner->dir), 0);
+    *strrchr(inner->dir, '/') = '\0';
+    assert_int_equal(rmdir(inner->dir), 0);
 }
 
 static void what_it_makes_is_in_flushed_directories_before_it_confirms(void **state)
@@ -501,17 +512,39 @@ static void what_it_makes_is_in_flushed_directories_before_it_confirms(void **st
     assert_int_equal(open_store(&inner), DTQ_OK);
     inner.work = w->kind->open(inner.store, inner.why, sizeof inner.why);
     assert_non_null(inner.work);
-    expect_entries_flushed();
+    expect_entries_flushed(replaceable);
     for (unsigned i = 0; i < STEPS; i++) {
         assert_int_equal(w->kind->step(inner.work, w->seed, i), DTQ_OK);
-        expect_entries_flushed();
+        expect_entries_flushed(replaceable);
     }
     shim_set("", SHIM_NONE, 0);
-    close_run(&inner);
-    remove_files(inner.dir);
-    assert_int_equal(rmdir(inner.dir), 0);
-    *strrchr(inner.dir, '/') = '\0';
-    assert_int_equal(rmdir(inner.dir), 0);
+    end_inner(&inner);
+}
+
+static void a_start_whose_flush_failed_leaves_no_directory_to_be_forgotten(void **state)
+{
+    struct world *w = *state;
+    bool has_struck = true;
+    unsigned refused = 0;
+
+    for (uint64_t at = 1; has_struck; at++) {
+        struct world inner = *w;
+        dtq_err err;
+
+        (void)snprintf(inner.dir, sizeof inner.dir, "%.40s/a/b", w->dir);
+        shim_set(w->dir, SHIM_EIO_SYNC, at);
+        err = open_store(&inner);
+        has_struck = shim_has_struck() || shim_calls() >= at;
+        refused += err != DTQ_OK;
+        if (err != DTQ_OK)
+            assert_int_equal(open_store(&inner), DTQ_OK);
+        inner.work = w->kind->open(inner.store, inner.why, sizeof inner.why);
+        assert_non_null(inner.work);
+        expect_entries_flushed(replaceable_or_mark);
+        shim_set("", SHIM_NONE, 0);
+        end_inner(&inner);
+    }
+    assert_in_range(refused, 3, 100); /* at least one for each directory */
 }
 
 static uint32_t digest_or_zero(struct world *w)
@@ -693,6 +726,7 @@ int main(int argc, char **argv)
         BOTH(a_power_cut_at_any_point_loses_nothing_confirmed),
         BOTH(with_async_durability_a_power_cut_loses_only_what_was_not_flushed),
         BOTH(what_it_makes_is_in_flushed_directories_before_it_confirms),
+        BOTH(a_start_whose_flush_failed_leaves_no_directory_to_be_forgotten),
         BOTH(a_disk_that_lies_about_flushes_is_noticed),
         BOTH(an_error_of_any_write_stops_confirming),
         BOTH(an_error_of_any_flush_stops_confirming),

@@ -1626,6 +1626,21 @@ static void a_real_full_disk_is_survived(void **state)
     assert_int_equal(store_check(w->store, NULL, NULL, &records), DTQ_OK);
 }
 
+/* Nothing of /proc can be flushed, but what is mounted below it can. */
+static void a_store_below_what_has_no_flushes_is_made_at_the_first_start(void **state)
+{
+    struct world *w = *state;
+
+    close_world(w);
+    if (!mount_disk("/proc/tty/driver"))
+        skip();
+    w->cfg.dir = "/proc/tty/driver/a";
+    open_world(w);
+    put(w->store, "apple", "red");
+    close_world(w);
+    assert_int_equal(umount2("/proc/tty/driver", MNT_DETACH), 0);
+}
+
 /* ---- memory's own */
 
 static void a_clone_is_what_a_restart_would_find(void **state)
@@ -1776,6 +1791,7 @@ int main(void)
         DIRECTORY(sync_flushes_in_every_commit),
         {"a_real_full_disk_is_survived", a_real_full_disk_is_survived, in_directory, unmount_disk,
          NULL},
+        DIRECTORY(a_store_below_what_has_no_flushes_is_made_at_the_first_start),
         MEMORY(a_clone_is_what_a_restart_would_find),
         MEMORY(a_commit_can_be_made_to_fail),
         MEMORY(a_limit_can_be_set_later),
