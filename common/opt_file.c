@@ -191,12 +191,23 @@ const char *const *opt_file_keys(size_t *ret_n)
     return keys;
 }
 
+/* The line of a program's section below which nothing stands, or only comments; no key has such a
+ * name. */
+static bool is_empty_section(zconfig_t *item)
+{
+    const char *name = zconfig_name(item);
+    const char *value = zconfig_value(item);
+
+    return (value == NULL || *value == '\0') &&
+           (strcmp(name, "dtq") == 0 || strncmp(name, "dtq-", strlen("dtq-")) == 0);
+}
+
 static bool each_in(zconfig_t *parent, bool in_section, opt_file_visit *visit, void *arg)
 {
     for (zconfig_t *item = zconfig_child(parent); item != NULL; item = zconfig_next(item)) {
         const char *value = zconfig_value(item);
 
-        if (zconfig_child(item) == NULL &&
+        if (zconfig_child(item) == NULL && !is_empty_section(item) &&
             !visit(arg, in_section, zconfig_name(item), value != NULL ? value : ""))
             return false;
     }

@@ -412,6 +412,15 @@ static void the_file_can_be_named(void **state)
                  "/nonexistent/x: cannot read it: No such file or directory");
 }
 
+static void a_section_of_which_all_is_commented_out_is_no_key(void **state)
+{
+    struct fixture *f = *state;
+
+    write_config(f, "dtq-thing\n#    concurrency = 1\n\ndtq-other\ndtq\nconcurrency = 10\n");
+    assert_int_equal(parse(f, ""), OPT_GO);
+    assert_int_equal(f->values.slots, 10);
+}
+
 static void a_bad_file_is_refused_by_line_and_nothing_goes_to_stdout(void **state)
 {
     struct fixture *f = *state;
@@ -591,6 +600,7 @@ int main(void)
         OPT_TEST(a_list_in_the_environment_has_one_value_a_line),
         OPT_TEST(a_section_of_the_file_beats_its_top),
         OPT_TEST(the_file_can_be_named),
+        OPT_TEST(a_section_of_which_all_is_commented_out_is_no_key),
         OPT_TEST(a_bad_file_is_refused_by_line_and_nothing_goes_to_stdout),
         OPT_TEST(errors_name_the_option_the_value_and_what_is_allowed),
         OPT_TEST(more_than_one_ventilator_is_refused_clearly),
