@@ -6,8 +6,8 @@
  *
  *     dtq-worker --keeper SLOTS
  *
- * Where there is no /proc it finds nothing. A keeper that was killed is replaced when the next slot
- * is started.
+ * Where there is no /proc it finds nothing. A keeper that was killed is replaced within seconds,
+ * and before the next slot is started.
  */
 #ifndef DTQ_SLOT_KEEPER_H
 #define DTQ_SLOT_KEEPER_H
@@ -35,7 +35,7 @@ void slot_keeper_close(struct slot_keeper *k);
 
 /* The slot's session from now on; 0: nothing is left of it. */
 void slot_keeper_note(struct slot_keeper *k, uint32_t slot, int session);
-/* Before a slot is started: start the keeper, if it does not run or has ended. */
+/* Start the keeper, if it does not run or has ended. */
 void slot_keeper_check(struct slot_keeper *k);
 
 /* Is this process to be a keeper? */

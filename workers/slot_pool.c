@@ -396,6 +396,7 @@ void slot_pool_start(struct slot_pool *p, uint32_t slot, uint64_t now_ms)
     if (s->life == LIFE_UP) { /* nobody would notice its end */
         kill(-s->pid, SIGKILL);
         (void)waitpid(s->pid, NULL, 0);
+        slot_keeper_note(&p->keeper, slot, 0);
     }
     s->life = LIFE_SWEPT;
     s->status = 1;
@@ -622,15 +623,18 @@ static bool is_slot(const struct slot_pool *p, int pid)
     return false;
 }
 
-/* Whatever became our child without being a slot must not stay a zombie. */
+/* Whatever became our child without being a slot must not stay a zombie. The keeper is looked after
+ * by its number, which must not become somebody else's meanwhile. */
 static void reap_strangers(struct slot_pool *p, uint64_t now_ms)
 {
     if (now_ms < p->strangers_ms)
         return;
     p->strangers_ms = now_ms + STRANGERS_EVERY_MS;
+    if (p->keeper.pid != 0)
+        slot_keeper_check(&p->keeper);
     slot_orphans_list(&p->orphans);
     for (uint32_t i = 0; i < p->orphans.n; i++)
-        if (!is_slot(p, p->orphans.at[i].pid))
+        if (!is_slot(p, p->orphans.at[i].pid) && p->orphans.at[i].pid != p->keeper.pid)
             slot_orphan_reap(&p->orphans.at[i]);
 }
 

@@ -945,6 +945,64 @@ static void hold_slots(const char *path)
     }
 }
 
+static bool is_keeper(int pid)
+{
+    static const char begin[] = "dtq-worker\0--keeper";
+    char path[64];
+    char text[sizeof begin] = "";
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+    f = fopen(path, "re");
+    if (f == NULL)
+        return false;
+    (void)!fread(text, 1, sizeof text, f);
+    fclose(f);
+    return memcmp(text, begin, sizeof begin) == 0;
+}
+
+static int find_keeper(void)
+{
+    FILE *children = fopen("/proc/thread-self/children", "re");
+    int keeper = 0;
+    int pid;
+
+    assert_non_null(children);
+    while (keeper == 0 && fscanf(children, "%d", &pid) == 1) // NOLINT(cert-err34-c): the kernel's
+        if (is_keeper(pid))
+            keeper = pid;
+    fclose(children);
+    return keeper;
+}
+
+/* Just after its start it has no arguments yet. */
+static int wait_keeper(void)
+{
+    uint64_t give_up = now_ms() + GIVE_UP_MS;
+    int keeper = find_keeper();
+
+    while (keeper == 0) {
+        if (now_ms() >= give_up)
+            fail_msg("there is no keeper");
+        keeper = find_keeper();
+    }
+    return keeper;
+}
+
+static void a_keeper_that_was_killed_is_replaced_while_slots_live_on(void **state)
+{
+    struct fixture *f = *state;
+    int keeper = wait_keeper();
+    siginfo_t info;
+
+    kill(keeper, SIGKILL);
+    assert_int_equal(waitid(P_PID, (id_t)keeper, &info, WEXITED | WNOWAIT), 0);
+    slot_pool_look(f->pool, now_ms() + 60000);
+    assert_int_equal(waitpid(keeper, NULL, WNOHANG), -1); /* no zombie */
+    (void)wait_keeper();
+    assert_int_equal(f->exited_n, 0);
+}
+
 /* All our descendants: as their reaper we get each of them in the end. */
 static void slots_and_commands_die_with_a_killed_parent(void **state)
 {
@@ -1023,6 +1081,7 @@ int main(void)
         cmocka_unit_test(a_slot_that_is_killed_while_it_starts_is_not_broken),
         cmocka_unit_test(a_program_that_cannot_be_started_is_told),
         with_slot(a_slot_can_be_killed_and_asked_anything_while_it_starts),
+        with_slot(a_keeper_that_was_killed_is_replaced_while_slots_live_on),
         cmocka_unit_test(slots_and_commands_die_with_a_killed_parent),
     };
 
