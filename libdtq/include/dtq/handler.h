@@ -25,9 +25,9 @@
  *    the worker: they are for people; results are given by dtq_set_result().
  *  - SIGPIPE is ignored. The directory and the environment are the worker's.
  *  - Threads and child processes are allowed. Child processes that a handler leaves behind live as
- *    long as its slot at most; those that have ended are reaped by the slot between two tasks. Two
- *    things are not reached: processes in a session of their own (setsid), and, when the worker
- *    itself is killed with SIGKILL, what the slot's children started.
+ *    long as its slot at most, also when the worker itself is killed with SIGKILL; those that have
+ *    ended are reaped by the slot between two tasks. Processes in a session of their own (setsid)
+ *    are not reached.
  *  - Memory of the task (payload, id, names) is valid until the handler returns.
  *  - At the time limit the slot is killed (SIGKILL) with everything it started: nothing is cleaned
  * up.
