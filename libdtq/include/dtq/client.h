@@ -65,9 +65,9 @@ typedef struct dtq_options {
     /** Bytes of results kept that nobody took yet, at most. What does not fit is left at the sink
      * and fetched when there is room. 0: 64 MiB. */
     uint64_t results_bytes_max;
-    /** Called with silence_arg, from inside a call that waits, when somebody who is needed for it
-     * has not answered for 2.5 s; the call goes on. Once, until he has answered. It must not use
-     * the client. NULL: nothing is called. */
+    /** Called with silence_arg, from inside a call, also one that does not wait, when somebody who
+     * is needed has not answered for 2.5 s; the call goes on. Once, until he has answered. It must
+     * not use the client. NULL: nothing is called. */
     void (*on_silence)(void *silence_arg, const dtq_silence *silence);
     void *silence_arg;
 } dtq_options;
