@@ -1,12 +1,15 @@
 /* Where the programs are: IPv6, names that are not known yet, or that move to another address. */
 #include "cluster.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static void expect_served(struct cluster *c)
@@ -117,6 +120,45 @@ static void a_name_is_asked_for_again_until_it_is_known_and_when_it_moves(void *
     unmount_hosts();
 }
 
+/* A socket where name servers are asked, which says nothing. -1: it may not be made. */
+static int silent_name_server(const char *address)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(53)};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int yes = 1;
+
+    assert_int_equal(inet_pton(AF_INET, address, &at.sin_addr), 1);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes), 0);
+    if (bind(fd, (struct sockaddr *)&at, sizeof at) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* Its own time-out is what counts, and not that of the resolver, which is 10 s. */
+static void a_name_server_that_says_nothing_keeps_no_command(void **state)
+{
+    static const char dns[] = "hosts: dns\n";
+    static const char server[] = "nameserver 127.0.0.77\n";
+    struct cluster *c = *state;
+    const char *switched = cluster_file(c, dns, sizeof dns - 1);
+    const char *resolv = cluster_file(c, server, sizeof server - 1);
+    int fd = silent_name_server("127.0.0.77");
+    const struct run *r;
+
+    if (fd < 0 || unshare(CLONE_NEWNS) != 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount(resolv, "/etc/resolv.conf", NULL, MS_BIND, NULL) != 0 ||
+        mount(switched, "/etc/nsswitch.conf", NULL, MS_BIND, NULL) != 0)
+        skip();
+    r = dtq_run(c, NULL, "submit", "-V", "tcp://head.example:5570", "echo", "--timeout=1s", NULL);
+    assert_int_equal(r->status, 69);
+    expect_in(r, r->said, "the name 'head.example' is not known: no name server has answered yet");
+    assert_int_equal(umount2("/etc/resolv.conf", MNT_DETACH), 0);
+    assert_int_equal(umount2("/etc/nsswitch.conf", MNT_DETACH), 0);
+    close(fd);
+}
+
 /* ---- ports */
 
 /* A worker on the same host could come to talk to itself there. */
@@ -141,6 +183,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         STORY(no_address_of_version_4_is_needed),
+        STORY(a_name_server_that_says_nothing_keeps_no_command),
         STORY(lane_ports_that_the_system_gives_away_are_warned_of),
         STORY(a_name_of_two_addresses_reaches_who_listens_at_the_first_kind),
         STORY(a_name_is_asked_for_again_until_it_is_known_and_when_it_moves),
