@@ -698,6 +698,19 @@ static dtq_err find_file(struct opt_state *s)
     return DTQ_OK;
 }
 
+static dtq_err check_sections(struct opt_state *s, struct _zconfig_t *file)
+{
+    const char *nearest;
+    const char *name = opt_file_strange_section(file, s->spec->program, &nearest);
+
+    if (name == NULL)
+        return DTQ_OK;
+    snprintf(s->why, sizeof s->why, "%.200s: the section '%.100s' is no program's of dtq%s%s%s",
+             s->config_path, name, nearest != NULL ? "; did you mean '" : "",
+             nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "");
+    return DTQ_EINVAL;
+}
+
 static dtq_err read_file(struct opt_state *s)
 {
     struct file_walk walk = {.s = s, .err = DTQ_OK};
@@ -712,7 +725,9 @@ static dtq_err read_file(struct opt_state *s)
         snprintf(s->why, sizeof s->why, "%.200s: %s", s->config_path, why);
         return err;
     }
-    (void)opt_file_each(file, s->spec->program, on_key, &walk);
+    walk.err = check_sections(s, file);
+    if (walk.err == DTQ_OK)
+        (void)opt_file_each(file, s->spec->program, on_key, &walk);
     opt_file_close(file);
     return walk.err;
 }

@@ -1,5 +1,7 @@
 #include "opt_file.h"
 
+#include "text.h"
+
 #include <czmq.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -200,6 +202,25 @@ static bool is_empty_section(zconfig_t *item)
 
     return (value == NULL || *value == '\0') &&
            (strcmp(name, "dtq") == 0 || strncmp(name, "dtq-", strlen("dtq-")) == 0);
+}
+
+const char *opt_file_strange_section(struct _zconfig_t *file, const char *program,
+                                     const char **ret_nearest)
+{
+    const char *const programs[] = {program, "dtq", "dtq-sink", "dtq-ventilator", "dtq-worker"};
+    size_t n = sizeof programs / sizeof *programs;
+
+    for (zconfig_t *item = zconfig_child(file); item != NULL; item = zconfig_next(item)) {
+        size_t i = 0;
+
+        while (i < n && strcmp(programs[i], zconfig_name(item)) != 0)
+            i++;
+        if (zconfig_child(item) == NULL || i < n)
+            continue;
+        *ret_nearest = text_nearest(zconfig_name(item), programs, n);
+        return zconfig_name(item);
+    }
+    return NULL;
 }
 
 static bool each_in(zconfig_t *parent, bool in_section, opt_file_visit *visit, void *arg)

@@ -21,6 +21,11 @@ void opt_file_close(struct _zconfig_t *file);
  * them. integration.bad_input compares them with what the programs say. */
 const char *const *opt_file_keys(size_t *ret_n);
 
+/* A section at the top that is no program's, neither `program`'s nor another one's; `ret_nearest`:
+ * one that may be meant, or NULL. NULL: there is none. Lives as long as the file. */
+const char *opt_file_strange_section(struct _zconfig_t *file, const char *program,
+                                     const char **ret_nearest);
+
 /* Every key with its value: those at the top first, then those of the section `program`, if there
  * is one. A visit that returns false ends the walk. */
 typedef bool opt_file_visit(void *arg, bool in_section, const char *key, const char *value);

@@ -85,7 +85,9 @@ static dtq_err unconfirmed(struct dtq_client *c)
 
     if (err == DTQ_OK || !client_is_welcome(c->core))
         return shell_timed_out(c);
-    return shell_fail_with(c, err, text);
+    if (text.len == 0)
+        text = dtqi_str(dtq_strerror(err));
+    return shell_fail(c, err, "%.*s", (int)text.len, text.at);
 }
 
 /* ---------------------------------------------------------------- what is lent */

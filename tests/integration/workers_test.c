@@ -454,7 +454,7 @@ static struct run *start_families(struct cluster *c)
              "--exec=family=sh -m -c 'trap \"\" INT TERM HUP; sleep 1000 & echo $! > %s; "
              "sh -c \"sleep 1000; true\" & echo $! > %s; wait'",
              one, other);
-    return cluster_start_worker(c, exec, "--exec=fine=echo fine", "-c2", NULL);
+    return cluster_start_worker(c, exec, "-c1", NULL);
 }
 
 static void what_a_task_started_dies_with_a_worker_that_is_killed(void **state)
@@ -490,9 +490,9 @@ static void a_keeper_that_was_killed_is_replaced_with_the_next_slot(void **state
     forget_file(c, "one");
     forget_file(c, "other");
     dtq_expect(c, 0, NULL, "submit", "family", "--no-retry", NULL);
-    (void)keeper_of(worker);
     (void)pid_in(c, "one");
     (void)pid_in(c, "other");
+    (void)keeper_of(worker);
     assert_int_equal(run_stop(worker, SIGKILL), 1000 + SIGKILL);
     wait_gone(pid_in(c, "one"));
     wait_gone(pid_in(c, "other"));

@@ -387,7 +387,7 @@ static void a_section_of_the_file_beats_its_top(void **state)
     struct fixture *f = *state;
 
     write_config(f, "dtq-thing\n    concurrency = 7   # mine\n    module = x\n    module = 'y z'\n"
-                    "dtq-other\n    concurrency = 9\n"
+                    "dtq-worker\n    concurrency = 9\n"
                     "concurrency = 8\nheartbeat = \"2s\"\nmodule = top\nmax-backlog-tasks = 1\n");
     assert_int_equal(parse(f, ""), OPT_GO);
     assert_int_equal(f->values.slots, 7);
@@ -434,6 +434,13 @@ static void a_bad_file_is_refused_by_line_and_nothing_goes_to_stdout(void **stat
     write_config(f, "dtq-thing\n    concurency = 1\n");
     snprintf(sentence, sizeof sentence,
              "%s/dtq/dtq.conf: dtq-thing has no option 'concurency'; did you mean 'concurrency'?",
+             f->dir);
+    expect_error(f, "", sentence);
+
+    write_config(f, "dtq-wroker\n    concurrency = 1\n");
+    snprintf(sentence, sizeof sentence,
+             "%s/dtq/dtq.conf: the section 'dtq-wroker' is no program's of dtq; did you mean "
+             "'dtq-worker'?",
              f->dir);
     expect_error(f, "", sentence);
 
