@@ -109,6 +109,7 @@ static struct journal_queue_slot *queue_find(struct journal *j, uint32_t number)
         at = nummap_get(&j->queue_numbers, number);
     if (at == NUMMAP_NONE)
         return NULL;
+    assert(j->queues != NULL);
     j->queue_last = at;
     return &j->queues[at];
 }
