@@ -354,6 +354,8 @@ void vent_schedule(struct vent *v, struct task *t, uint64_t due_wall_ms)
         queue_of(v, t)->backing_off++;
     }
     t->since_ms = due_wall_ms;
+    if (t->attempt != 0 && task_epoch(v, t) == v->epoch)
+        vent_dirty(v, t, false); /* or, once it left memory, its number would be given again (R2) */
     heap_add(v, &due_of(v, t)->heap, task_index(v, t), BY_DUE);
     vent_expiry_add(v, t);
     vent_due_wall(v, due_wall_ms);
