@@ -558,6 +558,8 @@ void vent_due_evict(struct vent *v)
 
     if (!heap_sort(v, h, BY_DUE))
         return;
+    /* What may be loaded all the same would be put out again at once, and so on. */
+    v->due[h == steady ? DUE_STEADY : DUE_BY_WALL].load_after_ms = v->now_ms + LOAD_RETRY_MS;
     for (uint32_t i = h->n; i > keep; i--) { /* each is the last one, or comes after those kept */
         struct task *t = task_at(v, h->at[i - 1]);
 

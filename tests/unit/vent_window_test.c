@@ -726,6 +726,27 @@ static void large_tasks_that_come_before_others_do(void **state)
              (struct world_task){.priority = 9, .body = large_body, .body_len = sizeof large_body});
 }
 
+/* What a worker has fills memory: a delayed task that is read is put out, and would be read again.
+ */
+static void delayed_tasks_are_not_read_again_and_again_while_memory_is_full(void **state)
+{
+    struct world *w = world_for_large();
+    struct world_worker x = world_worker(w, 1, 64, 64);
+    uint32_t tickets[64];
+
+    *state = w;
+    for (uint32_t i = 0; i < 50; i += 5) {
+        world_submit(w, 1 + i, 5,
+                     (struct world_task){.body = large_body, .body_len = sizeof large_body});
+        world_tick(w);
+    }
+    assert_int_equal(world_tasks(w, &x, NULL, tickets, 64), 50);
+    world_submit(w, 100, 5, (struct world_task){.delay_ms = 3600000});
+    for (uint32_t i = 0; i < 200; i++) /* as many messages that change nothing */
+        world_tick(w);
+    assert_in_range(vent_counters(w->v)->tasks_evicted, 1, 10);
+}
+
 /* ---------------------------------------------------------------- what leaves memory first */
 
 /* What was delayed becomes ready out of the order of admission. */
@@ -803,6 +824,8 @@ int main(void)
         T(a_full_disk_does_not_keep_what_is_there_from_being_settled),
         T(a_failed_write_is_fatal),
         T(a_nearly_full_map_refuses_new_tasks),
+        cmocka_unit_test_teardown(delayed_tasks_are_not_read_again_and_again_while_memory_is_full,
+                                  end),
         cmocka_unit_test(the_backlog_in_bytes_is_bounded),
         cmocka_unit_test(a_backlog_is_read_several_loads_ahead),
         cmocka_unit_test(many_backlogs_are_read_less_far_ahead),
