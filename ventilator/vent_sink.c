@@ -469,6 +469,8 @@ static void note_divergence(struct vent *v, struct sink *s, const struct dtqi_se
 {
     if (m->diverged && s->resumes != 0)
         s->resumes--;
+    if (m->diverged && s->applied == 0)
+        return; /* the answer to what was asked before it was accepted: any past goes with none */
     if (m->diverged == s->diverged || (!m->diverged && (m->number_first == 0 || s->resumes == 0)))
         return;
     s->diverged = m->diverged;

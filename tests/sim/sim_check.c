@@ -725,6 +725,8 @@ void check_frame_to_vent(struct sim *s, const struct conn *c, const struct dtqi_
         may_be_told_of(s, m);
     if (!told->is_known || told->route != c->route || s->unknown_route == c->route)
         return;
+    if (m->diverged && told->applied == 0)
+        return; /* it was asked before V accepted it */
     if (m->diverged || m->number_first != 0)
         told->is_diverged = m->diverged;
     if (told->is_diverged)

@@ -561,12 +561,27 @@ static void a_settlement_from_elsewhere_changes_nothing(void **state)
     assert_int_equal(vent_counters(w->v)->tasks_settled, 0);
 }
 
+/* Who has applied nothing has no past that another could differ from. */
+static void have_a_past(struct world *w)
+{
+    struct dtqi_msg msg = {.type = DTQI_SETTLED};
+
+    msg.settled = (struct dtqi_settled){.sink = world_uid(0x51),
+                                        .run = world_uid(0x52),
+                                        .number_first = 10,
+                                        .number_head = 9,
+                                        .number_dropped = 9};
+    world_msg(w, SINK_ROUTE, &msg);
+    w->settled = 9;
+}
+
 /* R34. */
 static void a_diverged_sink_settles_nothing(void **state)
 {
     struct world *w = *state;
     struct dtqi_msg msg = {.type = DTQI_SETTLED};
 
+    have_a_past(w);
     world_submit(w, 1, 1, (struct world_task){0});
     world_tick(w);
     msg.settled =
@@ -591,6 +606,7 @@ static void nothing_is_dispatched_for_a_diverged_sink(void **state)
     struct world *w = *state;
     struct world_worker x = world_worker(w, 1, 4, 10);
 
+    have_a_past(w);
     diverge(w);
     world_submit(w, 1, 5, (struct world_task){0});
     world_pass(w, 1000);
@@ -606,6 +622,7 @@ static void a_sink_with_its_newer_store_back_is_itself_again(void **state)
     struct world *w = *state;
     struct world_worker x = world_worker(w, 1, 4, 10);
 
+    have_a_past(w);
     diverge(w);
     world_submit(w, 1, 5, (struct world_task){0});
     world_tick(w);
@@ -685,8 +702,10 @@ static void a_late_word_of_divergence_does_not_undo_an_acceptance(void **state)
     struct world *w = *state;
     struct world_worker x = world_worker(w, 1, 4, 10);
 
+    have_a_past(w);
     diverge(w);
     world_sink_hello(w, SINK_ROUTE, 0x51, 0x62);
+    diverge(w); /* .. which was said in the session before */
     accept(w, 7);
     diverge(w); /* the answer to the RESUME before that of the acceptance */
     world_settled(w, SINK_ROUTE, 0x51, 1, 0, NULL, NULL, NULL, 0); /* the answer to its RESUME */
@@ -791,6 +810,7 @@ static void sinks_are_listed_with_what_waits_for_them(void **state)
     world_tick(w);
     assert_int_equal(world_tasks(w, &x, NULL, tickets, 4), 3);
     world_done(w, &x, tickets, 1);
+    have_a_past(w);
     diverge(w);
     world_msg(w, PRODUCER, &msg);
     s = world_take(w, WORLD_SEND, DTQI_QUERY_REPLY);
