@@ -327,6 +327,7 @@ dtq_err store_cursor_open(struct store_tx *tx, unsigned table, bool backward,
     dtq_err err;
 
     assert(table < tx->store->tables_n);
+    *ret = NULL;
     if (tx->failed != DTQ_OK)
         return tx->failed;
     err = tx->store->ops->cursor_open(tx, table, backward, &c);

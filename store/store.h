@@ -113,7 +113,8 @@ uint64_t store_count(struct store_tx *tx, unsigned table);
  * <= `key` (backward; an empty key means the very last). store_next() goes on in the same
  * direction. Key and value are borrowed as in store_get(). @return DTQ_OK, DTQ_ENOTFOUND (past the
  * end; seek before the next step), DTQ_ECORRUPT (the cursor stands on the damaged record:
- * store_next() goes on behind it, store_cursor_del() removes it).
+ * store_next() goes on behind it, store_cursor_del() removes it). After an error of
+ * store_cursor_open() `*ret` is NULL.
  */
 DTQ_MUST_USE dtq_err store_cursor_open(struct store_tx *tx, unsigned table, bool backward,
                                        struct store_cursor **ret);

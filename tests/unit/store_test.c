@@ -349,6 +349,20 @@ static void what_was_borrowed_goes_with_its_transaction(void **state)
 }
 #endif
 
+/* Whoever closes what it could not open closes nothing. */
+static void a_cursor_that_cannot_be_opened_is_none(void **state)
+{
+    struct world *w = *state;
+    struct store_tx *tx = begin(w->store, true);
+    struct store_cursor *c = (struct store_cursor *)(uintptr_t)1;
+
+    tx->failed = DTQ_ENOSPC;
+    assert_int_equal(store_cursor_open(tx, FRUIT, false, &c), DTQ_ENOSPC);
+    assert_null(c);
+    store_cursor_close(c);
+    store_abort(tx);
+}
+
 static void pieces_become_one_value(void **state)
 {
     struct world *w = *state;
@@ -1745,6 +1759,7 @@ int main(void)
         BOTH(what_was_borrowed_goes_with_the_next_write),
         BOTH(what_was_borrowed_goes_with_its_transaction),
 #endif
+        BOTH(a_cursor_that_cannot_be_opened_is_none),
         BOTH(pieces_become_one_value),
         BOTH(large_values_are_kept),
         BOTH(a_walk_goes_in_key_order_both_ways),
